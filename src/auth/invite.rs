@@ -27,7 +27,7 @@ pub struct Invite {
     pub by: String,
     /// From when on it is void, in seconds of Unix time.
     pub exp: u64,
-    /// In which life of the room it was made: another room by the same name has others.
+    /// The epoch that the room began in: another room by the same name began in another.
     pub epoch: u64,
     /// How often the room had taken back all its invites by then.
     pub taken_back: u32,

@@ -430,7 +430,7 @@ pub const LISTING_MEMORY_BYTES: usize = NAME_BYTES_MAX + TITLE_BYTES_MAX + 2 * 8
 /// that grows, and its place in the order.
 pub const KEY_MEMORY_BYTES: usize = 96;
 
-/// How many ended epochs a room remembers. A cursor from before that is not recovered. One ends
+/// By how many ended epochs a room judges cursors. One from before that is not recovered. One ends
 /// with each unclean stop and each failover.
 pub const LINEAGE_EPOCHS_MAX: usize = 16;
 

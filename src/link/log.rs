@@ -588,6 +588,8 @@ pub struct ListedRoom {
 pub struct Opened {
     /// The epoch that the room is in.
     pub epoch: u64,
+    /// The one that it began in.
+    pub origin: u64,
     /// Its counters.
     pub top: Marks,
     /// The revision of its settings and standings.
@@ -602,7 +604,9 @@ pub struct Opened {
     pub standings: Vec<(Box<str>, Standing)>,
     /// The number of the last line of its audit trail; 0, if it has none.
     pub audited: u64,
-    /// The epochs before it, the latest first, and up to where each is still true.
+    /// The epochs before it, the latest first, and up to where each is still true:
+    /// [`LINEAGE_EPOCHS_MAX`], and of those before them the ones in which messages of the tail, or
+    /// of `keys`, were said.
     pub lineage: Vec<(u64, Marks)>,
     /// Up to where messages, and changes of those, have been let go of.
     pub floor: Marks,

@@ -97,7 +97,7 @@ pub(crate) fn push_message(
     out.extend_from_slice(b",\"body\":");
     out.extend_from_slice(said.body.as_bytes());
     out.extend_from_slice(b",\"id\":");
-    push_id(out, epoch, receipt.offset);
+    push_id(out, fate.epoch.unwrap_or(epoch), receipt.offset);
     if let Some(key) = said.key.filter(|_| fate.deleted.is_none()) {
         out.extend_from_slice(b",\"key\":");
         push_string(out, key);
@@ -127,7 +127,7 @@ fn push_more(out: &mut Vec<u8>, said: &Said<'_>, fate: &Fate<'_>) {
     push_given(out, "mentions", said.mentions, push_json);
     push_given(out, "data", said.data, push_json);
     push_given(out, "stream", said.stream.then_some("true"), push_json);
-    let Fate { change, edited, deleted, pinned, reacted, replies: _ } = *fate;
+    let Fate { change, edited, deleted, pinned, reacted, replies: _, epoch: _ } = *fate;
     push_given(out, "change", (change > 0).then_some(change), push_unsigned);
     push_given(out, "edited", edited, push_act);
     push_given(out, "deleted", deleted, push_act);
@@ -386,6 +386,17 @@ mod tests {
         let said = Said { body: "\"\"", ..Said::default() };
         push_message(&mut out, 1, Receipt { offset: 1, at_ms: 0 }, &said, &Fate::default());
         assert_eq!(out.len(), MESSAGE_BYTES_MIN, "{}", text(&out));
+    }
+
+    #[test]
+    fn an_id_names_the_epoch_that_a_message_was_read_with_and_else_the_rooms() {
+        for (told, named) in [(None, "0000000000000001-5"), (Some(2), "0000000000000002-5")] {
+            let (mut out, fate) = (Vec::new(), Fate { epoch: told, ..Fate::default() });
+            let said = Said { body: "\"\"", ..Said::default() };
+            push_message(&mut out, 1, Receipt { offset: 5, at_ms: 0 }, &said, &fate);
+            let id = json::field(text(&out), "id").and_then(json::string);
+            assert_eq!(id.as_deref(), Some(named), "{}", text(&out));
+        }
     }
 
     fn act(at_ms: u64, by: Option<&str>) -> Act<'_> {

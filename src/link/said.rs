@@ -56,6 +56,9 @@ pub struct Fate<'a> {
     pub reacted: Option<&'a str>,
     /// How often it was answered. Only of what a log has read: a room counts by itself.
     pub replies: Option<Replies>,
+    /// The epoch in which it was said. Only of what a log has read, and further back than its room
+    /// remembers: that names all others.
+    pub epoch: Option<u64>,
 }
 
 /// How often a message was answered that is the first of a thread. Derived from the answers, and
@@ -157,25 +160,26 @@ pub struct FateText {
     pub pinned: Option<ActText>,
     pub reacted: Option<Box<str>>,
     pub replies: Option<Replies>,
+    pub epoch: Option<u64>,
 }
 
 impl FateText {
     /// A copy.
     #[must_use]
     pub fn new(fate: Fate<'_>) -> Self {
-        let Fate { change, edited, deleted, pinned, reacted, replies } = fate;
+        let Fate { change, edited, deleted, pinned, reacted, replies, epoch } = fate;
         let [edited, deleted, pinned] = [edited, deleted, pinned].map(|act| act.map(ActText::new));
-        Self { change, edited, deleted, pinned, reacted: reacted.map(Box::from), replies }
+        Self { change, edited, deleted, pinned, reacted: reacted.map(Box::from), replies, epoch }
     }
 
     /// As it is.
     #[must_use]
     pub fn fate(&self) -> Fate<'_> {
-        let Self { change, edited, deleted, pinned, reacted, replies } = self;
+        let Self { change, edited, deleted, pinned, reacted, replies, epoch } = self;
         let [edited, deleted, pinned] =
             [edited, deleted, pinned].map(|act| act.as_ref().map(ActText::act));
-        let (change, replies) = (*change, *replies);
-        Fate { change, edited, deleted, pinned, reacted: reacted.as_deref(), replies }
+        let (change, replies, epoch) = (*change, *replies, *epoch);
+        Fate { change, edited, deleted, pinned, reacted: reacted.as_deref(), replies, epoch }
     }
 }
 

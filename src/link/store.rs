@@ -286,6 +286,8 @@ fn read_message(record: &mut &[u8]) -> MessageText {
 pub(crate) struct Found<'a> {
     /// The epoch that the room is in.
     pub(crate) epoch: u64,
+    /// The one that it began in.
+    pub(crate) origin: u64,
     /// Where it stands.
     pub(crate) top: Marks,
     /// Up to where it has let go of messages, and of changes of those.
@@ -339,6 +341,7 @@ impl Found<'_> {
     pub(crate) fn opened(self) -> Opened {
         let Self {
             epoch,
+            origin,
             top,
             floor,
             founded,
@@ -352,8 +355,17 @@ impl Found<'_> {
         } = self;
         let (founded, settings) = (founded.map(Box::from), settings.map(Box::from));
         let kept = top;
-        let mut opened =
-            Opened { epoch, top, kept, founded, settings, audited, floor, ..Opened::default() };
+        let mut opened = Opened {
+            epoch,
+            origin,
+            top,
+            kept,
+            founded,
+            settings,
+            audited,
+            floor,
+            ..Opened::default()
+        };
         while !standings.is_empty() {
             let user = <&str>::take(&mut standings).into();
             opened.standings.push((user, Field::take(&mut standings)));
@@ -375,7 +387,7 @@ impl Found<'_> {
 }
 
 struct_fields!(Found<'a> {
-    epoch, top, floor, founded, settings, standings, audited, lineage, pins, keys, tail,
+    epoch, origin, top, floor, founded, settings, standings, audited, lineage, pins, keys, tail,
 });
 
 struct_fields!(Marks { offset, change });
@@ -441,13 +453,14 @@ impl<'a> Field<'a> for Fate<'a> {
         let is_there = self != Self::default();
         is_there.put(out);
         if is_there {
-            let Self { change, edited, deleted, pinned, reacted, replies } = self;
+            let Self { change, edited, deleted, pinned, reacted, replies, epoch } = self;
             change.put(out);
             edited.put(out);
             deleted.put(out);
             pinned.put(out);
             reacted.put(out);
             replies.put(out);
+            epoch.put(out);
         }
     }
 
@@ -458,8 +471,8 @@ impl<'a> Field<'a> for Fate<'a> {
         let change = u64::take(record);
         let (edited, deleted) = (Field::take(record), Field::take(record));
         let (pinned, reacted) = (Field::take(record), Field::take(record));
-        let replies = Field::take(record);
-        Self { change, edited, deleted, pinned, reacted, replies }
+        let (replies, epoch) = (Field::take(record), Field::take(record));
+        Self { change, edited, deleted, pinned, reacted, replies, epoch }
     }
 }
 
@@ -512,6 +525,7 @@ mod tests {
         pinned: Some(Act { at_ms: 7, by: Some("m") }),
         reacted: Some("a\tu\n"),
         replies: Some(Replies { count: 3, last: 9 }),
+        epoch: Some(u64::MAX),
     };
 
     fn bare() -> Said<'static> {
@@ -612,6 +626,7 @@ mod tests {
         Found::push_key(&mut keys, "", "k1", receipts[1]);
         let found = Found {
             epoch: 6,
+            origin: 4,
             top,
             floor: Marks { offset: 3, change: 8 },
             founded,
@@ -630,8 +645,8 @@ mod tests {
         };
         let opened = found.opened();
         assert_eq!(
-            (opened.epoch, opened.top, opened.kept, opened.floor),
-            (6, top, top, Marks { offset: 3, change: 8 })
+            (opened.epoch, opened.origin, opened.top, opened.kept, opened.floor),
+            (6, 4, top, top, Marks { offset: 3, change: 8 })
         );
         assert_eq!(opened.founded.as_deref(), founded);
         assert_eq!((opened.settings.as_deref(), opened.standings.len()), (Some("{}"), 1));

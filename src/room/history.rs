@@ -142,6 +142,13 @@ impl History {
         Receipt { offset: self.last + 1, at_ms: now_ms.max(self.latest_at_ms) }
     }
 
+    /// The oldest offset that is kept, or that a key is remembered of; the next one if there is
+    /// none.
+    #[must_use]
+    pub fn oldest(&self) -> u64 {
+        self.keys.oldest().map_or(self.first(), |offset| offset.min(self.first()))
+    }
+
     /// The receipt of the message that used this key, if the room still remembers it.
     #[must_use]
     pub fn of_key(&self, key: KeyHash) -> Option<Receipt> {

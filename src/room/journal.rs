@@ -100,9 +100,10 @@ impl Journal {
 
     /// A journal that a log has kept, without its tail, which the caller applies next.
     pub(crate) fn opened(opened: &Opened) -> Self {
-        let Opened { epoch, top, rev, kept, lineage, floor, pins, unkept_pins, tail, .. } = opened;
+        let Opened { epoch, origin, top, rev, kept, lineage, floor, pins, .. } = opened;
+        let Opened { unkept_pins, tail, .. } = opened;
         let rare = Rare {
-            lineage: Lineage::new(lineage.iter().copied()),
+            lineage: Lineage::new(*origin, lineage.iter().copied()),
             change: top.change,
             // Which messages were changed is read when somebody asks.
             changes: (top.change > 0).then(|| Box::new(Changes::above(top.change))),
@@ -127,7 +128,13 @@ impl Journal {
         self.history.epoch()
     }
 
-    /// Whether the room is, or was, in an epoch.
+    /// The epoch that the room began in.
+    pub(crate) fn origin(&self) -> u64 {
+        let origin = self.rare.as_ref().and_then(|rare| rare.lineage.origin());
+        origin.unwrap_or_else(|| self.epoch())
+    }
+
+    /// Whether the room is, or was, in an epoch, as far as it remembers.
     pub(crate) fn has_epoch(&self, epoch: u64) -> bool {
         let was = self.rare.as_ref().is_some_and(|rare| rare.lineage.has(epoch));
         was || epoch == self.epoch()
@@ -415,7 +422,7 @@ impl Journal {
         let miscounted = miscounted.filter(|_| !planted::is(Planted::RepliesStay));
         let ended = self.history.turn(epoch, kept.offset);
         let rare = self.rare.get_or_insert_default();
-        rare.lineage.turn(ended, kept);
+        rare.lineage.turn(ended, kept, self.history.oldest());
         rare.change = kept.change;
         #[cfg(test)]
         let pins_kept = if planted::is(Planted::PinsStay) { u64::MAX } else { kept.change };

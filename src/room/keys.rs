@@ -36,6 +36,11 @@ impl Keys {
         self.receipts.get(&key).copied()
     }
 
+    /// The offset of the oldest one.
+    pub(super) fn oldest(&self) -> Option<u64> {
+        self.order.front().and_then(|key| self.receipt(*key)).map(|receipt| receipt.offset)
+    }
+
     /// Remembers a key, in place of the oldest if there are as many as may be.
     pub(super) fn remember(&mut self, key: KeyHash, receipt: Receipt) {
         if self.order.len() == KEYS_PER_ROOM_MAX

@@ -20,41 +20,63 @@ use crate::link::log::Marks;
 
 /// The epochs before the present one, and up to where each is still true. Empty in nearly all
 /// rooms.
+///
+/// Cursors are judged by the last [`LINEAGE_EPOCHS_MAX`]. Those before them are here as long as a
+/// message in memory was said in them, to name that: no more than there are messages.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Lineage(Vec<(u64, Marks)>);
+pub(crate) struct Lineage {
+    /// The latest first.
+    ended: Vec<(u64, Marks)>,
+    /// The first one of all, if it may have ended.
+    origin: Option<u64>,
+}
 
 impl Lineage {
     /// The lineage of a room that has seen no turn.
-    pub(crate) const NONE: Self = Self(Vec::new());
+    pub(crate) const NONE: Self = Self { ended: Vec::new(), origin: None };
 
-    /// A lineage that a log has kept, the latest epoch first.
-    pub(crate) fn new(epochs: impl IntoIterator<Item = (u64, Marks)>) -> Self {
-        Self(epochs.into_iter().take(LINEAGE_EPOCHS_MAX).collect())
+    /// A lineage that a log has kept, the latest epoch first, of a room that began in `origin`.
+    pub(crate) fn new(origin: u64, ended: impl IntoIterator<Item = (u64, Marks)>) -> Self {
+        Self { ended: ended.into_iter().collect(), origin: Some(origin) }
     }
 
-    /// Notes that `epoch` has ended, and that all up to `kept` is still there.
-    pub(crate) fn turn(&mut self, epoch: u64, kept: Marks) {
+    /// Notes that `epoch` has ended, and that all up to `kept` is still there. Messages from
+    /// `in_memory` on are to be named.
+    pub(crate) fn turn(&mut self, epoch: u64, kept: Marks, in_memory: u64) {
+        self.origin.get_or_insert(epoch);
         // An earlier turn may have kept what this one loses.
-        for (_, earlier) in &mut self.0 {
+        for (_, earlier) in &mut self.ended {
             *earlier = earlier.min(kept);
         }
-        self.0.insert(0, (epoch, kept));
-        self.0.truncate(LINEAGE_EPOCHS_MAX);
+        self.ended.insert(0, (epoch, kept));
+        // Of those that end at one offset only the first one has messages.
+        let mut behind = self.ended.split_off(self.ended.len().min(LINEAGE_EPOCHS_MAX));
+        behind.retain(|(_, kept)| kept.offset >= in_memory);
+        behind.reverse();
+        behind.dedup_by_key(|(_, kept)| kept.offset);
+        self.ended.extend(behind.into_iter().rev());
     }
 
     /// The epoch in which a message was said, if it was not the present one.
     pub(crate) fn epoch_of(&self, offset: u64) -> Option<u64> {
-        let said = self.0.iter().rev().find(|(_, kept)| offset <= kept.offset);
+        let said = self.ended.iter().rev().find(|(_, kept)| offset <= kept.offset);
         said.map(|(epoch, _)| *epoch)
+    }
+
+    /// The epoch that the room began in, if it was not the present one.
+    pub(crate) fn origin(&self) -> Option<u64> {
+        self.origin
     }
 
     /// Whether an epoch is one of it.
     pub(crate) fn has(&self, epoch: u64) -> bool {
-        self.kept_of(epoch).is_some()
+        self.origin == Some(epoch) || self.ended.iter().any(|(ended, _)| *ended == epoch)
     }
 
+    /// Up to where an epoch is still true, if a cursor of it is judged.
     fn kept_of(&self, epoch: u64) -> Option<Marks> {
-        self.0.iter().find(|(old, _)| *old == epoch).map(|(_, kept)| *kept)
+        let mut judged = self.ended.iter().take(LINEAGE_EPOCHS_MAX);
+        judged.find(|(ended, _)| *ended == epoch).map(|(_, kept)| *kept)
     }
 }
 

@@ -133,9 +133,9 @@ impl Home {
                 _ => top,
             };
             if self.bug == Bug::OldTurnsKept {
-                self.lineage.0.insert(0, (self.epoch, kept));
+                self.lineage.ended.insert(0, (self.epoch, kept));
             } else {
-                self.lineage.turn(self.epoch, kept);
+                self.lineage.turn(self.epoch, kept, self.first());
             }
             self.epoch = epoch;
         }
@@ -325,4 +325,25 @@ fn what_would_be_silently_wrong_is_found() {
     ] {
         bark(bug);
     }
+}
+
+#[test]
+fn an_epoch_that_no_cursor_is_judged_by_names_what_is_in_memory_and_the_first_is_never_forgotten() {
+    const TURNS: u64 = 40;
+    let mut lineage = Lineage::default();
+    for turn in 1..=TURNS {
+        // In each epoch a message is said, but for the one behind it.
+        let kept = Marks { offset: turn.div_ceil(2), change: 0 };
+        lineage.turn(turn, kept, 3);
+    }
+    let judged = TURNS - LINEAGE_EPOCHS_MAX as u64;
+    assert_eq!(lineage.kept_of(judged), None);
+    assert_eq!(lineage.kept_of(judged + 1), Some(Marks { offset: 13, change: 0 }));
+    for offset in 3..=TURNS / 2 {
+        assert_eq!(lineage.epoch_of(offset), Some(2 * offset - 1), "message {offset}");
+    }
+    assert_eq!(lineage.epoch_of(TURNS / 2 + 1), None, "it is of the present one");
+    let forgets = |epoch: &u64| !lineage.has(*epoch);
+    assert_eq!((1..=6).filter(forgets).collect::<Vec<_>>(), [2, 3, 4, 6]);
+    assert_eq!(lineage.origin(), Some(1));
 }

@@ -120,7 +120,7 @@ impl Rooms {
                 room: room.name().unwrap_or_default().to_owned(),
                 by: by.to_owned(),
                 exp,
-                epoch: room.journal().epoch(),
+                epoch: room.journal().origin(),
                 taken_back: room.settings().invites,
             };
             Ok((inviter.sign(&invite), exp))

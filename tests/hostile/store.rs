@@ -255,6 +255,51 @@ fn a_message_that_is_said_again_after_kill_9_is_one_however_much_was_said_behind
 }
 
 #[test]
+fn ids_keys_and_invites_are_good_over_more_ends_than_a_room_judges_cursors_by() {
+    let folder = Folder::new();
+    // All but two messages are read from the disk.
+    let settings = ["shards=1", "limits.join_per_s=0", "history.messages=2"];
+    let serve = || Server::start(&[&[&*folder.setting()], &settings[..]].concat());
+    let mut server = serve();
+    let [ann, bob] = ["Ann", "Bob"].map(|name| server.token(name));
+    server.found(&ann, "tea");
+    let mut peer = Peer::open(&server, &ann);
+    peer.join("tea", r#"{"presence":false}"#);
+    peer.send(r#"["1","a","room:tea","room_set",{"join":"members"}]"#);
+    peer.await_text(r#"["1","a","#);
+    peer.send(r#"["1","b","room:tea","room_invite",{}]"#);
+    let answer = peer.await_text(r#"["1","b","#);
+    let with_invite = format!(r#"{{"invite":"{}"}}"#, field(&answer, "invite"));
+    let mut ids = Vec::new();
+    for key in 1..=LINEAGE_EPOCHS_MAX as u64 + 3 {
+        let mut peer = Peer::open(&server, &ann);
+        peer.join("tea", r#"{"presence":false}"#);
+        peer.send_raw(&say("tea", key));
+        ids.push(field(&peer.await_text("phx_reply"), "id").to_owned());
+        drop(Killed(&server));
+        server = serve();
+    }
+    let mut peer = Peer::open(&server, &ann);
+    peer.join("tea", r#"{"presence":false}"#);
+    let ids_in = |peer: &mut Peer| -> Vec<String> {
+        peer.send(r#"["1","c","room:tea","history",{"limit":100}]"#);
+        let answer = peer.await_text(r#"["1","c","#);
+        answer.split(r#""id":""#).skip(1).map(|of| of.split('"').next().unwrap().into()).collect()
+    };
+    assert_eq!(ids_in(&mut peer), ids);
+    peer.send_raw(&say("tea", 1));
+    assert_eq!(field(&peer.await_text("phx_reply"), "id"), ids[0], "it was said before");
+    // What is read, and is another one from now on, keeps its id.
+    peer.send(r#"["1","d","room:tea","msg_edit",{"offset":1,"body":"tea"}]"#);
+    peer.await_text(r#"["1","d","#);
+    assert_eq!(ids_in(&mut peer), ids);
+    let mut peer = Peer::open(&server, &bob);
+    assert!(!peer.join("tea", "{}").contains(r#""status":"ok""#), "it is for members");
+    let answer = peer.join("tea", &with_invite);
+    assert!(answer.contains(r#""status":"ok""#), "{answer}");
+}
+
+#[test]
 fn an_orderly_stop_keeps_epochs_and_a_cursor_ahead_of_all_acks() {
     let folder = Folder::new();
     let server = folder.serve();

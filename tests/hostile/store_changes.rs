@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
-use chinwag::limits::LINEAGE_EPOCHS_MAX;
 use serde_json::{Value, json};
 
 use crate::acts::{Act, Courses, ROOM, Said, standing, state, topic};
@@ -67,8 +66,6 @@ struct Client {
     /// How far it has heard, and all messages up to there.
     heard: Cursor,
     shown: Messages,
-    /// How often it has come back: as many epochs there were.
-    entered: usize,
 }
 
 impl Client {
@@ -89,7 +86,6 @@ impl Client {
             kept: begun.clone(),
             heard: begun,
             shown: Messages::new(),
-            entered: 0,
         }
     }
 
@@ -201,25 +197,12 @@ impl Client {
         for (offset, message) in messages(&answer["messages"]).chain(messages(&answer["changed"])) {
             self.show(offset, message);
         }
-        // An id has the epoch in which it was said, as far back as a room knows epochs.
-        let knows_epochs = self.entered <= LINEAGE_EPOCHS_MAX;
-        let is_same = |shown: &Value, there: &Value| {
-            let (shown, there) = (shown.as_object().unwrap(), there.as_object().unwrap());
-            let is_same = |(name, value): (&String, &Value)| {
-                there.get(name) == Some(value) || name == "id" && !knows_epochs
-            };
-            shown.len() == there.len() && shown.iter().all(is_same)
-        };
-        let differs = |offset: &&u64| {
-            let (shown, there) = (self.shown.get(offset), all.get(offset));
-            !shown.zip(there).is_some_and(|(shown, there)| is_same(shown, there))
-        };
+        let differs = |offset: &&u64| self.shown.get(offset) != all.get(offset);
         if let Some(offset) = self.shown.keys().chain(all.keys()).find(differs) {
             let (shown, there) = (self.shown.get(offset), all.get(offset));
             panic!("{}, {:?}: {shown:?} is shown, and {there:?} is there", self.room, self.heard);
         }
         self.heard = Cursor::of(&answer);
-        self.entered += 1;
         is_told
     }
 

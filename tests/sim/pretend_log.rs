@@ -1071,6 +1071,7 @@ impl Room {
         let tail_first = first + self.last() - top.offset;
         Opened {
             epoch: self.epoch,
+            origin: self.lineage.last().map_or(self.epoch, |(epoch, _)| *epoch),
             top,
             rev: self.rev,
             kept: self.marks(self.durable),

@@ -23,7 +23,8 @@
 //! | `batch`, `transaction`, `pace` | what goes into a commit, what that is, and when it is made |
 //! | `open_rooms`, `statements`, `audit` | rooms that shards have open; what is written of a room, and of what was done to it |
 //! | `reader`, `keys` | a connection that reads: rooms, pages, recoveries; the keys that messages were given |
-//! | `views`, `replies` | pages of some messages; how often messages were answered |
+//! | `views` | pages of some messages |
+//! | `told`, `replies`, `epochs` | what is told with a message: how often it was answered, and in which epoch it was said |
 //! | `row`, `schema` | the form of a row; what is in the file, and its migrations |
 //! | `faults`, `error`, `probe`, `place`, `space` | what a failure means; whose it is; whether it is damage; whether the files are still there; what is free |
 //! | `removed` | what was taken away, for a backup that still has it |
@@ -48,6 +49,7 @@ mod backups;
 mod batch;
 mod copy;
 mod disk;
+mod epochs;
 mod error;
 mod faults;
 mod index;
@@ -70,6 +72,7 @@ mod stats;
 #[cfg(test)]
 mod tests;
 mod threads;
+mod told;
 pub mod tools;
 mod transaction;
 mod views;

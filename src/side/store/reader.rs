@@ -13,18 +13,19 @@ use std::time::Instant;
 use rusqlite::{Connection, params};
 
 use super::audit;
+use super::epochs::{Remembered, remembered};
 use super::error::{Cause, StoreError};
 use super::index::Words;
 use super::keys::keys_before;
-use super::replies::ReplyCounter;
 use super::row::{
-    EraRow, Message, Next, OFFSET_MAX, RoomRow, StandingRow, each_standing, id_of, next_row,
-    offset_of, room_of, select_eras, select_messages, select_rooms, with_room,
+    Message, Next, OFFSET_MAX, RoomRow, StandingRow, each_standing, id_of, next_row, offset_of,
+    room_of, select_messages, select_rooms, with_room,
 };
 use super::statements::top_of;
+use super::told::Told;
 use super::views::{pins, view};
 use crate::auth::level::Joiners;
-use crate::limits::{LINEAGE_EPOCHS_MAX, STORE_LISTED_LOOKS_MAX, STORE_LISTED_MAX, UNTOLD_FACTOR};
+use crate::limits::{KEYS_PER_ROOM_MAX, STORE_LISTED_LOOKS_MAX, STORE_LISTED_MAX, UNTOLD_FACTOR};
 use crate::link::audit::AuditWanted;
 use crate::link::facts::RoomSettings;
 use crate::link::log::{Marks, Part, Sought, View, Wanted};
@@ -109,6 +110,7 @@ pub struct TailBounds {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Loaded {
     epoch: u64,
+    origin: u64,
     top: Marks,
     floor: Marks,
     founded: Option<Box<str>>,
@@ -126,6 +128,7 @@ impl Loaded {
     pub(super) fn found(&self) -> Found<'_> {
         Found {
             epoch: self.epoch,
+            origin: self.origin,
             top: self.top,
             floor: self.floor,
             founded: self.founded.as_deref(),
@@ -220,7 +223,6 @@ impl Reader {
             return Err(StoreError::Room { id, what: "how its users stand" });
         }
         let audited = audit::last(&look, id)?;
-        let (epoch, lineage) = epochs(&look, id)?;
         let pins = pins(&look, id, &mut self.damaged)?;
         let sql = select_messages!("WHERE id BETWEEN ?1 AND ?2 ORDER BY id DESC LIMIT ?3");
         let mut statement = look.prepare_cached(sql)?;
@@ -261,8 +263,11 @@ impl Reader {
         let tail = pieces.backwards();
         let first = top.offset + 1 - pieces.len();
         let keys = keys_before(&look, id, (first, top.offset), &mut self.damaged)?;
+        let first_key = (top.offset + 1).saturating_sub(KEYS_PER_ROOM_MAX as u64);
+        let Remembered { present, origin, lineage } = remembered(&look, id, first.min(first_key))?;
         Ok(Loaded {
-            epoch,
+            epoch: present,
+            origin,
             top,
             floor,
             founded,
@@ -312,7 +317,7 @@ impl Reader {
         let (mut hits, mut count) = (Vec::new(), 0);
         let mut last = before.clamp(1, OFFSET_MAX + 1) - 1;
         let mut statement = self.conn.prepare_cached(select_messages!("WHERE id = ?1"))?;
-        let answers = ReplyCounter::of(&self.conn, id)?;
+        let told = Told::of(&self.conn, id)?;
         // Some at a time: those of other users are passed over, and those without a row.
         for _ in 0..FIND_STEPS_MAX {
             let range = (id_of(id, 1), id_of(id, last));
@@ -333,7 +338,7 @@ impl Reader {
                 if message.fate.deleted.is_some() {
                     continue;
                 }
-                answers.note(&mut message)?;
+                told.note(&mut message)?;
                 let Message { id, at_ms, said, fate } = message;
                 push_numbered(&mut hits, offset_of(id), at_ms, said, fate);
                 count += 1;
@@ -418,7 +423,7 @@ fn run(look: &Connection, id: u32, wanted: Wanted, damaged: &mut u64) -> Result<
     };
     let mut statement = look.prepare_cached(sql)?;
     let mut rows = statement.query(params![id_of(id, after + 1), id_of(id, upto)])?;
-    let answers = ReplyCounter::of(look, id)?;
+    let told = Told::of(look, id)?;
     let (mut begin, mut more, mut pieces) = (0, false, Pieces::default());
     // Not beyond the last one that is wanted, as above.
     while pieces.len() < upto.saturating_sub(after) {
@@ -442,7 +447,7 @@ fn run(look: &Connection, id: u32, wanted: Wanted, damaged: &mut u64) -> Result<
         if pieces.len() == 0 {
             begin = offset;
         }
-        if !answers.note_in_time(&mut message, pieces.len() > 0)? {
+        if !told.note_in_time(&mut message, pieces.len() > 0)? {
             more = true;
             break;
         }
@@ -462,7 +467,7 @@ fn run(look: &Connection, id: u32, wanted: Wanted, damaged: &mut u64) -> Result<
     if let Some(behind) = changed {
         let bytes = bytes.saturating_sub(page.messages.len() - untold);
         let behind = (behind, after);
-        let (changed, is_whole) = changed_behind(look, (id, &answers), behind, bytes, damaged)?;
+        let (changed, is_whole) = changed_behind(look, (id, &told), behind, bytes, damaged)?;
         (page.changed, page.more) = (changed, page.more || !is_whole);
     }
     Ok(page)
@@ -554,7 +559,7 @@ pub(super) fn fits(bytes: usize, untold: usize, bytes_max: usize) -> bool {
 /// their changes; and whether that is all: one may be damaged, or there may be more than `bytes`.
 fn changed_behind(
     look: &Connection,
-    (id, answers): (u32, &ReplyCounter<'_>),
+    (id, told): (u32, &Told<'_>),
     (behind, upto): (u64, u64),
     bytes: usize,
     damaged: &mut u64,
@@ -584,7 +589,7 @@ fn changed_behind(
             continue;
         }
         untold += message.untold_bytes();
-        answers.note(&mut message)?;
+        told.note(&mut message)?;
         let Message { id, at_ms, said, fate } = message;
         push_numbered(&mut changed, offset_of(id), at_ms, said, fate);
         if !fits(changed.len(), untold, bytes) {
@@ -604,27 +609,4 @@ fn hides_changes(look: &Connection, id: u32, behind: u64) -> Result<bool, StoreE
     let is_hidden =
         |message: Message<'_>| room_of(message.id) == id && message.fate.change > behind;
     Ok(rows.next()?.is_some_and(|row| Message::of(row).is_none_or(is_hidden)))
-}
-
-/// The epoch that a room is in, and those before it.
-fn epochs(look: &Connection, id: u32) -> Result<(u64, Vec<u8>), StoreError> {
-    let sql = select_eras!("WHERE room = ?1 ORDER BY first DESC, life DESC LIMIT ?2");
-    let mut statement = look.prepare_cached(sql)?;
-    let count = i64::try_from(LINEAGE_EPOCHS_MAX + 1).unwrap_or(i64::MAX);
-    let mut rows = statement.query(params![id, count])?;
-    let (mut present, mut lineage, mut kept) = (None, Vec::new(), Marks::default());
-    while let Some(row) = rows.next()? {
-        let EraRow { first, first_change, epoch, .. } = EraRow::of(row, id)?;
-        let [first, first_change, epoch] = [first, first_change, epoch].map(i64::cast_unsigned);
-        if present.is_none() {
-            present = Some(epoch);
-        } else {
-            Found::push_epoch(&mut lineage, epoch, kept);
-        }
-        // The one before is true up to where this one begins. Both begin at 1, unless the file is
-        // damaged: then nothing before is true.
-        kept = Marks { offset: first.saturating_sub(1), change: first_change.saturating_sub(1) };
-    }
-    let epoch = present.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
-    Ok((epoch, lineage))
 }

@@ -63,23 +63,6 @@ impl<'look> ReplyCounter<'look> {
         }
         Ok(())
     }
-
-    /// The same, for a page that may end before a message if it has something: false, if it must,
-    /// since there is no time left.
-    ///
-    /// # Errors
-    ///
-    /// Those of SQLite, if it may not end.
-    pub(super) fn note_in_time(
-        &self,
-        message: &mut Message<'_>,
-        may_end: bool,
-    ) -> Result<bool, StoreError> {
-        match self.note(message) {
-            Err(error) if may_end && error.is_late() => Ok(false),
-            noted => noted.map(|()| true),
-        }
-    }
 }
 
 #[cfg(test)]

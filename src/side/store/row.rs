@@ -117,8 +117,9 @@ impl<'a> Message<'a> {
             deleted: act(maybe_number(11)?, maybe(12)?),
             pinned: act(maybe_number(13)?, maybe(14)?),
             reacted: maybe(17)?,
-            // It is counted: see `replies`.
+            // What is told besides: see `told`.
             replies: None,
+            epoch: None,
         };
         Some((Self { id, at_ms: at.cast_unsigned(), said, fate }, number(7)?))
     }
@@ -142,7 +143,7 @@ impl<'a> Message<'a> {
         sum.0.update(reply_to.unwrap_or_default().to_le_bytes());
         let has_more = thread.is_some() || mentions.is_some() || data.is_some() || stream;
         if has_more || fate != Fate::default() {
-            let Fate { change, edited, deleted, pinned, reacted, replies: _ } = fate;
+            let Fate { change, edited, deleted, pinned, reacted, replies: _, epoch: _ } = fate;
             sum.numbers(&[thread.unwrap_or_default().cast_signed(), change.cast_signed()]);
             for text in [mentions, data] {
                 sum.text(text.unwrap_or_default());

@@ -235,7 +235,7 @@ pub(super) fn insert(step: &Connection, message: &Message<'_>) -> Result<(), Sto
                    mentions, data, change, edited_at, deleted_at, deleted_by, pinned_at, \
                    pinned_by, reacted, stream) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, \
                    ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19) ON CONFLICT(id) DO NOTHING";
-        let Fate { change, edited, deleted, pinned, reacted, replies: _ } = fate;
+        let Fate { change, edited, deleted, pinned, reacted, replies: _, epoch: _ } = fate;
         let place = |number: u64| id_of(room_of(id), number);
         let change = (change > 0).then(|| place(change));
         let values = params![
@@ -276,7 +276,7 @@ pub(super) fn insert(step: &Connection, message: &Message<'_>) -> Result<(), Sto
 /// that change, or a later one.
 pub(super) fn change(step: &Connection, message: &Message<'_>) -> Result<(), StoreError> {
     let Message { id, said, fate, .. } = *message;
-    let Fate { change, edited, deleted, pinned, reacted, replies: _ } = fate;
+    let Fate { change, edited, deleted, pinned, reacted, replies: _, epoch: _ } = fate;
     let sql = "UPDATE message SET body = ?2, mentions = ?3, data = ?4, edited_at = ?5, \
                deleted_at = ?6, deleted_by = ?7, pinned_at = ?8, pinned_by = ?9, change = ?10, \
                sum = ?11, reacted = ?12, stream = ?13 WHERE id = ?1 AND coalesce(change, 0) < ?10";

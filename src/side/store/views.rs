@@ -11,8 +11,8 @@ use rusqlite::{Connection, Rows, params};
 
 use super::error::StoreError;
 use super::reader::{Page, fits};
-use super::replies::ReplyCounter;
 use super::row::{Message, Next, OFFSET_MAX, id_of, next_row, offset_of, select_messages};
+use super::told::Told;
 use crate::limits::PINS_MAX;
 use crate::link::log::{Part, View, Wanted};
 use crate::link::record::Field as _;
@@ -52,7 +52,7 @@ pub(super) fn view(
     let Wanted { after, upto, part, messages, bytes, changed: _, view } = wanted;
     let is_newest = part == Part::Newest;
     let mut picked = Picked {
-        answers: ReplyCounter::of(look, id)?,
+        told: Told::of(look, id)?,
         pieces: Vec::new(),
         bytes: 0,
         untold: 0,
@@ -108,7 +108,7 @@ pub(super) fn view(
 
 /// Messages that are picked out, as they are told.
 struct Picked<'look> {
-    answers: ReplyCounter<'look>,
+    told: Told<'look>,
     pieces: Vec<Vec<u8>>,
     bytes: usize,
     /// How many of them members are not told.
@@ -133,7 +133,7 @@ impl Picked<'_> {
                 *damaged += 1;
                 continue;
             };
-            if !self.answers.note_in_time(&mut message, !self.pieces.is_empty())? {
+            if !self.told.note_in_time(&mut message, !self.pieces.is_empty())? {
                 return Ok(false);
             }
             let mut piece = Vec::new();

@@ -286,7 +286,7 @@ fn line_of<'a>(room: &'a str, eras: &[Era], message: &Message<'a>) -> Option<Mes
     let offset = offset_of(id);
     let epoch = epoch_of(eras, offset)?;
     let body = if fate.deleted.is_some() { None } else { Some(raw(said.body).ok()?) };
-    let Fate { change, edited, deleted, pinned, reacted, replies: _ } = fate;
+    let Fate { change, edited, deleted, pinned, reacted, replies: _, epoch: _ } = fate;
     let at_of = |act: Option<Act<'a>>| act.map(|act| act.at_ms);
     let by_of = |act: Option<Act<'a>>| act.and_then(|act| act.by).map(Cow::from);
     let reactions = reacted.map(|reacted| {

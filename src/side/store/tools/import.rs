@@ -448,7 +448,7 @@ impl<'a> Import<'a> {
         }
         let reacted = line.reactions.as_deref().map(reacted_of).transpose()?;
         let reacted = reacted.as_deref();
-        let fate = Fate { change, edited, deleted, pinned, reacted, replies: None };
+        let fate = Fate { change, edited, deleted, pinned, reacted, replies: None, epoch: None };
         let id = id_of(room.id, offset);
         insert(self.step, &Message { id, at_ms: line.at.cast_unsigned(), said, fate })?;
         if offset > room.offset + 1 {
