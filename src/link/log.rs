@@ -605,8 +605,8 @@ pub struct Opened {
     /// The number of the last line of its audit trail; 0, if it has none.
     pub audited: u64,
     /// The epochs before it, the latest first, and up to where each is still true:
-    /// [`LINEAGE_EPOCHS_MAX`], and of those before them the ones in which messages of the tail, or
-    /// of `keys`, were said.
+    /// [`LINEAGE_EPOCHS_MAX`](crate::limits::LINEAGE_EPOCHS_MAX), and of those before them the ones
+    /// in which messages of the tail, or of `keys`, were said.
     pub lineage: Vec<(u64, Marks)>,
     /// Up to where messages, and changes of those, have been let go of.
     pub floor: Marks,
