@@ -1,9 +1,9 @@
-//! The epochs of a room: which of them it is told when it is opened, and which ones of messages that
-//! are read later.
+//! The epochs of a room: which of them it is told when it is opened, and which ones of messages
+//! that are read later.
 //!
 //! An end without order begins an epoch in every room, so there may be any number, and most of them
-//! empty. A room remembers the last ones, by which cursors are judged, and those that name a message
-//! in its memory. A message further back comes with the epoch in which it was said.
+//! empty. A room remembers the last ones, by which cursors are judged, and those that name a
+//! message in its memory. A message further back comes with the epoch in which it was said.
 //!
 //! Deliberately absent: when an epoch begins (`statements`), and what a cursor of one is good for
 //! (`room::resume`).
