@@ -6,7 +6,7 @@ use std::thread;
 
 use crate::limits::StoreLimits;
 use crate::link::ids::RoomKey;
-use crate::link::log::{Append, Appended, Log, LogEnd, Opening, Read, Why};
+use crate::link::log::{Append, Appended, Audit, Log, LogEnd, Opening, Read, Why};
 use crate::mesh::Wake;
 use crate::rooms::contract::{Heard, Subject, check_some};
 use crate::side::store::{
@@ -92,6 +92,10 @@ impl Log for RealLog {
         self.log().read(read)
     }
 
+    fn audit(&mut self, audit: Audit) -> Result<(), Why> {
+        self.log().audit(audit)
+    }
+
     fn close(&mut self, room: RoomKey) {
         self.log().close(room);
     }
@@ -128,6 +132,8 @@ impl Subject for RealLog {
 
 #[test]
 fn the_store_keeps_the_contract() {
+    let others = ["set", "stood", "reported", "listed", "trail", "invited", "banned"];
     let reached = ["ok", "crash", "recovered", "waited", "page", "recovered under way"];
+    let reached = [&reached[..], &others].concat();
     check_some(SEEDS, |_| RealLog::new(), &reached);
 }

@@ -21,6 +21,8 @@ use crate::link::message::push_listing_start;
 use crate::link::said::MessageText;
 use crate::room::Room;
 use crate::room::audit::Trail;
+#[cfg(test)]
+use crate::room::planted::{self, Planted};
 use crate::wire::json::push_string;
 
 /// What was decided of a room. Few rooms have any.
@@ -129,6 +131,8 @@ impl Room {
         audited: u64,
         now_ms: u64,
     ) {
+        #[cfg(test)]
+        let settings = settings.filter(|_| !planted::is(Planted::SettingsForgotten));
         let settings = settings.map(RoomSettings::read).unwrap_or_default();
         let standings = standings.filter(|(_, standing)| standing.holds(now_ms));
         let standings: BTreeMap<Box<str>, Standing> =
@@ -223,6 +227,11 @@ impl Room {
             }
             (looks, last) = (looks + 1, Some(user));
             if told == limit || !is_wanted(standing) {
+                continue;
+            }
+            #[cfg(test)]
+            if told + 1 == limit && planted::is(Planted::ListsShort) {
+                told = limit;
                 continue;
             }
             if told > 0 {

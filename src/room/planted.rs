@@ -2,6 +2,8 @@
 
 use std::cell::Cell;
 
+use crate::room::Room;
+
 /// What is wrong with all rooms of this thread.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Planted {
@@ -35,6 +37,22 @@ pub(crate) enum Planted {
     ThreadsGuessed,
     /// A message that waits for a read is overtaken by what its member says next.
     OwnOvertaken,
+    /// The settings that a log has kept do not hold when it opens a room.
+    SettingsForgotten,
+    /// How users stand is forgotten when the log refuses what is decided of another.
+    StandingsDropped,
+    /// A list of users that is not all of them lacks its last one.
+    ListsShort,
+    /// A decision is answered though it is not kept.
+    DecisionsUnkept,
+    /// What was reported once is answered though it is not kept.
+    ReportsUnkept,
+    /// What is done has no line in the audit trail.
+    LinesLeftOut,
+    /// An invite that was taken back is good.
+    InvitesOutlive,
+    /// Who is banned comes in.
+    BansIgnored,
 }
 
 thread_local! {
@@ -44,6 +62,15 @@ thread_local! {
 /// Plants a defect from now on.
 pub(crate) fn plant(planted: Planted) {
     PLANTED.set(planted);
+}
+
+impl Room {
+    /// The defect of [`Planted::StandingsDropped`].
+    pub(crate) fn drop_standings(&mut self) {
+        if let Some(facts) = &mut self.facts {
+            facts.standings.clear();
+        }
+    }
 }
 
 /// Whether the number of this change is left out.

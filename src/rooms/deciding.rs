@@ -31,6 +31,8 @@ use crate::link::record::{ToHome, ToMember};
 use crate::link::refusal::Refusal;
 use crate::link::said::MessageText;
 use crate::room::facts::RemovalCause;
+#[cfg(test)]
+use crate::room::planted::{self, Planted};
 use crate::rooms::changing::may_change_at_all;
 use crate::rooms::held::Membership;
 use crate::rooms::pending::UnderWay;
@@ -324,9 +326,18 @@ impl Rooms {
         let judged = room.journal().judged();
         let placed = Placed::decision(cx.now.unix_ms);
         let ticket = self.pending.next_ticket();
+        #[cfg(test)]
+        let audit = audit.filter(|_| !planted::is(Planted::LinesLeftOut));
         let append = append_of(key, room, ticket, placed.at_ms, Entry { judged, what, audit });
         let appended = cx.io.log().append(append);
         if let Appended::Refused(why) = appended {
+            #[cfg(test)]
+            if let Some(registered) = self.arena.get_mut(key)
+                && planted::is(Planted::StandingsDropped)
+            {
+                registered.room.drop_standings();
+                self.registry.weigh(registered);
+            }
             return Err(why);
         }
         let is_decision = what != What::Noted;
@@ -338,6 +349,8 @@ impl Rooms {
         }
         match appended {
             Appended::Kept => Ok(None),
+            #[cfg(test)]
+            Appended::Ordered if planted::is(Planted::DecisionsUnkept) => Ok(None),
             Appended::Ordered => {
                 let entry = UnderWay {
                     applied_at: Some(placed.marks),

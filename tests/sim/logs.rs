@@ -146,8 +146,13 @@ impl SimLog {
         }
         let log = self.pretend();
         let mut ledger = self.ledger.clone();
+        let room_of = |topic: &str| log.and_then(|log| log.rooms.get(topic));
+        ledger.lose_lines(|topic, number| {
+            let mut lines = room_of(topic).into_iter().flat_map(|room| &room.audited);
+            lines.any(|line| line.number == number)
+        });
         ledger.crashed(|topic| {
-            let room = log.and_then(|log| log.rooms.get(topic));
+            let room = room_of(topic);
             room.map_or_else(Facts::default, |room| {
                 let Decided { founded, settings, standings } = &room.decided;
                 Facts::new(topic, founded.as_deref(), settings.as_deref(), standings.clone())

@@ -71,6 +71,12 @@ pub(crate) enum LogDefect {
     TailCrossed,
     /// It leaves out lines when it is asked for an audit trail.
     LineForgotten,
+    /// It keeps the lines of audit trails whose entries it has lost.
+    LineOutlives,
+    /// With the entries that it loses it loses a line of one that it has kept.
+    LineTorn,
+    /// When it cannot keep something it forgets what was decided and is not kept.
+    DecisionsDropped,
 }
 
 /// Which log it pretends to be.
@@ -106,11 +112,10 @@ pub(crate) struct Room {
     pub(crate) decided: Decided,
     /// What of it survives anything,
     decided_durably: Decided,
-    /// and what may be torn off, in order: how many entries were before it, what was decided by
-    /// then, and whom to tell when it is kept.
-    pub(crate) deciding: VecDeque<(usize, Decided, Option<Ticket>)>,
-    /// Its audit trail: the number and the act of each line, and what is told of it.
-    audited: Vec<(u64, AuditAct, Vec<u8>)>,
+    /// and what may be torn off, in order.
+    pub(crate) deciding: VecDeque<Deciding>,
+    /// Its audit trail.
+    pub(crate) audited: Vec<Line>,
     /// How many messages there ever were at a time.
     pub(crate) longest: u64,
     /// The lives before this one.
@@ -138,6 +143,28 @@ pub(crate) struct Decided {
     pub(crate) settings: Option<String>,
     /// How users stand in it.
     pub(crate) standings: BTreeMap<String, Standing>,
+}
+
+/// A decision that may be torn off.
+pub(crate) struct Deciding {
+    /// How many entries were before it.
+    entries: usize,
+    /// What was decided by then.
+    decided: Decided,
+    /// How many lines its audit trail had by then.
+    lines: usize,
+    /// Whom to tell when it is kept.
+    ticket: Option<Ticket>,
+}
+
+/// A line of an audit trail.
+pub(crate) struct Line {
+    pub(crate) number: u64,
+    act: AuditAct,
+    /// As it is told.
+    told: Vec<u8>,
+    /// How many entries there were with the one that it came with.
+    entries: usize,
 }
 
 /// An entry.
@@ -179,7 +206,8 @@ struct Waiting {
 pub(crate) enum Told {
     Opened { opened: Option<Opened> },
     NotOpened { why: Why },
-    Entry { ticket: Option<Ticket>, placed: Placed, rev: u64, what: Option<WhatText> },
+    Entry { ticket: Option<Ticket>, placed: Placed, rev: u64, what: WhatText },
+    Decided { rev: u64, user: &'static str, standing: Standing },
     Kept { ticket: Ticket, placed: Placed },
     Refused { ticket: Ticket, why: Why },
     Read { ticket: Ticket, stretch: Stretch },
@@ -199,13 +227,14 @@ impl Told {
             Self::Opened { opened } => FromLog::Opened { room, opened: opened.as_ref() },
             Self::NotOpened { why } => FromLog::NotOpened { room, why: *why },
             Self::Entry { ticket, placed, rev, what } => {
-                let judged = Judged::default();
-                // Something is decided there that concerns nobody here.
-                let (user, standing) = ("nobody", Standing::default());
-                let what_else = What::Standing { user, standing };
-                let setting = Entry { judged, what: what_else, audit: None };
-                let entry = what.as_ref().map_or(setting, |what| what.entry(judged));
+                let entry = what.entry(Judged::default());
                 FromLog::Entry { room, ticket: *ticket, placed: *placed, rev: *rev, entry }
+            }
+            Self::Decided { rev, user, standing } => {
+                let (judged, placed) = (Judged::default(), Placed::decision(0));
+                let what = What::Standing { user, standing: *standing };
+                let entry = Entry { judged, what, audit: None };
+                FromLog::Entry { room, ticket: None, placed, rev: *rev, entry }
             }
             Self::Kept { ticket, placed } => {
                 FromLog::Kept { room, ticket: *ticket, placed: *placed }
@@ -249,6 +278,7 @@ struct Reading {
 }
 
 /// The log. See the module.
+#[expect(clippy::struct_excessive_bools, reason = "each is something that it does, or does not")]
 pub(crate) struct PretendLog {
     rng: SplitMix64,
     pretends: Pretends,
@@ -260,6 +290,8 @@ pub(crate) struct PretendLog {
     pub(crate) rooms: BTreeMap<String, Room>,
     /// Whether it lets go of old messages.
     pub(crate) lets_go: bool,
+    /// Whether other nodes decide how somebody stands; else only that somebody has no role.
+    pub(crate) others_decide: bool,
     reads: Vec<Reading>,
     finds: Vec<Finding>,
     /// Behind which place rooms are to be listed, if they were asked for.
@@ -282,6 +314,7 @@ impl PretendLog {
             strangers: 0,
             rooms: BTreeMap::new(),
             lets_go: false,
+            others_decide: false,
             reads: Vec::new(),
             finds: Vec::new(),
             list_after: None,
@@ -508,8 +541,11 @@ impl PretendLog {
             for Unanswered { ticket, .. } in &room.unanswered {
                 room.said.push_back(Told::Refused { ticket: *ticket, why: Why::Unconfirmed });
             }
-            for ticket in room.deciding.iter().filter_map(|(.., ticket)| *ticket) {
+            for ticket in room.deciding.iter().filter_map(|of| of.ticket) {
                 room.said.push_back(Told::Refused { ticket, why: Why::Unconfirmed });
+            }
+            if self.defect == Some(LogDefect::DecisionsDropped) {
+                room.decided = room.decided_durably.clone();
             }
         }
     }
@@ -523,15 +559,20 @@ impl PretendLog {
         self.strangers += 1;
         let body = format!("\"s{}\"", self.strangers).into();
         let (is_setting, is_change) = (self.one_in(2), self.one_in(2));
-        let draw = self.rng.next_u64();
+        let (draw, decides) = (self.rng.next_u64(), self.others_decide);
         let Some(room) = self.rooms.get_mut(topic) else { return };
         let (user, name) = ("stranger".into(), "stranger".into());
         let said = SaidText { user, name, body, ..SaidText::default() };
         if is_setting {
-            room.rev += 1;
-            let offset = room.marks(room.entries.len()).offset;
-            let placed = Placed::message(Receipt { offset, at_ms: 0 });
-            room.said.push_back(Told::Entry { ticket: None, placed, rev: room.rev, what: None });
+            let (user, mut standing) = ("stranger", Standing::default());
+            if decides {
+                standing.role = (draw & 1 == 1).then_some(Role::Member);
+                room.decide(What::Standing { user, standing });
+                room.decided_durably = room.decided.clone();
+            } else {
+                room.rev += 1;
+            }
+            room.said.push_back(Told::Decided { rev: room.rev, user, standing });
         } else if is_change {
             room.change_something(draw, said.body);
         } else {
@@ -677,7 +718,7 @@ impl PretendLog {
                 room.truncate(kept);
                 room.durable = kept;
                 room.keep_decisions(if is_alone { u64::MAX } else { draw >> 32 & 3 });
-                room.forget_decisions();
+                room.forget_decisions(defect);
                 room.turn(epoch, defect);
             }
             if let Some(room) = self.rooms.get_mut(&topic) {
@@ -800,12 +841,12 @@ impl Room {
     /// What is decided of it survives anything: all before the first `durable` entries, and of what
     /// comes right behind them at most `more`.
     fn keep_decisions(&mut self, mut more: u64) {
-        while let Some((entries, ..)) = self.deciding.front() {
+        while let Some(Deciding { entries, .. }) = self.deciding.front() {
             if *entries > self.durable || *entries == self.durable && more == 0 {
                 return;
             }
             more -= u64::from(*entries == self.durable);
-            let Some((_, decided, ticket)) = self.deciding.pop_front() else { return };
+            let Some(Deciding { decided, ticket, .. }) = self.deciding.pop_front() else { return };
             self.decided_durably = decided;
             let placed = Placed::decision(0);
             self.said.extend(ticket.map(|ticket| Told::Kept { ticket, placed }));
@@ -819,10 +860,21 @@ impl Room {
         self.durable = durable;
     }
 
-    /// Loses what was decided and is not kept.
-    fn forget_decisions(&mut self) {
+    /// Loses what was decided and is not kept, and the lines of that and of the entries that are
+    /// lost.
+    fn forget_decisions(&mut self, defect: Option<LogDefect>) {
+        let first = self.deciding.front().map(|first| first.lines);
         self.deciding.clear();
         self.decided = self.decided_durably.clone();
+        if defect == Some(LogDefect::LineOutlives) {
+            return;
+        }
+        self.audited.truncate(first.unwrap_or(self.audited.len()));
+        let entries = self.entries.len();
+        self.audited.retain(|line| line.entries <= entries);
+        if defect == Some(LogDefect::LineTorn) {
+            self.audited.pop();
+        }
     }
 
     /// Takes in what is decided of it.
@@ -864,7 +916,8 @@ impl Room {
         let Some(line) = line else { return };
         let mut told = Vec::new();
         line.push(&mut told, at_ms);
-        self.audited.push((line.number, line.act, told));
+        let (number, act, entries) = (line.number, line.act, self.entries.len());
+        self.audited.push(Line { number, act, told, entries });
     }
 
     /// The lines of it that are wanted.
@@ -872,12 +925,14 @@ impl Room {
         let AuditWanted { before, limit, act } = wanted;
         let forgets =
             |number: u64| defect == Some(LogDefect::LineForgotten) && number.is_multiple_of(3);
-        let is_wanted =
-            |number, of| number < before && act.is_none_or(|act| act == of) && !forgets(number);
-        let mut lines = self.audited.iter().rev().filter(|(number, of, _)| is_wanted(*number, *of));
+        let is_wanted = |line: &&Line| {
+            let Line { number, act: of, .. } = **line;
+            number < before && act.is_none_or(|act| act == of) && !forgets(number)
+        };
+        let mut lines = self.audited.iter().rev().filter(is_wanted);
         let mut page = AuditPage::default();
-        for (_, _, line) in lines.by_ref().take(limit as usize) {
-            page.push(|out| out.extend_from_slice(line));
+        for line in lines.by_ref().take(limit as usize) {
+            page.push(|out| out.extend_from_slice(&line.told));
         }
         String::from_utf8(page.end(lines.next().is_some())).expect("JSON is UTF-8")
     }
@@ -908,7 +963,7 @@ impl Room {
     /// The same, and says so: the home did not give it.
     fn push_told(&mut self, ticket: Option<Ticket>, at_ms: u64, what: WhatText) {
         let placed = self.push(at_ms, what.clone());
-        self.said.push_back(Told::Entry { ticket, placed, rev: self.rev, what: Some(what) });
+        self.said.push_back(Told::Entry { ticket, placed, rev: self.rev, what });
     }
 
     /// Loses all but so many entries.
@@ -1051,7 +1106,7 @@ impl Room {
     fn tell_upto(&mut self, last: usize) {
         while self.heard < last {
             let kept = &self.entries[self.heard];
-            let (placed, what) = (kept.placed(), Some(kept.what.clone()));
+            let (placed, what) = (kept.placed(), kept.what.clone());
             self.heard += 1;
             let of = self.unanswered.iter().find(|of| of.entries == self.heard);
             let ticket = of.map(|of| of.ticket);
@@ -1078,7 +1133,7 @@ impl Room {
             founded: decided.founded.as_deref().map(Box::from),
             settings: decided.settings.as_deref().map(Box::from),
             standings: standings.map(|(user, of)| (user.as_str().into(), *of)).collect(),
-            audited: self.audited.last().map_or(0, |(number, ..)| *number),
+            audited: self.audited.last().map_or(0, |line| line.number),
             lineage,
             floor: Marks { offset: self.gone, change: self.floor },
             pins: self.pins(first),
@@ -1144,7 +1199,10 @@ impl Room {
                 | LogDefect::LastAnsweredOnly
                 | LogDefect::LineageForgotten
                 | LogDefect::TailCrossed
-                | LogDefect::LineForgotten,
+                | LogDefect::LineForgotten
+                | LogDefect::LineOutlives
+                | LogDefect::LineTorn
+                | LogDefect::DecisionsDropped,
             )
             | None => {}
         }
@@ -1163,8 +1221,8 @@ impl Room {
         for waiting in &mut self.waiting {
             waiting.ticket = None;
         }
-        for (.., ticket) in &mut self.deciding {
-            *ticket = None;
+        for deciding in &mut self.deciding {
+            deciding.ticket = None;
         }
     }
 }
@@ -1184,8 +1242,9 @@ impl Log for PretendLog {
         if is_new {
             kept.epoch = fresh_epoch;
         }
-        if pretends == Pretends::SeenIsKept {
-            // It is opened behind all that was said in it before, and the home hears of all of it.
+        if pretends == Pretends::SeenIsKept || !kept.deciding.is_empty() {
+            // It is opened behind all that was decided in it before; or behind all that was said,
+            // and the home hears of all of it.
             kept.durable = kept.entries.len();
             kept.heard = kept.durable;
             kept.keep_decisions(u64::MAX);
@@ -1284,6 +1343,7 @@ impl Log for PretendLog {
                 if pretends == Pretends::Engine && !is_founding && entry.judged.rev != room.rev {
                     return Appended::Refused(Why::Conflict);
                 }
+                let lines = room.audited.len();
                 room.decide(entry.what);
                 room.note(entry.audit, at_ms);
                 let is_taken = pretends == Pretends::OkIsTaken;
@@ -1293,7 +1353,8 @@ impl Log for PretendLog {
                     room.said.push_back(Told::Kept { ticket, placed });
                 }
                 let ticket = (!is_taken && !is_early).then_some(ticket);
-                room.deciding.push_back((room.entries.len(), room.decided.clone(), ticket));
+                let (entries, decided) = (room.entries.len(), room.decided.clone());
+                room.deciding.push_back(Deciding { entries, decided, lines, ticket });
                 if pretends == Pretends::Engine {
                     // An engine keeps them beside the entries, and no failover loses them.
                     room.keep_all_decisions();

@@ -370,6 +370,13 @@ impl Ledger {
         }
     }
 
+    /// Lines of audit trails are lost with what was done: `has` tells which are still there.
+    pub(crate) fn lose_lines(&mut self, has: impl Fn(&str, u64) -> bool) {
+        for (topic, of) in &mut self.rooms {
+            of.lines.retain(|line| has(topic, line.number));
+        }
+    }
+
     /// The home of all rooms has ended without a word. `kept` is what its log has of each.
     pub(crate) fn crashed(&mut self, kept: impl Fn(&str) -> Facts) {
         self.topics.clear();

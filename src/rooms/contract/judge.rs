@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use serde_json::Value;
 
+use super::decided::{Invites, Question, check_room};
+use super::ledger::Ledger;
 use super::reactions::{Reaction, Reactions};
 use super::reader::{Message, Reader, messages, object, of, replies};
 use super::{Subject, TOPICS};
@@ -42,6 +44,8 @@ pub(super) enum Asked {
     /// Somebody reacts to a message, or does no longer.
     React(Reaction),
     Custom,
+    /// Something of what is decided of the room.
+    Decided(Question),
     /// A page, and up to where its reader had heard all when it asked.
     Page {
         view: View,
@@ -143,6 +147,7 @@ pub(super) struct Judge {
     pub(super) ended: Vec<(usize, u16)>,
     pub(super) seen: BTreeSet<&'static str>,
     pub(super) reactions: Reactions,
+    pub(super) invites: Invites,
     /// How many messages may be pinned.
     pub(super) pins_max: usize,
 }
@@ -226,7 +231,13 @@ impl Judge {
         }
     }
 
-    pub(super) fn hear<L: Subject>(&mut self, log: &L, shard: u16, message: ToMember<'_>) {
+    pub(super) fn hear<L: Subject>(
+        &mut self,
+        log: &L,
+        ledger: &mut Ledger,
+        shard: u16,
+        message: ToMember<'_>,
+    ) {
         match message {
             ToMember::Deliver { audience, event, payload: Payload::Json(payload) } => {
                 let topic = usize::try_from(audience.to_u64() >> 8 & 0xff).expect("small");
@@ -246,6 +257,11 @@ impl Judge {
                             assert!(is_kept, "what is heard is kept: {payload} of {durable:?}");
                         }
                         self.hear_change(log, topic, shard, payload);
+                    }
+                    "room_changed" => {
+                        let told = Value::Object(object(payload));
+                        let given = ledger.of(TOPICS[topic]);
+                        check_room(given, given.judged, topic, told);
                     }
                     "ping" => self.hear_own(topic, shard, number(payload, "n")),
                     "room_epoch" => {
@@ -274,7 +290,14 @@ impl Judge {
             }
             ToMember::Reply { conn, slot, reference, status, response, .. } => {
                 let Payload::Json(response) = response else { panic!("text") };
-                self.hear_reply(log, Asker { conn, slot }, reference, status, response);
+                let (index, asked) = self.take_asked(Asker { conn, slot }, reference);
+                if let Asked::Decided(question) = asked {
+                    let now_ms = ledger.now_ms;
+                    let given = ledger.of(TOPICS[self.members[index].topic]);
+                    let answered = (status, response);
+                    return self.hear_decided::<L>(log, (given, now_ms), index, question, answered);
+                }
+                self.hear_reply(log, (index, asked), reference, status, response);
             }
             ToMember::Left { conn, slot, reference, .. } => {
                 let (index, asked) = self.take_asked(Asker { conn, slot }, reference);
@@ -487,12 +510,11 @@ impl Judge {
     pub(super) fn hear_reply<L: Subject>(
         &mut self,
         log: &L,
-        asker: Asker,
+        (index, push): (usize, Asked),
         reference: &str,
         status: &str,
         response: &str,
     ) {
-        let (index, push) = self.take_asked(asker, reference);
         let is_in_order = !self.late.contains(&reference.parse().expect("a number"));
         let is_doubtful = response.contains("unconfirmed");
         assert!(is_in_order || is_doubtful, "own messages come back in order: {reference}");
@@ -527,7 +549,7 @@ impl Judge {
                 return self.hear_reacted(log, index, reaction, status, response);
             }
             Asked::Message { body, key, .. } => (body, key),
-            Asked::Custom | Asked::Leave => return,
+            Asked::Custom | Asked::Decided(_) | Asked::Leave => return,
         };
         let (topic, user) = (self.members[index].topic, self.members[index].user.clone());
         if status == "error" {
@@ -672,96 +694,6 @@ impl Judge {
             );
             self.check_pin(log, topic, &deed, change);
             self.acked_changes.push(AckedChange { topic, offset, change, deed });
-        }
-    }
-
-    /// A page: next to what was asked, and nothing in it that is not true.
-    fn hear_page<L: Subject>(
-        &mut self,
-        log: &L,
-        index: usize,
-        (from, limit, heard): (From, u32, u64),
-        status: &str,
-        response: &str,
-    ) {
-        if status == "error" {
-            let reason = field(response, "reason");
-            assert!(["\"storage\"", "\"busy\""].contains(&reason), "{reason}");
-            self.seen.insert("page refused");
-            return;
-        }
-        self.seen.insert("page");
-        let Member { topic, shard, .. } = self.members[index];
-        let gone = log.gone(TOPICS[topic]);
-        let page = messages(&object(response), "messages");
-        assert!(page.len() <= usize::try_from(limit).expect("few"), "a page is as long as asked");
-        let offsets: Vec<u64> = page.iter().map(|message| of(message, "offset")).collect();
-        assert!(offsets.is_sorted_by(|a, b| a + 1 == *b), "a page has no hole: {offsets:?}");
-        let (first, last) = (offsets.first().copied(), offsets.last().copied());
-        let more = field(response, "more") == "true";
-        // What its log has let go of the home may not have heard of.
-        let is_more = |first: Option<u64>| {
-            gone > 0 || more == first.is_some_and(|first| first > 1) || !L::KEEPS
-        };
-        match from {
-            From::Before(offset) => {
-                assert!(last.is_none_or(|last| last < offset), "a page is what was asked for");
-                let has_all = offset < 2
-                    || offset - 1 > heard
-                    || last == Some(offset - 1)
-                    || offset - 1 <= gone
-                    || !L::KEEPS;
-                assert!(
-                    has_all,
-                    "a page has all that its reader has heard: {last:?} before {offset} of {heard}"
-                );
-                assert!(is_more(first), "more is true: {response}");
-            }
-            From::Latest => {
-                assert!(
-                    last.unwrap_or_default() >= heard || !L::KEEPS || heard <= gone,
-                    "a page has all that its reader has heard"
-                );
-                assert!(is_more(first), "more is true: {response}");
-            }
-            From::Around(_) => unreachable!("a view"),
-            From::After(offset) => {
-                assert!(first.is_none_or(|first| first > offset), "a page is what was asked for");
-                let has_all = offset >= heard
-                    || first == Some(offset + 1)
-                    || !L::KEEPS
-                    || offset < gone && first.is_none_or(|first| first <= gone + 1);
-                assert!(
-                    has_all,
-                    "a page has all that its reader has heard: {first:?} after {offset} of {heard}"
-                );
-            }
-        }
-        self.read_page(log, (topic, shard), &page);
-    }
-
-    /// A page is read: nothing in it is older than what its reader has heard.
-    pub(super) fn read_page<L: Subject>(
-        &mut self,
-        log: &L,
-        (topic, shard): (usize, u16),
-        page: &[Message],
-    ) {
-        for message in page {
-            let (offset, body) = (of(message, "offset"), message["body"].to_string());
-            self.sees(log, topic, message);
-            if of(message, "change") == 0 {
-                let id = epoch(&Value::Object(message.clone()).to_string());
-                let told = self.told.entry((topic, id, offset)).or_insert_with(|| body.clone());
-                assert_eq!(*told, body, "an offset has one message");
-            }
-        }
-        let Some(stream) = self.streams.get_mut(&(topic, shard)) else { return };
-        stream.read(page);
-        let stream = &self.streams[&(topic, shard)];
-        for message in page {
-            let rule = "a page is never older than what its reader has heard";
-            self.check_message(log, stream, message, rule);
         }
     }
 

@@ -1,7 +1,8 @@
-//! What a page must be that is not simply before or after an offset; and what is told of the
-//! messages that are pinned.
+//! What a page must be, of all messages or of some; and what is told of those that are pinned.
 
-use super::judge::{Deed, Judge, Member, field, number};
+use serde_json::Value;
+
+use super::judge::{Deed, Judge, Member, epoch, field, number};
 use super::reader::{Message, messages, object, of};
 use super::{Subject, TOPICS};
 use crate::link::log::View;
@@ -17,6 +18,96 @@ fn is_in_thread(message: &Message, root: u64) -> bool {
 }
 
 impl Judge {
+    /// A page: next to what was asked, and nothing in it that is not true.
+    pub(super) fn hear_page<L: Subject>(
+        &mut self,
+        log: &L,
+        index: usize,
+        (from, limit, heard): (From, u32, u64),
+        status: &str,
+        response: &str,
+    ) {
+        if status == "error" {
+            let reason = field(response, "reason");
+            assert!(["\"storage\"", "\"busy\""].contains(&reason), "{reason}");
+            self.seen.insert("page refused");
+            return;
+        }
+        self.seen.insert("page");
+        let Member { topic, shard, .. } = self.members[index];
+        let gone = log.gone(TOPICS[topic]);
+        let page = messages(&object(response), "messages");
+        assert!(page.len() <= usize::try_from(limit).expect("few"), "a page is as long as asked");
+        let offsets: Vec<u64> = page.iter().map(|message| of(message, "offset")).collect();
+        assert!(offsets.is_sorted_by(|a, b| a + 1 == *b), "a page has no hole: {offsets:?}");
+        let (first, last) = (offsets.first().copied(), offsets.last().copied());
+        let more = field(response, "more") == "true";
+        // What its log has let go of the home may not have heard of.
+        let is_more = |first: Option<u64>| {
+            gone > 0 || more == first.is_some_and(|first| first > 1) || !L::KEEPS
+        };
+        match from {
+            From::Before(offset) => {
+                assert!(last.is_none_or(|last| last < offset), "a page is what was asked for");
+                let has_all = offset < 2
+                    || offset - 1 > heard
+                    || last == Some(offset - 1)
+                    || offset - 1 <= gone
+                    || !L::KEEPS;
+                assert!(
+                    has_all,
+                    "a page has all that its reader has heard: {last:?} before {offset} of {heard}"
+                );
+                assert!(is_more(first), "more is true: {response}");
+            }
+            From::Latest => {
+                assert!(
+                    last.unwrap_or_default() >= heard || !L::KEEPS || heard <= gone,
+                    "a page has all that its reader has heard"
+                );
+                assert!(is_more(first), "more is true: {response}");
+            }
+            From::Around(_) => unreachable!("a view"),
+            From::After(offset) => {
+                assert!(first.is_none_or(|first| first > offset), "a page is what was asked for");
+                let has_all = offset >= heard
+                    || first == Some(offset + 1)
+                    || !L::KEEPS
+                    || offset < gone && first.is_none_or(|first| first <= gone + 1);
+                assert!(
+                    has_all,
+                    "a page has all that its reader has heard: {first:?} after {offset} of {heard}"
+                );
+            }
+        }
+        self.read_page(log, (topic, shard), &page);
+    }
+
+    /// A page is read: nothing in it is older than what its reader has heard.
+    pub(super) fn read_page<L: Subject>(
+        &mut self,
+        log: &L,
+        (topic, shard): (usize, u16),
+        page: &[Message],
+    ) {
+        for message in page {
+            let (offset, body) = (of(message, "offset"), message["body"].to_string());
+            self.sees(log, topic, message);
+            if of(message, "change") == 0 {
+                let id = epoch(&Value::Object(message.clone()).to_string());
+                let told = self.told.entry((topic, id, offset)).or_insert_with(|| body.clone());
+                assert_eq!(*told, body, "an offset has one message");
+            }
+        }
+        let Some(stream) = self.streams.get_mut(&(topic, shard)) else { return };
+        stream.read(page);
+        let stream = &self.streams[&(topic, shard)];
+        for message in page {
+            let rule = "a page is never older than what its reader has heard";
+            self.check_message(log, stream, message, rule);
+        }
+    }
+
     /// A page of a view, which was asked for when all up to an offset had been heard.
     pub(super) fn hear_view<L: Subject>(
         &mut self,
@@ -144,11 +235,11 @@ impl Judge {
         let name = TOPICS[topic];
         let gone = log.gone(name);
         let told: Vec<u64> =
-            told.iter().filter_map(serde_json::Value::as_u64).filter(|of| *of > gone).collect();
+            told.iter().filter_map(Value::as_u64).filter(|of| *of > gone).collect();
         if !told.is_empty() {
             self.seen.insert("pins");
         }
-        if log.epoch(name) == Some(super::judge::epoch(response))
+        if log.epoch(name) == Some(epoch(response))
             && let Some(pins) = log.pins_by(name, number(response, "change"))
         {
             assert_eq!(told, pins, "whoever joins is told what is pinned");
