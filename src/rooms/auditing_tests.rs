@@ -156,6 +156,10 @@ struct NotingLog {
     fails: bool,
     /// Whether it does not take what is only noted.
     is_without_lines: bool,
+    /// How many entries it takes still; `None`: all.
+    left: Option<u32>,
+    /// What it is to read, if it reads at all.
+    reads: Option<Vec<Ticket>>,
 }
 
 impl Log for NotingLog {
@@ -166,9 +170,10 @@ impl Log for NotingLog {
     }
     fn append(&mut self, append: Append<'_>) -> Appended {
         let is_line = append.entry.what == What::Noted;
-        if self.fails || is_line && self.is_without_lines {
+        if self.fails || is_line && self.is_without_lines || self.left == Some(0) {
             return Appended::Refused(Why::Storage);
         }
+        self.left = self.left.map(|left| left - 1);
         let what = match append.entry.what {
             What::Message(_) => "message",
             What::Changed { .. } => "changed",
@@ -183,8 +188,10 @@ impl Log for NotingLog {
     fn reads(&self) -> bool {
         true
     }
-    fn read(&mut self, _: Read<'_>) -> Result<(), Why> {
-        Err(Why::Storage)
+    fn read(&mut self, read: Read<'_>) -> Result<(), Why> {
+        let Some(reads) = &mut self.reads else { return Err(Why::Storage) };
+        reads.push(read.ticket);
+        Ok(())
     }
     fn audit(&mut self, audit: Audit) -> Result<(), Why> {
         self.audits.push(audit);
@@ -279,4 +286,62 @@ fn nothing_is_purged_of_which_no_line_is_taken_and_whoever_is_kicked_goes_all_th
     let removed = r#"0 removed 2 {"reason":"kicked","by":"ann"}"#;
     assert_eq!(home.take_told(), [removed, refused]);
     assert_eq!(home.mesh.log.asked.len(), 1, "nothing is deleted: {:?}", home.mesh.log.asked);
+}
+
+/// A room in which bob has said so much, which is kept; and ann, whose it is.
+fn with_said(count: u32, in_memory: u32) -> (Home<NotingLog>, Who) {
+    let mut home = Home::with_log(NotingLog::default());
+    home.settings.history.messages = in_memory;
+    let ann = home.enter(0, 1, "ann", Level::Speak);
+    let bob = home.enter(0, 2, "bob", Level::Speak);
+    for _ in 0..count {
+        home.publish(bob.0, bob.1, "5", "\"spam\"");
+        let ticket = home.mesh.log.asked.last().expect("it was asked").0;
+        home.has_kept(bob.0, ticket);
+    }
+    (home, ann)
+}
+
+const PURGE: MemberWish<'_> = MemberWish {
+    user: "bob",
+    role: Given::Nothing,
+    mute: None,
+    ban: None,
+    kick: false,
+    purge_s: Some(60),
+    reason: None,
+};
+
+#[test]
+fn a_purge_of_which_not_all_is_taken_says_how_many_are_deleted() {
+    let (mut home, ann) = with_said(3, 100);
+    // Its line, and nothing else.
+    home.mesh.log.left = Some(1);
+    home.stand(ann, PURGE);
+    let refused = r#"0 reply 1 error {"reason":"storage","retry_ms":1000}"#;
+    assert_eq!(home.take_told(), [refused]);
+    home.mesh.log.left = Some(2);
+    home.stand(ann, PURGE);
+    let told = home.take_told();
+    assert!(told.len() == 1 && told[0].contains("msg_changed"), "one is deleted: {told:?}");
+    let ticket = home.mesh.log.asked.last().expect("it was asked").0;
+    let ok = r#"0 reply 1 ok {"user":"bob","purged":1,"more":true}"#;
+    assert_eq!(home.has_kept(ann.0, ticket), [ok], "when it is kept");
+}
+
+#[test]
+fn a_purge_that_cannot_be_read_on_says_how_many_are_deleted() {
+    let (mut home, ann) = with_said(2, 1);
+    home.mesh.log.reads = Some(Vec::new());
+    home.stand(ann, PURGE);
+    assert_eq!(home.take_told().len(), 1, "what is in memory is deleted");
+    let ticket = home.mesh.log.asked.last().expect("it was asked").0;
+    assert_eq!(home.has_kept(ann.0, ticket), [] as [&str; 0], "there is more to be read");
+    let reads = home.mesh.log.reads.as_ref().expect("it reads");
+    let (room, ticket, why) = (ann.0, reads[0], Why::Storage);
+    home.with(|rooms, cx, told| {
+        rooms.hear_log(cx, told, FromLog::NotRead { room, ticket, why });
+    });
+    let ok = r#"0 reply 1 ok {"user":"bob","purged":1,"more":true}"#;
+    assert_eq!(home.take_told(), [ok]);
 }

@@ -36,7 +36,7 @@ use crate::room::planted::{self, Planted};
 use crate::rooms::changing::may_change_at_all;
 use crate::rooms::held::Membership;
 use crate::rooms::pending::UnderWay;
-use crate::rooms::purging::Begun;
+use crate::rooms::purging::{Begun, Deleted};
 use crate::rooms::registry::Registered;
 use crate::rooms::speech::{append_of, deliver, take_fanout};
 use crate::rooms::{Answer, Rooms};
@@ -143,19 +143,19 @@ impl Rooms {
                 return self.answer_refused(cx, members, membership, reference, why.refusal());
             }
         };
-        let purged = self.purge(cx, members, membership, judged.purged, &by);
-        let (count, under_way) = match purged {
-            Ok((count, None)) => (count, under_way),
+        let Deleted { count, last, refused } =
+            self.purge(cx, members, membership, judged.purged, &by);
+        let under_way = if last.is_some() {
             // They are kept in order, so the last of them says it for all.
-            Ok((count, last)) => {
-                self.await_unheard(under_way);
-                (count, last)
-            }
-            Err(why) => {
-                self.await_unheard(under_way);
-                return self.answer_refused(cx, members, membership, reference, why.refusal());
-            }
+            self.await_unheard(under_way);
+            last
+        } else {
+            under_way
         };
+        if let Some(why) = refused.filter(|_| count == 0) {
+            self.await_unheard(under_way);
+            return self.answer_refused(cx, members, membership, reference, why.refusal());
+        }
         let user = wish.user;
         let mut answer = Vec::new();
         if let Some(Registered { room, .. }) = self.arena.get(key) {
@@ -167,7 +167,8 @@ impl Rooms {
             push_standing(&mut answer, user, told, now_ms);
         }
         if let Some(since_ms) = purged_since_ms(&wish, now_ms) {
-            let begun = Begun { user, by: &by, since_ms, count, answer };
+            let is_cut_short = refused.is_some();
+            let begun = Begun { user, by: &by, since_ms, count, is_cut_short, answer };
             return self.answer_purge(cx, members, (membership, reference), begun, under_way);
         }
         answer.push(b'}');

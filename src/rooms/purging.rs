@@ -10,6 +10,9 @@
 //! from which on messages are to go, after [`PURGED_MESSAGES_MAX`] of them, or where it has looked
 //! through as many as it may: then its answer says that there may be more.
 //!
+//! Where something goes wrong when messages are deleted already, it ends there, and its answer says
+//! the same: how many are, and that there may be more. Whoever asks again goes on with those.
+//!
 //! Invariants: the purges under way are bounded; each has an answer that is held, or nobody who
 //! waits for it any more, and goes on without.
 //!
@@ -56,8 +59,20 @@ pub(super) struct Begun<'a> {
     pub(super) since_ms: u64,
     /// How many are gone.
     pub(super) count: usize,
+    /// Whether others that are in memory could not be deleted.
+    pub(super) is_cut_short: bool,
     /// How its answer begins.
     pub(super) answer: Vec<u8>,
+}
+
+/// What was deleted of some messages.
+pub(super) struct Deleted {
+    /// How many.
+    pub(super) count: usize,
+    /// The last deletion, if its log will say more of it.
+    pub(super) last: Option<(Ticket, UnderWay)>,
+    /// Why not all of them are.
+    pub(super) refused: Option<Why>,
 }
 
 /// A purge under way. See [`Begun`].
@@ -67,6 +82,8 @@ pub(super) struct Purge {
     by: Box<str>,
     since_ms: u64,
     count: usize,
+    /// How many of those are known to be kept.
+    kept: usize,
     answer: Vec<u8>,
     /// The answer that is held.
     pub(super) held: Ticket,
@@ -94,12 +111,8 @@ fn push_purged(out: &mut Vec<u8>, count: usize, more: bool) {
 }
 
 impl Rooms {
-    /// Deletes these messages, as far as they are known to be there. Returns how many, and the last
-    /// deletion, if its log will say more of it.
-    ///
-    /// # Errors
-    ///
-    /// Why not all of them are deleted.
+    /// Deletes these messages, as far as they are known to be there, up to one that its log does not
+    /// take.
     pub(super) fn purge<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
@@ -107,21 +120,26 @@ impl Rooms {
         membership: Membership,
         messages: Vec<(u64, MessageText)>,
         by: &str,
-    ) -> Result<(usize, Option<(Ticket, UnderWay)>), Why> {
+    ) -> Deleted {
         let actor = Actor { user: by, level: Level::Moderate, now_ms: cx.now.unix_ms };
         let (mut count, mut last) = (0, None);
         for (offset, was) in messages {
             let Ok(Some(next)) = judge(Verb::Delete, &was, actor, None) else { continue };
             let changed = (offset, Some(&was), &next);
             let proposed = self.propose_change(cx, members, membership, changed, None);
-            self.await_unheard(last.take());
-            match proposed? {
-                Proposed::Kept(placed) => self.note_kept_if_told(cx, membership.room, placed),
-                Proposed::UnderWay(ticket, entry) => last = Some((ticket, entry)),
-            }
+            let under_way = match proposed {
+                Ok(Proposed::Kept(placed)) => {
+                    self.note_kept_if_told(cx, membership.room, placed);
+                    None
+                }
+                Ok(Proposed::UnderWay(ticket, entry)) => Some((ticket, entry)),
+                Err(why) => return Deleted { count, last, refused: Some(why) },
+            };
+            // They are kept in order, so the last of them says it for all.
+            self.await_unheard(std::mem::replace(&mut last, under_way));
             count += 1;
         }
-        Ok((count, last))
+        Deleted { count, last, refused: None }
     }
 
     /// Answers a purge, when what it has done is kept; or goes on with it beyond memory, if it may,
@@ -134,13 +152,14 @@ impl Rooms {
         begun: Begun<'_>,
         under_way: Option<(Ticket, UnderWay)>,
     ) {
-        let Begun { user, by, since_ms, count, mut answer } = begun;
+        let Begun { user, by, since_ms, count, is_cut_short, mut answer } = begun;
         let room = self.arena.get(membership.room).map(|registered| &registered.room);
         let (is_full, reaches_back) = (count == PURGED_MESSAGES_MAX, cx.io.log().reads());
+        let is_over = is_full || is_cut_short;
         let before = room.and_then(|room| room.said_in_log(since_ms, reaches_back));
         let purges_count = self.purges.0.len() + self.reads.purges_count();
-        if before.is_none() || is_full || purges_count >= PURGES_UNDER_WAY_MAX {
-            push_purged(&mut answer, count, is_full || before.is_some());
+        if before.is_none() || is_over || purges_count >= PURGES_UNDER_WAY_MAX {
+            push_purged(&mut answer, count, is_over || before.is_some());
             answer.push(b'}');
             let answer = text(&answer);
             return self.answer_with(cx, members, membership, reference, under_way, answer);
@@ -153,6 +172,7 @@ impl Rooms {
             by: by.into(),
             since_ms,
             count,
+            kept: 0,
             answer,
             held,
             before,
@@ -189,9 +209,28 @@ impl Rooms {
     ) {
         let Some(purge) = self.purges.0.remove(&ticket) else { return };
         if status == "ok" {
-            return self.purge_next(cx, members, purge);
+            let kept = purge.count;
+            return self.purge_next(cx, members, Purge { kept, ..purge });
+        }
+        if purge.kept > 0 {
+            let count = purge.kept;
+            return self.end_purge(cx, members, Purge { count, ..purge }, true);
         }
         self.resolve(cx, members, purge.held, status, response);
+    }
+
+    /// Ends a purge that cannot go on: what is done is done, and else it is refused.
+    pub(super) fn cut_purge_short<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        purge: Purge,
+        why: Why,
+    ) {
+        match purge.count {
+            0 => self.refuse_held(cx, members, purge.held, why.refusal()),
+            _ => self.end_purge(cx, members, purge, true),
+        }
     }
 
     /// Reads the next messages that may be a purge's, or ends it.
@@ -248,12 +287,16 @@ impl Rooms {
         if allowed.is_err() || self.pending.is_behind(key) {
             return self.end_purge(cx, members, purge, true);
         }
-        match self.purge(cx, members, nobody, found, by) {
-            Ok((new, under_way)) => {
-                let purge = Purge { count: count + new, before, ..purge };
-                self.go_on_purging(cx, members, purge, under_way);
+        let Deleted { count: new, last, refused } = self.purge(cx, members, nobody, found, by);
+        let purge = Purge { count: count + new, ..purge };
+        match refused {
+            // It ends when that is kept: there is more in this stretch, and it reads no more.
+            Some(_) if last.is_some() => {
+                let purge = Purge { reads_left: 0, ..purge };
+                self.go_on_purging(cx, members, purge, last);
             }
-            Err(why) => self.refuse_held(cx, members, purge.held, why.refusal()),
+            Some(why) => self.cut_purge_short(cx, members, purge, why),
+            None => self.go_on_purging(cx, members, Purge { before, ..purge }, last),
         }
     }
 

@@ -241,7 +241,7 @@ impl Rooms {
             Whom::Pushes(pushes) => {
                 self.go_on_waiting(cx, members, (ticket, read), pushes, Err(why.refusal()));
             }
-            Whom::Purge(purge) => self.refuse_held(cx, members, purge.held, why.refusal()),
+            Whom::Purge(purge) => self.cut_purge_short(cx, members, *purge, why),
             Whom::Nobody => {}
         }
         self.read_ends(key);
