@@ -32,7 +32,10 @@
 //!    [`FromLog::NotOpened`]. One of them always comes, unless the room is closed first;
 //! 7. a read is answered once, with [`FromLog::Read`] or [`FromLog::NotRead`], even if its room is
 //!    closed meanwhile. What is read has all that the home had applied when it asked; and if the
-//!    room turned before it was read, that is said first.
+//!    room turned before it was read, that is said first;
+//! 8. what is decided of a room has its place among the entries in the call. It is there when the
+//!    room is opened again, and what a room is opened with is kept;
+//! 9. the line of an entry is kept with that, or neither is.
 //!
 //! Deliberately absent: blocking, and errors. A log answers when it can, and says with a [`Why`]
 //! what it cannot do.

@@ -18,7 +18,7 @@
 //! What it does not model, and which test could notice: bytes on a disk (torn pages are a shorter
 //! list here) and a clock of its own (the store's and the engine's own tests); a budget of what may
 //! be under way (theirs too, here `Busy` is drawn); words, for which it takes any text
-//! (`side::store::index`); audit trails that lose with an entry its line
+//! (`side::store::index`); as an engine, lines of audit trails that come with a change
 //! (`side::store::threads::tests`).
 
 use std::collections::{BTreeMap, VecDeque};
