@@ -111,8 +111,8 @@ fn push_purged(out: &mut Vec<u8>, count: usize, more: bool) {
 }
 
 impl Rooms {
-    /// Deletes these messages, as far as they are known to be there, up to one that its log does not
-    /// take.
+    /// Deletes these messages, as far as they are known to be there, up to one that its log does
+    /// not take.
     pub(super) fn purge<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
