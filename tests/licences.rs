@@ -1,6 +1,8 @@
 //! Every library that cargo knows of here, for whatever platform and for tests too, has a licence
 //! that lets the program be used, changed and passed on by anybody, in a binary too.
 
+use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
@@ -116,4 +118,13 @@ fn every_library_may_be_used_changed_and_passed_on() {
         })
         .collect();
     assert!(refused.is_empty(), "{refused:#?}");
+}
+
+#[test]
+fn long_runs_allow_the_same() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/long/deny.toml");
+    let settings: toml::Table = toml::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    let allowed = settings["licenses"]["allow"].as_array().unwrap();
+    let allowed: Vec<&str> = allowed.iter().map(|name| name.as_str().unwrap()).collect();
+    assert_eq!(allowed, ALLOWED);
 }
