@@ -17,7 +17,7 @@
 //! Deliberately absent: who asks for it (`socket`, `backups`), and what is done between two steps
 //! (`threads`).
 //!
-//! Called by: `threads`, `socket`, `backups`, `tools`.
+//! Called by: `threads`, `socket`, `backups`, `tools`, `schema`.
 
 use std::ffi::c_int;
 use std::fs::{self, File, OpenOptions};

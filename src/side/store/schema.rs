@@ -5,13 +5,11 @@
 //!
 //! Deliberately absent: going back to an earlier version.
 
-use std::fs::{self, File};
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rusqlite::{Connection, TransactionBehavior, params};
 
-use super::disk::{open_private, remove_if_there, sync_folder};
+use super::copy::{Partial, copy_all};
 use super::error::StoreError;
 use super::row::{EraRow, Message, RoomRow, select_eras, select_rooms};
 use crate::limits::STORE_MIGRATE_COPY_BYTES;
@@ -303,43 +301,31 @@ fn apply(migrations: &[Migration], conn: &mut Connection, found: i64) -> Result<
 }
 
 /// Copies a file, as it is before it is migrated, to `<file>.v<found>`.
+///
+/// The store goes on from there, and so may whoever opens the copy: to that one the life that it is
+/// of has ended without order, so that each room begins a new era.
 fn keep_copy(conn: &Connection, file: &Path, found: i64) -> Result<(), StoreError> {
-    let beside = |end: &str| {
-        let mut name = file.as_os_str().to_owned();
-        name.push(format!(".v{found}{end}"));
-        PathBuf::from(name)
-    };
-    let (copy, partial) = (beside(""), beside(".partial"));
-    let copied = copy_by_way_of(conn, &partial, &copy);
-    if copied.is_err() {
-        // The disk may be full of it.
-        let _ = remove_if_there(&partial);
-    }
-    copied?;
-    sync_folder(file.parent().unwrap_or(Path::new("")))?;
+    let mut copy = file.as_os_str().to_owned();
+    copy.push(format!(".v{found}"));
+    let copy = Path::new(&copy);
+    let (partial, mut into) = Partial::begin(copy)?;
+    copy_all(conn, &mut into)?;
+    into.execute("UPDATE meta SET value = 0 WHERE key = 'clean'", [])?;
+    drop(into);
+    // An earlier one was of a migration that has failed: this is newer.
+    partial.replace()?;
     tracing::info!(found, copy = %copy.display(), "the store is copied before it is migrated");
     Ok(())
 }
 
-/// Makes a copy that has its name only when it is whole and on disk.
-fn copy_by_way_of(conn: &Connection, partial: &Path, copy: &Path) -> Result<(), StoreError> {
-    remove_if_there(partial)?;
-    // An empty file will do, and this one is its owner's alone.
-    open_private(partial)?;
-    let name = partial.to_str().ok_or_else(|| {
-        io::Error::new(io::ErrorKind::InvalidInput, "the path of the store is no text")
-    })?;
-    conn.execute("VACUUM INTO ?1", [name])?;
-    File::open(partial)?.sync_all()?;
-    // An earlier one was of a migration that has failed: this is newer.
-    Ok(fs::rename(partial, copy)?)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
+    use std::path::PathBuf;
 
     use super::*;
+    use crate::side::store::disk::remove_if_there;
     use crate::side::store::tests::{Folder, Home};
 
     const NEXT: &str = "ALTER TABLE room ADD COLUMN colour TEXT";
@@ -396,6 +382,24 @@ mod tests {
         let partial = format!("chat.db.v{}.partial", VERSION + 1);
         assert!(!folder.0.join(partial).exists());
         assert_eq!(count(&conn, "SELECT count(*) FROM message"), Ok(1));
+    }
+
+    #[test]
+    fn in_a_copy_that_is_opened_each_room_begins_a_new_epoch() {
+        let folder = filled();
+        let mut conn = Connection::open(folder.file()).unwrap();
+        migrate_by(&and(&[NEXT]), &mut conn, &folder.file(), u64::MAX).unwrap();
+        drop(conn);
+        for log in ["chat.db-wal", "chat.db-shm"] {
+            remove_if_there(&folder.0.join(log)).unwrap();
+        }
+        fs::rename(copy(&folder, VERSION), folder.file()).unwrap();
+        let (_, writer) = folder.open();
+        Home::new(writer).open(1, 51);
+        let conn = Connection::open(folder.file()).unwrap();
+        let sql = "SELECT group_concat(epoch ORDER BY first) FROM era";
+        let epochs: String = conn.query_row(sql, [], |row| row.get(0)).unwrap();
+        assert_eq!(epochs, "50,51", "what follows was said otherwise in the file it is a copy of");
     }
 
     #[test]
