@@ -156,7 +156,7 @@ const STEPS = [
   },
   { is: ({ text }) => text.startsWith("cargo install "), follow: ({ text }) => run(text, { cwd: CLONE, within: BUILT_WITHIN_MS }) },
   {
-    is: ({ text }) => text.startsWith("cat > chinwag.toml "),
+    is: ({ text }) => text.includes(" chinwag.toml <<"),
     follow: ({ text }) => run(text),
   },
   {
