@@ -4,13 +4,14 @@ The order is that in which they are run: what matters most comes first. Duration
 three rounds of all of them take less than an hour; medians make up for it.
 """
 
+import sys
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 
 class Figure(NamedTuple):
     """A row of a scenario's table. `key` is where it stands in a result, see `value_of` in
-    `figures`. `unit` is "ns" or "bytes", which are scaled, or a word to stand behind the number."""
+    `tables`. `unit` is "ns" or "bytes", which are scaled, or a word to stand behind the number."""
 
     title: str
     key: str
@@ -53,6 +54,14 @@ class Scenario:
     def keys(self):
         """The configuration of a Chinwag."""
         return self.settings if self.is_stored else {"store.path": "", **self.settings}
+
+    def commands(self):
+        """What is run, for people."""
+        settings = [f"--set {key}={value}" for key, value in self.keys().items()]
+        server = " ".join(["chinwag", f"--shards {self.shards}", *settings])
+        beside = f"{self.beside} &" if self.beside else ""
+        loads = [load for load in (self.before, beside, self.load) if load]
+        return [server] * self.has_server + [f"loadtest {load}" for load in loads]
 
 
 CPU = Figure("server CPU per delivery", "cpu", "ns")
@@ -337,3 +346,12 @@ def floods():
 
 GROUPS = (sending, keeping, idling, capacity, starting, round_trips, people, floods)
 SCENARIOS = {scenario.name: scenario for group in GROUPS for scenario in group()}
+
+
+def names_of(text):
+    """The scenarios of a list; all of them, if there is none."""
+    names = text.split(",") if text else list(SCENARIOS)
+    for name in names:
+        if name not in SCENARIOS:
+            sys.exit(f"figures: there is no {name}; there are {', '.join(SCENARIOS)}")
+    return names
