@@ -79,13 +79,13 @@ def free_port():
 
 
 def ask(port, path):
-    """What a server answers to a request, if that is 200."""
+    """What a server answers to a request, if that is 200; none too, if it ends meanwhile."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     try:
         connection.request("GET", path)
         answer = connection.getresponse()
         return answer.read().decode() if answer.status == 200 else None
-    except OSError:
+    except (OSError, http.client.HTTPException):
         return None
     finally:
         connection.close()

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+import traceback
 from pathlib import Path
 
 from processes import NoResult, ask, finish, free_port, running, serving, until
@@ -21,19 +22,23 @@ class Bench:
     """Where runs are made."""
 
     def __init__(self, out, loadtest):
-        self.out, self.loadtest = out, str(loadtest)
+        self.loadtest = str(loadtest)
         self.workspace = Path(tempfile.mkdtemp(prefix="running-", dir=out))
 
     def measure(self, scenario, server, file):
-        """One run. Its result is in the file, if it has one.
+        """One run, whose result is then in the file.
 
         # Raises
-        NoResult: it has none.
+        NoResult, or what else went wrong: the log beside the file says where.
         """
         folder = Path(tempfile.mkdtemp(dir=self.workspace))
         try:
             with open(file.with_suffix(".log"), "w", encoding="utf-8") as log:
-                getattr(self, scenario.kind)(scenario, server, file, folder, log)
+                try:
+                    getattr(self, scenario.kind)(scenario, server, file, folder, log)
+                except Exception:
+                    traceback.print_exc(file=log)
+                    raise
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -63,16 +68,14 @@ class Bench:
                     # 1 is a run that failed, which is a result too.
                     finish(run, patience_s, well=(0, 1))
                 if scenario.beside and beside.poll() is not None:
-                    file.unlink()
                     raise NoResult(f"what was beside it had ended, with {beside.poll()}")
 
-    def floor(self, scenario, server, file, _folder, log):
-        told = file.with_suffix(".told")
+    def floor(self, scenario, server, file, folder, log):
+        told = folder / "floor.json"
         words = [self.loadtest, *shlex.split(scenario.load), "--json", str(told)]
         with running(words, log, stdout=subprocess.DEVNULL) as run:
             finish(run, scenario.seconds + PATIENCE_S)
         batches = json.loads(told.read_text())["batches"]
-        told.unlink()
         figures = {
             f"{batch['frames_per_call']} in a call": batch["ns_per_frame"] for batch in batches
         }
@@ -80,8 +83,11 @@ class Bench:
 
     def disk(self, scenario, server, file, folder, log):
         words = [self.loadtest, *shlex.split(scenario.load), "--folder", str(folder)]
-        with running(words, log, stdout=subprocess.PIPE, text=True) as run:
-            table, _ = run.communicate(timeout=scenario.seconds + PATIENCE_S)
+        told = folder / "table"
+        with open(told, "w", encoding="utf-8") as table:
+            with running(words, log, stdout=table) as run:
+                finish(run, scenario.seconds + PATIENCE_S)
+        table = told.read_text(encoding="utf-8")
         log.write(table)
         scales = {"ns": 1, "µs": 1e3, "ms": 1e6, "s": 1e9}
         figures = {}
@@ -111,18 +117,22 @@ class Bench:
     def filled(self, scenario, server, log):
         """A store with all that `start` wants, made once for each server: its folder, and what its
         making has shown."""
-        folder, noted = self.workspace / f"start-{server.name}", self.workspace / server.name
+        made = self.workspace / f"start-{server.name}"
+        folder, noted, export = made / "store", made / "figures.json", made / "export"
         if noted.exists():
             return folder, json.loads(noted.read_text())
+        # What a round has left behind that failed: an import wants an empty store.
+        shutil.rmtree(made, ignore_errors=True)
+        made.mkdir()
         messages = ROOMS * MESSAGES_EACH
         words = [str(server.binary), "import", "--set", f"store.path={folder}"]
-        with open(folder.with_suffix(".lines"), "w+", encoding="utf-8") as lines:
+        with open(export, "w+", encoding="utf-8") as lines:
             lines.writelines(line + "\n" for line in exported())
             lines.seek(0)
             began = time.monotonic()
             subprocess.run(words, stdin=lines, stdout=log, stderr=log, check=True, timeout=600)
             took_s = time.monotonic() - began
-        folder.with_suffix(".lines").unlink()
+        export.unlink()
         figures = {"imported": messages / took_s}
         # The index of what is searched follows behind a server that runs.
         port = free_port()
@@ -144,7 +154,13 @@ class Bench:
 
 
 def write_own(scenario, server, file, figures):
-    """A result in the form that loadtest's have, as far as it is read here."""
+    """A result in the form that loadtest's have, as far as tables read it.
+
+    # Raises
+    NoResult: there are no figures.
+    """
+    if not figures:
+        raise NoResult("it told no figures")
     told = [{"name": name, "value": value} for name, value in figures.items()]
     result = {"name": scenario.name, "label": server.name, "figures": told, "problems": []}
     file.write_text(json.dumps(result, indent=1))
