@@ -1,5 +1,6 @@
 """The servers that take part, by how they are named on the command line."""
 
+import hashlib
 import os
 import re
 import subprocess
@@ -26,6 +27,25 @@ PEERS = {
 }
 
 
+def build_of(program):
+    """What tells a build of a program from others."""
+    if not os.access(program, os.X_OK):
+        sys.exit(f"figures: {program}: no program")
+    return f"{program} {program.stat().st_mtime_ns}"
+
+
+def sources_of(peer):
+    """The same of a peer, which is built where it is started: a digest of its sources."""
+    # Git keeps nothing of what building makes.
+    made = {line.rstrip("/") for line in (PEERS_FOLDER / ".gitignore").read_text().split()}
+    digest = hashlib.sha256((PEERS_FOLDER / "run").read_bytes())
+    for folder, folders, files in os.walk(PEERS_FOLDER / peer):
+        folders[:] = sorted(set(folders) - made)
+        for file in sorted(files):
+            digest.update(Path(folder, file).read_bytes())
+    return digest.hexdigest()
+
+
 class Chinwag:
     """A binary, of this version or an older one."""
 
@@ -34,11 +54,9 @@ class Chinwag:
 
     def __init__(self, name, binary):
         self.name, self.binary = name, Path(binary).resolve()
-        if not os.access(self.binary, os.X_OK):
-            sys.exit(f"figures: {binary}: no program")
+        self.build = build_of(self.binary)
         help_text = subprocess.run([self.binary, "--help"], capture_output=True, text=True).stdout
         self.known = set(re.findall(r"^  ([a-z_]+\.[a-z_]+) \[default", help_text, re.MULTILINE))
-        self.version = f"{self.binary} {self.binary.stat().st_mtime_ns}"
 
     def can(self, scenario):
         return scenario.has_server and (not scenario.needs or scenario.needs in self.known)
@@ -57,8 +75,9 @@ class Peer:
     def __init__(self, name):
         if name not in PEERS:
             sys.exit(f"figures: {name}: neither NAME=PATH nor one of {', '.join(PEERS)}")
-        self.name = self.version = name
+        self.name = name
         self.start, self.path, self.extra = PEERS[name]
+        self.build = f"{' '.join(self.start)} {sources_of(self.start[0])}"
 
     def can(self, scenario):
         return scenario.is_plain
@@ -70,7 +89,7 @@ class Peer:
 class NoServer:
     """Where there is nothing but the kernel or the disk."""
 
-    name, version = "bare", ""
+    name, build = "bare", ""
 
     def can(self, scenario):
         return not scenario.has_server

@@ -1,10 +1,10 @@
 """Tables of results, in Markdown: medians, with the least and the most in brackets."""
 
-import json
 import statistics
 import time
 
 from measured import SCENARIOS
+from results import of_one_build
 
 
 def value_of(result, key):
@@ -53,19 +53,20 @@ def shown(values, unit):
     return f"{digits(middle)}{suffix}{spread}"
 
 
-def report(out):
-    """The tables of all results that are there."""
+def report(out, server_builds, loadtest_build):
+    """The tables of the results that are there, of these builds: see `of_one_build`."""
+    every, others = of_one_build(out, server_builds, loadtest_build)
     results = {}
     # In the order in which the servers were named.
-    for file in sorted(out.glob("*.json"), key=lambda file: file.stat().st_mtime_ns):
-        result = json.loads(file.read_text())
+    for result in every:
         results.setdefault(result["name"], {}).setdefault(result["label"], []).append(result)
-    every = [one for servers in results.values() for runs in servers.values() for one in runs]
     machines = sorted({one["machine"] for one in every if "machine" in one})
     when = [time.gmtime(one["started_at"]) for one in every if "started_at" in one]
     span = [time.strftime("%Y-%m-%d %H:%M", moment) for moment in sorted(when)]
     between = f", {span[0]} to {span[-1]} UTC" if span else ""
     print(f"\n{len(every)} runs: {'; '.join(machines)}{between}")
+    if others:
+        print(f"In no table: {others} of other builds or commands, or cut off")
     for scenario in SCENARIOS.values():
         servers = results.get(scenario.name)
         if not servers:

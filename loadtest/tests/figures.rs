@@ -1,12 +1,14 @@
-//! The command that measures what `docs/benchmarks.md` tells: a small run of it, and that the page
-//! and it have the same scenarios.
+//! The command that measures what `docs/benchmarks.md` tells: a small run of it, what it makes of
+//! runs that fail, and that the page and it have the same scenarios.
 //!
-//! Needs the server and Python: `cargo build && cargo test -p loadtest --test figures -- --ignored`.
+//! Needs Python and the server:
+//! `cargo build && cargo test --package loadtest --test figures -- --ignored`.
 
 mod common;
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -72,4 +74,89 @@ fn a_run_has_a_table_and_is_made_once() {
     assert!(first.contains("| | this |") && !first.contains("| – |"), "{first}");
     let again = figures();
     assert!(first.ends_with(&again), "nothing is run again, and the tables are the same: {again}");
+}
+
+/// A folder of results, and a load generator that is a script.
+struct Pretended {
+    folder: Folder,
+}
+
+impl Pretended {
+    fn new(name: &str) -> Self {
+        Self { folder: Folder::new(name) }
+    }
+
+    /// Another build of the load generator.
+    fn build(&self, script: &str) {
+        let loadtest = self.folder.0.join("loadtest");
+        fs::write(&loadtest, format!("#!/bin/sh\n{script}\n")).expect("a script");
+        fs::set_permissions(&loadtest, Permissions::from_mode(0o755)).expect("it is ours");
+    }
+
+    /// What `figures` says, and its exit code. The servers are the script too, but none is started.
+    fn figures(&self, arguments: &[&str]) -> (String, Option<i32>) {
+        let loadtest = self.folder.0.join("loadtest");
+        let mut command = Command::new(folder().join("figures"));
+        command.arg("--out").arg(self.folder.0.join("out")).arg("--loadtest").arg(&loadtest);
+        command.arg("--server").arg(format!("this={}", loadtest.display())).args(arguments);
+        let output = command.output().expect("python3 is there");
+        (said(&output), output.status.code())
+    }
+}
+
+/// Prints the table of `disk`, of one batch.
+const DISK: &str = "echo '       1           1000     1.0 ms     2.0 ms'";
+
+#[test]
+#[ignore = "needs Python"]
+fn results_of_another_build_are_in_no_table() {
+    let pretended = Pretended::new("figures-builds");
+    pretended.build(DISK);
+    let (first, code) = pretended.figures(&["--only", "disk", "--rounds", "2"]);
+    assert!(first.contains("| runs | 2 |") && code == Some(0), "{first}");
+    pretended.build(DISK);
+    let (second, code) = pretended.figures(&["--only", "disk", "--rounds", "1"]);
+    assert!(second.contains("| runs | 1 |") && code == Some(0), "{second}");
+    assert!(second.contains("\nIn no table: 1 of other builds"), "{second}");
+    let out = pretended.folder.0.join("out");
+    let (report, _) = pretended.figures(&["--report", &out.to_string_lossy()]);
+    assert!(second.ends_with(&report), "the same without a run: {report}");
+}
+
+#[test]
+#[ignore = "needs Python"]
+fn a_run_that_goes_wrong_has_no_result_and_the_others_are_made() {
+    let pretended = Pretended::new("figures-wrong");
+    // The report of `floor` is not what it should be.
+    let floor = "case $* in floor*) while [ $# -gt 1 ]; do shift; done; echo '{}' >$1; exit;; esac";
+    for (script, reason) in [
+        (format!("{floor}; exit 3"), "loadtest ended with 3"),
+        (format!("{floor}; {DISK}; exit 3"), "loadtest ended with 3"),
+        (floor.to_owned(), "it told no figures"),
+    ] {
+        pretended.build(&script);
+        for _ in ["at first", "again"] {
+            let (told, code) = pretended.figures(&["--only", "floor,disk", "--rounds", "2"]);
+            assert_eq!(told.matches(&format!("NO RESULT: {reason}, ")).count(), 2, "{told}");
+            assert_eq!(told.matches("NO RESULT: KeyError('batches'), ").count(), 2, "{told}");
+            assert!(told.contains("\n0 runs: "), "{told}");
+            assert!(told.ends_with("figures: 4 of 4 runs have no result\n"), "{told}");
+            assert_eq!(code, Some(1), "{told}");
+        }
+    }
+    pretended.build(&format!("{floor}; {DISK}"));
+    let (told, code) = pretended.figures(&["--only", "floor,disk", "--rounds", "1"]);
+    assert!(told.contains("\n1 runs: ") && told.contains("### disk"), "{told}");
+    assert_eq!(code, Some(1), "{told}");
+}
+
+#[test]
+#[ignore = "needs Python"]
+fn runs_for_which_there_is_no_time_are_missing() {
+    let pretended = Pretended::new("figures-time");
+    pretended.build(DISK);
+    let (told, code) = pretended.figures(&["--only", "disk", "--rounds", "2", "--minutes", "0"]);
+    assert!(told.contains("the time is over: 2 of 2 runs are not made"), "{told}");
+    assert!(told.ends_with("figures: 2 of 2 runs have no result\n"), "{told}");
+    assert_eq!(code, Some(1), "{told}");
 }
