@@ -24,8 +24,8 @@ const ALLOWED: &[&str] = &[
     "Zlib",
 ];
 
-/// Whether an SPDX expression can be met with what is allowed. `AND` binds closer than `OR`, of which
-/// `/` is an older form.
+/// Whether an SPDX expression can be met with what is allowed. `AND` binds closer than `OR`, of
+/// which `/` is an older form.
 fn is_met(expression: &str) -> bool {
     let spaced = expression.replace('(', " ( ").replace(')', " ) ").replace('/', " OR ");
     let words: Vec<&str> = spaced.split_whitespace().collect();

@@ -125,8 +125,8 @@ pub(crate) struct Common {
     /// error).
     #[arg(long, value_name = "FILE", help_heading = "Report")]
     pub(crate) json: Option<PathBuf>,
-    /// Append all texts that are sent and heard to this file, as JSON lines, for a judge of its own:
-    /// `tests/disk/judge.py`. It costs the client, so it is for no figures.
+    /// Append all texts that are sent and heard to this file, as JSON lines, for a judge of its
+    /// own: `tests/disk/judge.py`. It costs the client, so it is for no figures.
     #[arg(long, value_name = "FILE", help_heading = "Report")]
     pub(crate) journal: Option<PathBuf>,
     /// Write the result as one self-contained HTML page.

@@ -83,8 +83,8 @@ impl Changed {
         }
     }
 
-    /// Whether a room shows all of it. `said` is what its messages said at first; `kept` tells up to
-    /// where an epoch is true.
+    /// Whether a room shows all of it. `said` is what its messages said at first; `kept` tells up
+    /// to where an epoch is true.
     pub(crate) fn check(
         &self,
         opened: &Opened,

@@ -85,8 +85,8 @@ impl Room {
         (offset, heard[4]["body"].as_str().unwrap().to_owned())
     }
 
-    /// All that needs no disk goes on: heartbeats, typing, joins and leaves of a room in memory, and
-    /// who is there.
+    /// All that needs no disk goes on: heartbeats, typing, joins and leaves of a room in memory,
+    /// and who is there.
     fn live(&mut self, server: &Server) {
         for peer in [&mut self.ann, &mut self.bob] {
             peer.send(r#"[null,"7","phoenix","heartbeat",{}]"#);

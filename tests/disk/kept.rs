@@ -188,7 +188,8 @@ impl Told {
     }
 }
 
-/// What the messages of a room said at first, by the numbers that their client gave them, and these.
+/// What the messages of a room said at first, by the numbers that their client gave them, and
+/// these.
 fn said(client: usize, opened: &Opened) -> Result<(Vec<u64>, Vec<String>), String> {
     let of = |message: &MessageText| {
         let number = message.said.key.as_deref().and_then(|key| key.parse().ok());

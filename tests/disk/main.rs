@@ -8,9 +8,10 @@
 //!
 //! `shim` loads the layer below the server, `load` talks to it, `journal` and `model` say what a
 //! disk may hold after a power cut, and `kept` opens that with the store's own code and asks for
-//! all that was acked; `acts` is what clients do beside talking, and `changed` asks for that. `cuts`
-//! cuts the power under load, and `paths` in all that is not a commit: retention, migration, backup,
-//! restore. `failing` lets calls fail under a server that runs; `rot` flips bits. `judge.py` says the same of a journal of clients, and shares no code: see
+//! all that was acked; `acts` is what clients do beside talking, and `changed` asks for that.
+//! `cuts` cuts the power under load, and `paths` in all that is not a commit: retention, migration,
+//! backup, restore. `failing` lets calls fail under a server that runs; `rot` flips bits.
+//! `judge.py` says the same of a journal of clients, and shares no code: see
 //! `loadtest/tests/judged.rs`.
 //!
 //! How to add a fault is in `docs/testing.md`. `DISK_CUTS` and `DISK_FLIPS` are how many are tried;

@@ -3,8 +3,8 @@
 //! - Bytes that were synced are there. Of those that were not, each sector of each write is there
 //!   or not, whatever its neighbours do; so is a new length.
 //! - A name that was given, changed or taken is safe once its *folder* was synced; until then the
-//!   names in it are as they were at some moment since, as a file system with a journal has it. Each
-//!   folder has a moment of its own.
+//!   names in it are as they were at some moment since, as a file system with a journal has it.
+//!   Each folder has a moment of its own.
 //!
 //! Not modelled: a sector that is half written, or altered though nobody wrote it; a file system
 //! that makes names of one folder safe in another order; a folder that is not there after it was

@@ -31,7 +31,8 @@ const FLIPS: usize = 600;
 ///
 /// SQLite has no checksums of its pages. Each row has one, and what is missing between messages is
 /// seen; but a bit in the index of names may hide a room, one in that of pins a pin, and one in the
-/// page of its last messages or lines those. `store check` sees each of them. Of 12,000 bits 19 did.
+/// page of its last messages or lines those. `store check` sees each of them. Of 12,000 bits 19
+/// did.
 const SILENT_IN_1000_MAX: usize = 5;
 
 /// A page of the file.

@@ -1,8 +1,8 @@
 //! The real program against peers that mean no good, or do badly, over real sockets.
 //!
-//! What is promised is in `docs/protocol.md` and `docs/configuration.md`; here each limit is reached,
-//! and gone past by one. Conditions are awaited, and times are asserted only as deadlines, with
-//! room to spare.
+//! What is promised is in `docs/protocol.md` and `docs/configuration.md`; here each limit is
+//! reached, and gone past by one. Conditions are awaited, and times are asserted only as deadlines,
+//! with room to spare.
 
 #[path = "../disk/acts.rs"]
 #[allow(dead_code, reason = "what is not needed here is elsewhere")]

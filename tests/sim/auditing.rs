@@ -89,8 +89,8 @@ impl Ears<'_> {
         self.truth.saw("reported");
     }
 
-    /// Lines of the audit trail were told: those that the log was given, and all of them. `since` is
-    /// when its reader came.
+    /// Lines of the audit trail were told: those that the log was given, and all of them. `since`
+    /// is when its reader came.
     pub(crate) fn check_trail(
         &mut self,
         user: &'static User,

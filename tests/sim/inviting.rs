@@ -1,7 +1,7 @@
 //! Invites: who makes them, and who becomes a member by one.
 //!
-//! The ledger (`rights`) has what each user has brought, and judges by it whom a home makes a member.
-//! The other way round, whoever brings one that is good becomes a member.
+//! The ledger (`rights`) has what each user has brought, and judges by it whom a home makes a
+//! member. The other way round, whoever brings one that is good becomes a member.
 //!
 //! What it does not model, and which test could notice: other lives of a room by the same name
 //! (`rooms::inviting_tests`), and signatures (`auth::invite`).

@@ -1,8 +1,8 @@
 //! The log that the rooms of a shard have in a run: none beyond memory, or a pretend one.
 //!
-//! What it does not model: a log that is shared by shards, and the way of what it says to the shard,
-//! which is a call here. `tests/hostile` runs the real rings; the engine's own tests would notice
-//! what two homes at one log get wrong.
+//! What it does not model: a log that is shared by shards, and the way of what it says to the
+//! shard, which is a call here. `tests/hostile` runs the real rings; the engine's own tests would
+//! notice what two homes at one log get wrong.
 
 use chinwag::link::ids::RoomKey;
 use chinwag::link::log::{

@@ -1,8 +1,8 @@
 //! Pretend sockets and pretend rings: what a [`Shard`] acts on.
 //!
 //! What it does not model: the kernel's buffers behind a socket, events that come for nothing, and
-//! rings that are full to the byte. `tests/hostile` (real sockets) and the loom tests of `mesh` would
-//! notice.
+//! rings that are full to the byte. `tests/hostile` (real sockets) and the loom tests of `mesh`
+//! would notice.
 
 use std::cell::Cell;
 

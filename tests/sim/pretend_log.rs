@@ -1,7 +1,7 @@
 //! A pretend log, which does all that a log may do: it answers late, reorders between rooms,
-//! refuses, is in doubt, tears off what it has not kept, fails over, puts the entries of other nodes
-//! in between, and says later what is there of a room, or that this cannot be found out. What is
-//! read of a room it says in any order, with each other and with what it keeps.
+//! refuses, is in doubt, tears off what it has not kept, fails over, puts the entries of other
+//! nodes in between, and says later what is there of a room, or that this cannot be found out. What
+//! is read of a room it says in any order, with each other and with what it keeps.
 //!
 //! ```text
 //!   entries   m1  m2  c1  m3  c2  c3  m4        messages and changes, in one order

@@ -11,8 +11,8 @@
 //! large steps (`tests/hostile/slow.rs`); and sockets that say at once that they take more. Here
 //! that is an event like others, and may come late: so what a socket took counts, and not what its
 //! client read. How much waits is the server's to know: that too much did is judged only where the
-//! client reads on until the close frame. One that does not hear why it ends, as HTTP never does, is
-//! judged only if it is kept. That whoever is closed for memory holds the most is not judged
+//! client reads on until the close frame. One that does not hear why it ends, as HTTP never does,
+//! is judged only if it is kept. That whoever is closed for memory holds the most is not judged
 //! (`tests/hostile/memory.rs`).
 
 use chinwag::limits::{LINGER_MS, Limits, OUT_FACTOR, SWEEP_MS};

@@ -7,8 +7,8 @@
 //!                  asked              heard      what is answered was judged by v1, v2 or v3
 //! ```
 //!
-//! A log hears of each decision in the moment in which it begins to hold. So what is answered can be
-//! judged by what held at some time between question and answer, and what a log is given by what
+//! A log hears of each decision in the moment in which it begins to hold. So what is answered can
+//! be judged by what held at some time between question and answer, and what a log is given by what
 //! holds then.
 //!
 //! What it does not model, and which test could notice: words that the operator has listed

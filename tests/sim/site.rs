@@ -1,8 +1,8 @@
 //! Who there is in a run, and what they may do: once for the server, as a [`Site`], and once for
 //! the checks, worked out differently.
 //!
-//! What it does not model, and which test could notice: signatures (the tests of `auth::token`), and
-//! the routes of the real one, guests among them (`tests/hostile/http.rs`).
+//! What it does not model, and which test could notice: signatures (the tests of `auth::token`),
+//! and the routes of the real one, guests among them (`tests/hostile/http.rs`).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -142,8 +142,8 @@ impl Truth {
         Self { keeps, ..Self::default() }
     }
 
-    /// A record reaches another shard. Before a publisher is answered it is told its own message: on
-    /// the way from the home, for a connection has two ways that are each in order.
+    /// A record reaches another shard. Before a publisher is answered it is told its own message:
+    /// on the way from the home, for a connection has two ways that are each in order.
     pub(crate) fn passed(&mut self, to: usize, record: &[u8]) {
         if !self.keeps {
             return;

@@ -1,8 +1,8 @@
 //! How much a shard does in a turn, counted by what can be seen of it: its metrics, and the records
 //! that it is given. Its budget, which the check is for, is asked nothing.
 //!
-//! What it does not model: what an entry costs besides itself, such as its answer, what it looks up,
-//! or the messages of a request. The tests of `directory` (`visits`), the stories of pages that
+//! What it does not model: what an entry costs besides itself, such as its answer, what it looks
+//! up, or the messages of a request. The tests of `directory` (`visits`), the stories of pages that
 //! other shards ask for, and `tests/hostile/floods.rs` would notice.
 
 use chinwag::limits::{ANSWER_BYTES_PER_WORK, MESSAGE_WORK, REQUEST_WORK};
@@ -19,7 +19,8 @@ pub(crate) struct Work {
 }
 
 impl Work {
-    /// A shard begins a turn: connections have not been given more than their share in the last one.
+    /// A shard begins a turn: connections have not been given more than their share in the last
+    /// one.
     pub(crate) fn begin_turn(&mut self, settings: &Settings, shard: &Shard) {
         let before = std::mem::replace(self, Self::of(shard));
         let (messages, requests) =

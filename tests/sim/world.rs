@@ -47,8 +47,8 @@ fn ghost_ms(history: &HistoryLimits) -> u64 {
     POLL_WINDOW_MS + SESSION_TIMEOUT_MS + received_ms + 3 * SWEEP_MS
 }
 
-/// By how much a clock that is ahead is so: by more than anybody is muted or banned, unless it is for
-/// ever.
+/// By how much a clock that is ahead is so: by more than anybody is muted or banned, unless it is
+/// for ever.
 const AHEAD_MS: u64 = 24 * 3_600_000;
 
 /// A shard and what it acts on.

@@ -73,7 +73,8 @@ impl Decoder {
     ///
     /// # Errors
     ///
-    /// [`Malformed`] if the header is truncated or of another kind than a push, or the text is none.
+    /// [`Malformed`] if the header is truncated or of another kind than a push, or the text is
+    /// none.
     pub fn binary<'a>(
         &mut self,
         bytes: &'a [u8],

@@ -1,6 +1,8 @@
-//! A chat server on axum, as its users write them: a task and a channel per connection, a map of rooms behind a lock.
+//! A chat server on axum, as its users write them: a task and a channel per connection, a map of
+//! rooms behind a lock.
 //!
-//! A message is encoded once; its bytes are shared by all members. The writing task sends all that waits before it flushes.
+//! A message is encoded once; its bytes are shared by all members. The writing task sends all that
+//! waits before it flushes.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,7 +26,11 @@ fn main() {
     let mut arguments = std::env::args().skip(1);
     let port: u16 = arguments.next().and_then(|port| port.parse().ok()).unwrap_or(4101);
     let threads: usize = arguments.next().and_then(|threads| threads.parse().ok()).unwrap_or(1);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(async {
         let router = Router::new().route(
             "/socket/websocket",
@@ -72,9 +78,20 @@ async fn serve(socket: WebSocket, rooms: Rooms) {
     writer.abort();
 }
 
-fn handle(text: &str, id: u64, outbox: &Outbox, rooms: &Rooms, joined: &mut Vec<String>) -> Option<()> {
-    let (join_ref, reference, topic, event, payload): (&RawValue, &RawValue, &str, &str, &RawValue) =
-        serde_json::from_str(text).ok()?;
+fn handle(
+    text: &str,
+    id: u64,
+    outbox: &Outbox,
+    rooms: &Rooms,
+    joined: &mut Vec<String>,
+) -> Option<()> {
+    let (join_ref, reference, topic, event, payload): (
+        &RawValue,
+        &RawValue,
+        &str,
+        &str,
+        &RawValue,
+    ) = serde_json::from_str(text).ok()?;
     match event {
         "heartbeat" | "typing" => {}
         "phx_join" => {
@@ -92,7 +109,9 @@ fn handle(text: &str, id: u64, outbox: &Outbox, rooms: &Rooms, joined: &mut Vec<
             }
         }
     }
-    let answer = format!("[{join_ref},{reference},\"{topic}\",\"phx_reply\",{{\"response\":{{}},\"status\":\"ok\"}}]");
+    let answer = format!(
+        "[{join_ref},{reference},\"{topic}\",\"phx_reply\",{{\"response\":{{}},\"status\":\"ok\"}}]"
+    );
     outbox.send(answer.into()).ok()
 }
 

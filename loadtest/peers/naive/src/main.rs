@@ -1,4 +1,5 @@
-//! As little as a chat server can do: one thread, one epoll loop, one `send` per member and message, nothing kept.
+//! As little as a chat server can do: one thread, one epoll loop, one `send` per member and
+//! message, nothing kept.
 //!
 //! It is the mark for "what the work itself takes": it trusts its clients, and a member that does not read is dropped.
 
@@ -48,8 +49,17 @@ fn main() -> std::io::Result<()> {
                 while let Ok((mut stream, _)) = listener.accept() {
                     let _best_effort = stream.set_nodelay(true);
                     let entry = chat.conns.vacant_entry();
-                    poll.registry().register(&mut stream, Token(entry.key()), Interest::READABLE)?;
-                    entry.insert(Conn { stream, open: false, input: Vec::new(), rooms: Vec::new() });
+                    poll.registry().register(
+                        &mut stream,
+                        Token(entry.key()),
+                        Interest::READABLE,
+                    )?;
+                    entry.insert(Conn {
+                        stream,
+                        open: false,
+                        input: Vec::new(),
+                        rooms: Vec::new(),
+                    });
                 }
             } else {
                 chat.read(event.token().0, &mut buffer, event.is_read_closed());
@@ -98,7 +108,8 @@ impl Chat {
                 self.gone.push(id);
                 return input.len();
             };
-            let accept = BASE64.encode(&Sha1::digest(format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11")));
+            let accept =
+                BASE64.encode(&Sha1::digest(format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11")));
             let answer = format!(
                 "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
             );
@@ -117,8 +128,13 @@ impl Chat {
     }
 
     fn message(&mut self, id: usize, payload: &[u8]) -> Option<()> {
-        let (join_ref, reference, topic, event, payload): (&RawValue, &RawValue, &str, &str, &RawValue) =
-            serde_json::from_slice(payload).ok()?;
+        let (join_ref, reference, topic, event, payload): (
+            &RawValue,
+            &RawValue,
+            &str,
+            &str,
+            &RawValue,
+        ) = serde_json::from_slice(payload).ok()?;
         match event {
             "heartbeat" | "typing" => {}
             "phx_join" => {
@@ -140,7 +156,9 @@ impl Chat {
                 }
             }
         }
-        let answer = format!("[{join_ref},{reference},\"{topic}\",\"phx_reply\",{{\"response\":{{}},\"status\":\"ok\"}}]");
+        let answer = format!(
+            "[{join_ref},{reference},\"{topic}\",\"phx_reply\",{{\"response\":{{}},\"status\":\"ok\"}}]"
+        );
         self.send(id, &frame(&answer));
         Some(())
     }
@@ -163,7 +181,8 @@ impl Chat {
     }
 }
 
-/// A client's frame at the front of `bytes`, unmasked in place: opcode, and where its payload starts and ends.
+/// A client's frame at the front of `bytes`, unmasked in place: opcode, and where its payload
+/// starts and ends.
 fn unmask(bytes: &mut [u8]) -> Option<(u8, usize, usize)> {
     let (&first, &second) = (bytes.first()?, bytes.get(1)?);
     let (start, length) = match second & 0x7f {

@@ -14,7 +14,11 @@ fn main() {
     let mut arguments = std::env::args().skip(1);
     let port: u16 = arguments.next().and_then(|port| port.parse().ok()).unwrap_or(4101);
     let threads: usize = arguments.next().and_then(|threads| threads.parse().ok()).unwrap_or(1);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(async {
         let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
         let rooms = Arc::new(PubSub::new());
@@ -64,17 +68,32 @@ async fn serve(mut stream: TcpStream, rooms: Arc<PubSub>) {
     rooms.remove_subscriber(id);
 }
 
-fn handle(text: &str, id: SubscriberId, outbox: &UnboundedSender<Message>, rooms: &PubSub) -> Option<()> {
-    let (join_ref, reference, topic, event, payload): (&RawValue, &RawValue, &str, &str, &RawValue) =
-        serde_json::from_str(text).ok()?;
+fn handle(
+    text: &str,
+    id: SubscriberId,
+    outbox: &UnboundedSender<Message>,
+    rooms: &PubSub,
+) -> Option<()> {
+    let (join_ref, reference, topic, event, payload): (
+        &RawValue,
+        &RawValue,
+        &str,
+        &str,
+        &RawValue,
+    ) = serde_json::from_str(text).ok()?;
     match event {
         "heartbeat" | "typing" => {}
         "phx_join" => drop(rooms.subscribe(id, topic)),
         "phx_leave" => drop(rooms.unsubscribe(id, topic)),
         _ => {
-            rooms.publish(topic, Message::text(format!("[null,null,\"{topic}\",\"{event}\",{payload}]")));
+            rooms.publish(
+                topic,
+                Message::text(format!("[null,null,\"{topic}\",\"{event}\",{payload}]")),
+            );
         }
     }
-    let answer = format!("[{join_ref},{reference},\"{topic}\",\"phx_reply\",{{\"response\":{{}},\"status\":\"ok\"}}]");
+    let answer = format!(
+        "[{join_ref},{reference},\"{topic}\",\"phx_reply\",{{\"response\":{{}},\"status\":\"ok\"}}]"
+    );
     outbox.send(Message::text(answer)).ok()
 }
