@@ -1,4 +1,5 @@
-//! What no compiler checks: which folder may know of which, and what only a few places may touch.
+//! What no compiler checks: which folder may know of which, what only a few places may touch, and
+//! how wide a line may be.
 //!
 //! The table is that of `docs/ARCHITECTURE.md`: a folder uses those above it that it names, and
 //! what these may use. Comments may name anything.
@@ -34,6 +35,10 @@ const SHARD_FIELDS_MAX: usize = 12;
 
 /// How wide code and comments may be, in characters. A string that is longer is not broken.
 const WIDTH_MAX: usize = 100;
+
+/// The folders with code of ours, and those in them with what is built or fetched.
+const OURS: &[&str] = &["src", "tests", "loadtest", "benches"];
+const NOT_OURS: &[&str] = &["target", "build", "vendor", "node_modules", ".venv"];
 
 /// All folders that one may use.
 fn uses(folder: &str) -> Vec<&'static str> {
@@ -106,14 +111,20 @@ fn faults(path: &str, text: &str) -> Vec<String> {
 
 /// All files below `src`, by their path there, with what is in them.
 fn sources() -> Vec<(String, String)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    sources_below("src")
+}
+
+/// The same of another folder.
+fn sources_below(folder: &str) -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let mut sources = Vec::new();
     let mut folders = vec![root.clone()];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).expect("a folder of sources") {
             let path = entry.expect("an entry").path();
             if path.is_dir() {
-                folders.push(path);
+                let is_ours = NOT_OURS.iter().all(|name| !path.ends_with(name));
+                folders.extend(is_ours.then_some(path));
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let name = path
                     .strip_prefix(&root)
@@ -207,19 +218,36 @@ fn a_shard_is_made_of_a_few_parts() {
     assert!((6..=SHARD_FIELDS_MAX).contains(&count), "{count} fields");
 }
 
+/// The lines that are too wide.
+fn wide(text: &str) -> Vec<&str> {
+    // A picture or a table is as wide as what it shows.
+    let mut is_picture = false;
+    let is_wide = |line: &&str| {
+        is_picture ^= line.trim_start_matches([' ', '/', '!']).starts_with("```");
+        let is_shown = is_picture || line.contains(['"', '|']);
+        line.chars().count() > WIDTH_MAX && !is_shown
+    };
+    text.lines().filter(is_wide).collect()
+}
+
 #[test]
 fn code_and_comments_are_no_wider_than_they_may_be() {
-    for (path, text) in sources() {
-        // A picture or a table is as wide as what it shows.
-        let mut is_picture = false;
-        let mut is_wide = |line: &&str| {
-            is_picture ^= line.trim_start_matches([' ', '/', '!']).starts_with("```");
-            let is_shown = is_picture || line.contains(['"', '|']);
-            line.chars().count() > WIDTH_MAX && !is_shown
-        };
-        let wide: Vec<&str> = text.lines().filter(|line| is_wide(line)).collect();
-        assert!(wide.is_empty(), "{path}: {wide:#?}");
+    for folder in OURS {
+        let sources = sources_below(folder);
+        assert!(sources.len() > 3, "the sources are found: {folder}");
+        let wide = sources.iter().map(|(path, text)| (path, wide(text)));
+        let wide: Vec<_> = wide.filter(|(_, lines)| !lines.is_empty()).collect();
+        assert!(wide.is_empty(), "{folder}: {wide:#?}");
     }
+}
+
+#[test]
+fn a_line_that_is_too_wide_is_seen() {
+    let line = |start: &str, columns: usize| format!("{start:é<columns$}\n");
+    let picture = format!("/// ```text\n{}/// ```\n", line("///", 101));
+    let seen = line("//!", 101);
+    assert_eq!(wide(&[line("//!", 100), picture, seen.clone()].concat()), [seen.trim_end()]);
+    assert_eq!(wide(&(line("    \"", 101) + &line("//! |", 101))), [""; 0]);
 }
 
 /// Where a test that is named as `a::b::c` may stand.
