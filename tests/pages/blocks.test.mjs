@@ -10,6 +10,8 @@ import { join } from "node:path";
 import { after, test } from "node:test";
 import { fileURLToPath } from "node:url";
 
+import { blocks } from "./blocks.mjs";
+
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 
 const folder = mkdtempSync(join(tmpdir(), "chinwag-pages-"));
@@ -22,15 +24,8 @@ const PARSERS = {
   python: { ending: "py", command: ["python3", "-c", "import ast, sys; ast.parse(open(sys.argv[1]).read())"] },
 };
 
-/** The blocks of a page that somebody parses: `{ language, text, line }`, without the indent of a list. */
-function blocks(page) {
-  const found = [...page.matchAll(/^( *)```(\w+)\n([\s\S]*?)^ *```$/gm)].map(({ 1: indent, 2: language, 3: text, index }) => ({
-    language,
-    text: text.replaceAll(new RegExp(`^${indent}`, "gm"), ""),
-    line: page.slice(0, index).split("\n").length + 1,
-  }));
-  return found.filter(({ language }) => language in PARSERS);
-}
+/** The blocks of a page that somebody parses. */
+const parsed = (page) => blocks(page).filter(({ language }) => language in PARSERS);
 
 /** What is wrong with a block; an empty text, if nothing is. */
 function fault({ language, text }) {
@@ -46,7 +41,7 @@ function fault({ language, text }) {
 const docs = readdirSync(join(ROOT, "docs"), { recursive: true }).filter((name) => name.endsWith(".md"));
 const pages = ["README.md", ...docs.map((name) => `docs/${name}`)];
 for (const name of pages) {
-  for (const block of blocks(readFileSync(join(ROOT, name), "utf8"))) {
+  for (const block of parsed(readFileSync(join(ROOT, name), "utf8"))) {
     test(`${name}:${block.line}, ${block.language}`, () => assert.equal(fault(block), ""));
   }
 }
@@ -58,10 +53,10 @@ test("a block that does not parse is seen, and one that does is not", () => {
     ["js", 'import a from "a";', 'import a frm "a";'],
     ["python", "print(f'{a}')", "print(f'{a'"],
   ]) {
-    const [right, wrong] = [good, bad].map((text) => blocks(page(language, text)));
+    const [right, wrong] = [good, bad].map((text) => parsed(page(language, text)));
     assert.deepEqual(right, [{ language, text: `${good}\n`, line: 4 }]);
     assert.equal(fault(right[0]), "");
     assert.notEqual(fault(wrong[0]), "");
   }
-  assert.deepEqual(blocks(page("text", "a")), []);
+  assert.deepEqual(parsed(page("text", "a")), []);
 });

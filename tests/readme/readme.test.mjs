@@ -16,15 +16,11 @@ import { after, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 
+import { blocks } from "../pages/blocks.mjs";
+
 const CLONE = fileURLToPath(new URL("../../", import.meta.url));
 const BUILT_WITHIN_MS = 1_200_000;
 const DONE_WITHIN_MS = 120_000;
-
-/** All blocks of code of a page: `{ language, text, line }`, the number of the line it begins in. */
-function blocks(page) {
-  const found = page.matchAll(/^```(\w*)\n([\s\S]*?)^```$/gm);
-  return [...found].map(({ 1: language, 2: text, index }) => ({ language, text, line: page.slice(0, index).split("\n").length }));
-}
 
 /** Whether nobody listens there. */
 async function isFree(port) {

@@ -4,6 +4,8 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
+import { blocks } from "../../pages/blocks.mjs";
+
 export const path = (relative) => fileURLToPath(new URL(relative, import.meta.url));
 
 /** A virtual environment for Python, and what cargo builds. */
@@ -13,7 +15,7 @@ export const TARGET = path("../../../target/clients");
 export function example(heading) {
   const section = readFileSync(path("../../../docs/clients.md"), "utf8").split(`\n## ${heading}\n`)[1];
   assert.ok(section, `docs/clients.md has "${heading}"`);
-  return /```\w+\n(.*?)```/s.exec(section)[1];
+  return blocks(section)[0].text;
 }
 
 /** The example in Rust is compiled before there is a server: it is told at its start where that is. */
