@@ -47,25 +47,65 @@ pub(crate) fn all(root: &Path) -> Vec<Block> {
 /// The blocks of a page.
 pub(crate) fn of(name: &str, page: &str) -> Vec<Block> {
     let mut blocks: Vec<Block> = Vec::new();
-    let mut indent = None;
-    for (number, line) in (1..).zip(page.lines()) {
-        let fence = line.trim_start().strip_prefix("```");
-        match (indent, fence) {
-            (None, Some(language)) => {
-                indent = Some(line.len() - line.trim_start().len());
+    for (number, line) in (1..).zip(lines(page)) {
+        match line {
+            Line::Begin(language) => {
                 let (at, language) = (format!("{name}:{}", number + 1), language.to_owned());
                 blocks.push(Block { at, language, text: String::new() });
             }
-            (Some(_), Some(_)) => indent = None,
-            (Some(indent), None) => {
+            Line::Code(code) => {
                 let text = &mut blocks.last_mut().expect("it has begun").text;
-                text.push_str(line.get(indent..).unwrap_or_default());
+                text.push_str(code);
                 text.push('\n');
             }
-            (None, None) => {}
+            Line::Prose(_) | Line::End => {}
         }
     }
     blocks
+}
+
+/// The lines of a page that are in no block.
+pub(crate) fn prose(page: &str) -> impl Iterator<Item = &str> {
+    lines(page).filter_map(|line| match line {
+        Line::Prose(text) => Some(text),
+        Line::Begin(_) | Line::Code(_) | Line::End => None,
+    })
+}
+
+/// The prose of a page in parts, of which every second one stands in backquotes.
+pub(crate) fn parts(page: &str) -> Vec<String> {
+    // A part may go on in the next line.
+    let text = prose(page).collect::<Vec<_>>().join(" ");
+    text.split('`').map(str::to_owned).collect()
+}
+
+/// What a line of a page is.
+enum Line<'a> {
+    Prose(&'a str),
+    /// The fence before a block, with what the block says that it is.
+    Begin(&'a str),
+    /// Without the indent of the fence.
+    Code(&'a str),
+    End,
+}
+
+fn lines(page: &str) -> impl Iterator<Item = Line<'_>> {
+    let mut indent = None;
+    page.lines().map(move |line| {
+        let text = line.trim_start();
+        match (indent, text.strip_prefix("```")) {
+            (None, None) => Line::Prose(line),
+            (None, Some(language)) => {
+                indent = Some(line.len() - text.len());
+                Line::Begin(language)
+            }
+            (Some(indent), None) => Line::Code(line.get(indent..).unwrap_or_default()),
+            (Some(_), Some(_)) => {
+                indent = None;
+                Line::End
+            }
+        }
+    })
 }
 
 /// The commands of a program in a block for a shell, each as its words, the program first: without

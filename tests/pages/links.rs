@@ -7,21 +7,9 @@ use std::path::Path;
 
 use crate::{blocks, root};
 
-/// The lines of a page that are no code.
-fn prose(page: &str) -> impl Iterator<Item = &str> {
-    let mut is_code = false;
-    page.lines().filter(move |line| {
-        let is_fence = line.trim_start().starts_with("```");
-        is_code ^= is_fence;
-        !is_code && !is_fence
-    })
-}
-
 /// Where the links of a page lead: all `](target)` but those of code, and those to other sites.
 fn links(page: &str) -> Vec<String> {
-    // A link may go on in the next line. Every second part stands in backquotes.
-    let text = prose(page).collect::<Vec<_>>().join(" ");
-    let text: String = text.split('`').step_by(2).collect();
+    let text: String = blocks::parts(page).into_iter().step_by(2).collect();
     let targets = text.split("](").skip(1).filter_map(|rest| rest.split_once(')'));
     targets.map(|(target, _)| target.to_owned()).filter(|target| !target.contains("://")).collect()
 }
@@ -29,7 +17,7 @@ fn links(page: &str) -> Vec<String> {
 /// The anchors of a page, as GitHub makes them of its headings.
 fn anchors(page: &str) -> BTreeSet<String> {
     let mut anchors = BTreeSet::new();
-    for line in prose(page).filter(|line| line.starts_with('#')) {
+    for line in blocks::prose(page).filter(|line| line.starts_with('#')) {
         let heading = line.trim_start_matches('#').trim().to_lowercase();
         let kept = |c: &char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_');
         let anchor = heading.chars().filter(kept).collect::<String>().replace(' ', "-");
