@@ -1,4 +1,9 @@
 //! Facts about a connection that each flush, read or sweep looks at: one byte beside the record.
+//!
+//! All eight bits are taken. A ninth fact that a flush looks at makes this a `u16`: `Conns` has one
+//! for each connection in a dense array, so that costs a byte each (`CONN_MEMORY_BYTES`). One that
+//! only few look at lies beside the record where few have it, as `Conns::stuck` does; what a
+//! connection speaks is a [`Stage`](super::stage::Stage).
 
 /// Its socket took less than it was given; it is written to again when the socket says so.
 const BLOCKED: u8 = 1;

@@ -1,10 +1,19 @@
 //! Every bound of the server in one place: its unit in the name, its reason beside the number, its
 //! relations asserted.
 //!
-//! Two kinds stand here. A `const` is a property of a format or of the design. A field of
-//! [`Limits`], [`HistoryLimits`] or [`PresenceLimits`] is an operator's choice with a default; the
-//! configuration (`app::config`) gives each the same name. Nothing in here knows anything else of
-//! the server.
+//! Two kinds stand here. A `const` is a property of a format or of the design. A field of a struct
+//! is an operator's choice with a default, under a key of `app::config::keys`:
+//!
+//! | struct | what it bounds | its keys |
+//! |---|---|---|
+//! | [`Limits`] | connections, rates, buffers | `limits.` |
+//! | [`ChatLimits`] | what may become of messages, what users may be in a room | `chat.`, `limits.` |
+//! | [`HistoryLimits`] | what a room remembers | `history.` |
+//! | [`PresenceLimits`] | how presence is told | `presence.` |
+//! | [`StoreLimits`] | what the store's writer takes at a time | `store.` |
+//!
+//! A key names what an operator bounds, so it need not have the name of its struct. Nothing in here
+//! knows anything else of the server.
 
 /// The longest header of a WebSocket frame from a server: two bytes and a 64-bit length (RFC 6455,
 /// 5.2).
@@ -896,7 +905,8 @@ pub struct ChatLimits {
     pub data_bytes: usize,
     /// Users that a message mentions.
     pub mentions: u32,
-    /// Users that stand in a room otherwise than others: with a role, muted or banned.
+    /// Users that stand in a room otherwise than others: with a role, muted or banned. Not those
+    /// who are in it: [`Limits`] bounds only how many connections there are.
     pub members_per_room: u32,
     /// Pinned messages of a room: all of them are told to whoever joins.
     pub pins: u32,

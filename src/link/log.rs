@@ -16,6 +16,9 @@
 //! | who gives the place | the home | the home | the log: [`FromLog::Entry`] |
 //! | the publisher is answered | in the call | at [`FromLog::Kept`] | behind its entry and `Kept` |
 //!
+//! Which one the rooms have, `app/keeping.rs` chooses: it opens the store that is configured, and
+//! without one `app/boot.rs` gives each shard a [`MemoryLog`].
+//!
 //! The rules for every log, which `rooms::contract` checks:
 //!
 //! 1. entries of a room come in order and without a gap, or [`FromLog::Turned`] comes before them;

@@ -112,9 +112,7 @@ pub(crate) fn push_message(
     }
     out.extend_from_slice(b",\"user\":");
     push_string(out, said.user);
-    let is_plain =
-        said.thread.is_none() && said.mentions.is_none() && said.data.is_none() && !said.stream;
-    if !is_plain || *fate != Fate::default() {
+    if !said.is_plain() || *fate != Fate::default() {
         push_more(out, said, fate);
     }
     out.push(b'}');

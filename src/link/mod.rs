@@ -6,10 +6,25 @@
 //!   poller ── ToSession ──> session ── FromSession ──> poller    a record between two
 //! ```
 //!
-//! `ids` names things, `record` is what is said, `outbox` the way there, `log` the port to what
-//! keeps the entries of rooms, `store` what shards and the threads for storage say to each other;
-//! `message` is the one JSON of a message that live frames, pages and
-//! stores share.
+//! | module | what it has |
+//! |---|---|
+//! | `ids` | names of connections, rooms, members and places in a room |
+//! | `topic` | what a topic names, and the names of events |
+//! | `ask` | what a part asks of another, as a value that the shard routes |
+//! | `record` | what is said between shards: values, and their form in a ring |
+//! | `outbox` | the way there: `Cx`, `Tell`, timers |
+//! | `io` | what a shard acts on: sockets, other shards, the log of rooms |
+//! | `log` | the port to what keeps the entries of rooms |
+//! | `store` | what shards and the threads for storage say to each other |
+//! | `said`, `reacted` | a message as it is passed on, and who has reacted to it |
+//! | `message` | its one JSON, which live frames, pages and stores share |
+//! | `facts` | what is decided of a room, and the wishes to decide it otherwise |
+//! | `audit` | a room's audit trail |
+//! | `refusal` | why something is refused, and what its client is told |
+//! | `rates` | the rates of users and addresses, one table for all shards |
+//! | `settings` | what a shard is told once: its share, and the limits |
+//! | `metrics` | what a shard counts |
+//! | `pressure` | how near its memory is to its bound |
 
 pub(crate) mod ask;
 pub mod audit;

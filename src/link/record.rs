@@ -5,6 +5,11 @@
 //! To its own shard a part passes such a value with a function call. To another shard it becomes a
 //! record in a ring, which is written and read here. Values borrow: a record is read in place.
 //!
+//! A record begins with the number of its message. Free are 26, 32 to 40, 44 to 60, 64 to 80, and
+//! those from 83 on, whoever the message is for: a number that is given twice does not compile. The
+//! simulator's planted bugs know messages by them (`tests/sim/faults.rs`). The rings of a store are
+//! others, with numbers of their own (`link::store`).
+//!
 //! Records never leave the process, so a record that cannot be read is a bug, and panics.
 
 use crate::auth::identity::{Identity, NEVER_S};
@@ -63,6 +68,10 @@ macro_rules! records {
             $($(#[$variant_doc])* $variant { $($field: $type),* },)*
         }
 
+        impl crate::link::record::Numbered for $name<'_> {
+            const NUMBERS: &'static [u8] = &[$($tag),*];
+        }
+
         impl<'a> Field<'a> for $name<'a> {
             fn put(self, out: &mut Vec<u8>) {
                 match self {
@@ -85,6 +94,12 @@ macro_rules! records {
 
 #[cfg(feature = "store")]
 pub(super) use records;
+
+/// Messages that records tell apart by their first byte.
+pub(super) trait Numbered {
+    /// The numbers that are given.
+    const NUMBERS: &'static [u8];
+}
 
 records! {
     /// From a member's shard to a room's home.
@@ -242,6 +257,10 @@ pub(crate) enum Restart {
 
 const RESTARTED: u8 = 81;
 const HELLO: u8 = 82;
+
+impl Numbered for Restart {
+    const NUMBERS: &'static [u8] = &[RESTARTED, HELLO];
+}
 
 impl Field<'_> for Restart {
     fn put(self, out: &mut Vec<u8>) {
@@ -438,6 +457,40 @@ pub(crate) enum Received<'a> {
     Restart(Restart),
 }
 
+/// What a record is one of.
+#[derive(Clone, Copy)]
+enum Kind {
+    ToHome,
+    ToMember,
+    ToSession,
+    FromSession,
+    Restart,
+}
+
+/// By number: what a message is one of.
+type Kinds = [Option<Kind>; 1 << u8::BITS];
+
+static KINDS: Kinds = {
+    let kinds = [None; 1 << u8::BITS];
+    let kinds = given(kinds, ToHome::NUMBERS, Kind::ToHome);
+    let kinds = given(kinds, ToMember::NUMBERS, Kind::ToMember);
+    let kinds = given(kinds, ToSession::NUMBERS, Kind::ToSession);
+    let kinds = given(kinds, FromSession::NUMBERS, Kind::FromSession);
+    given(kinds, Restart::NUMBERS, Kind::Restart)
+};
+
+/// Gives out numbers, each of them once.
+const fn given(mut kinds: Kinds, numbers: &[u8], kind: Kind) -> Kinds {
+    let mut at = 0;
+    while at < numbers.len() {
+        let number = numbers[at] as usize;
+        assert!(kinds[number].is_none(), "two messages have the same number");
+        kinds[number] = Some(kind);
+        at += 1;
+    }
+    kinds
+}
+
 /// Reads a record.
 ///
 /// # Panics
@@ -445,12 +498,14 @@ pub(crate) enum Received<'a> {
 /// If it was not written by [`Field::put`] of a message.
 pub(crate) fn read(mut record: &[u8]) -> Received<'_> {
     let rest = &mut record;
-    let message = match rest.first() {
-        Some(..=20) => Received::ToHome(ToHome::take(rest)),
-        Some(..=40) => Received::ToMember(ToMember::take(rest)),
-        Some(..=60) => Received::ToSession(ToSession::take(rest)),
-        Some(..=80) => Received::FromSession(FromSession::take(rest)),
-        _ => Received::Restart(Restart::take(rest)),
+    let number = *rest.first().expect("a record has a number");
+    let message = match KINDS[usize::from(number)] {
+        Some(Kind::ToHome) => Received::ToHome(ToHome::take(rest)),
+        Some(Kind::ToMember) => Received::ToMember(ToMember::take(rest)),
+        Some(Kind::ToSession) => Received::ToSession(ToSession::take(rest)),
+        Some(Kind::FromSession) => Received::FromSession(FromSession::take(rest)),
+        Some(Kind::Restart) => Received::Restart(Restart::take(rest)),
+        None => unreachable!("no message has the number {number}"),
     };
     assert!(rest.is_empty(), "a record holds one message and nothing behind it");
     message
@@ -716,7 +771,8 @@ impl<'a> Field<'a> for Verb<'a> {
                 Self::Edit { body, mentions, data: Field::take(record) }
             }
             1 => Self::Delete,
-            _ => Self::Pin { on: bool::take(record) },
+            2 => Self::Pin { on: bool::take(record) },
+            other => unreachable!("no verb has the number {other}"),
         }
     }
 }
@@ -740,7 +796,8 @@ impl<'a> Field<'a> for Addition<'a> {
     fn take(record: &mut &'a [u8]) -> Self {
         match u8::take(record) {
             0 => Self::Reaction { emoji: Field::take(record), on: bool::take(record) },
-            _ => Self::Text { text: Field::take(record), is_last: bool::take(record) },
+            1 => Self::Text { text: Field::take(record), is_last: bool::take(record) },
+            other => unreachable!("no addition has the number {other}"),
         }
     }
 }
@@ -761,7 +818,8 @@ impl<'a, T: Field<'a>> Field<'a> for Given<T> {
         match u8::take(record) {
             0 => Self::Nothing,
             1 => Self::Null,
-            _ => Self::Value(Field::take(record)),
+            2 => Self::Value(Field::take(record)),
+            other => unreachable!("nothing is given with the number {other}"),
         }
     }
 }
@@ -822,7 +880,8 @@ impl Field<'_> for From {
             0 => Self::Latest,
             1 => Self::Before(offset),
             2 => Self::After(offset),
-            _ => Self::Around(offset),
+            3 => Self::Around(offset),
+            other => unreachable!("no page begins with the number {other}"),
         }
     }
 }
@@ -843,7 +902,8 @@ impl Field<'_> for View {
         match number {
             0 => Self::Room,
             1 => Self::Thread(root),
-            _ => Self::Pins,
+            2 => Self::Pins,
+            other => unreachable!("no view has the number {other}"),
         }
     }
 }

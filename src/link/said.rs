@@ -32,6 +32,16 @@ pub struct Said<'a> {
     pub stream: bool,
 }
 
+impl Said<'_> {
+    /// Whether it has nothing but what messages had at first: nearly all are so, and are written
+    /// and told in the form that they had then.
+    #[must_use]
+    pub const fn is_plain(&self) -> bool {
+        let Self { thread, mentions, data, stream, .. } = self;
+        thread.is_none() && mentions.is_none() && data.is_none() && !*stream
+    }
+}
+
 /// When something was done to a message, and by whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Act<'a> {

@@ -149,7 +149,8 @@ impl<'a> Field<'a> for LoadPart<'a> {
             0 => Self::Tail,
             1 => Self::Messages(Field::take(record)),
             2 => Self::Words(Field::take(record)),
-            _ => Self::Audit(Field::take(record), Field::take(record)),
+            3 => Self::Audit(Field::take(record), Field::take(record)),
+            other => unreachable!("no part has the number {other}"),
         }
     }
 }

@@ -117,9 +117,13 @@ pub(crate) fn is_about_room(event: &str) -> bool {
     is_of_all || matches!(event, ROOM_INVITE | ROOM_META | MSG_REPORT)
 }
 
+/// What clients push to do something to a message that is there. For each, `member::params` makes a
+/// verb of its payload.
+pub(crate) const VERBS: [&str; 3] = [MSG_EDIT, MSG_DELETE, MSG_PIN];
+
 /// Whether an event does something to a message that is there.
 pub(crate) fn is_verb(event: &str) -> bool {
-    matches!(event, MSG_EDIT | MSG_DELETE | MSG_PIN)
+    VERBS.contains(&event)
 }
 
 /// Whether an event adds something to a message that is there, as often happens.

@@ -17,7 +17,7 @@ use crate::link::reacted::is_emoji;
 use crate::link::record::{Addition, From, Given, NewMessage, Searched, Verb};
 use crate::link::refusal::{MENTIONS_LIMIT, Refusal};
 use crate::link::settings::Settings;
-use crate::link::topic::{MSG_EDIT, MSG_PIN};
+use crate::link::topic::{MSG_DELETE, MSG_EDIT, MSG_PIN};
 use crate::wire::json;
 use crate::wire::phx::Payload;
 
@@ -208,8 +208,16 @@ impl<'a> Publish<'a> {
     }
 }
 
-/// What is done to a message by an event, one of [`is_verb`](crate::link::topic::is_verb), and to
-/// which one.
+/// What is done to a message by an event, one of [`VERBS`](crate::link::topic::VERBS), and to which
+/// one.
+///
+/// # Errors
+///
+/// What is wrong with the payload.
+///
+/// # Panics
+///
+/// If the event is no verb: doing another one instead could take away what somebody said.
 pub(crate) fn verb_wanted<'a>(
     event: &str,
     payload: Payload<'a>,
@@ -219,7 +227,8 @@ pub(crate) fn verb_wanted<'a>(
     let verb = match event {
         MSG_EDIT => edit_wanted(object, bounds)?,
         MSG_PIN => Verb::Pin { on: on_wanted(object)? },
-        _ => Verb::Delete,
+        MSG_DELETE => Verb::Delete,
+        _ => unreachable!("{event} is no verb"),
     };
     Ok((offset, verb))
 }
@@ -436,8 +445,11 @@ pub(crate) fn signed<'a>(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+    use std::mem::discriminant;
+
     use super::*;
-    use crate::link::topic::MSG_DELETE;
+    use crate::link::topic::VERBS;
 
     #[test]
     fn a_custom_payload_gets_its_sender_and_keeps_every_other_byte() {
@@ -499,6 +511,14 @@ mod tests {
             };
             assert_eq!(named, field, "{event} {payload}");
         }
+    }
+
+    #[test]
+    fn each_name_of_a_verb_is_of_another_one() {
+        let wanted = |event| verb_wanted(event, Payload::Json(r#"{"offset":3,"body":"b"}"#), BOUNDS);
+        let verbs = VERBS.map(|event| wanted(event).expect("it has all that it needs"));
+        let kinds: HashSet<_> = verbs.iter().map(|(_, verb)| discriminant(verb)).collect();
+        assert_eq!(kinds.len(), VERBS.len(), "{verbs:?}");
     }
 
     #[test]

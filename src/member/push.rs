@@ -44,7 +44,9 @@ impl Members {
     /// Returns the question to the room's home, or answers at once.
     ///
     /// All checks come before anything is asked, the cheapest first. Requires: joined. Changes: the
-    /// rates, the count of outstanding answers. Emits: `Publish`, `Custom`, `Typing` or `History`.
+    /// rates, the count of outstanding answers. Emits: one question to the home, as
+    /// [`Members::for_home`] has it, which is answered unless it is `Typing`. Of `echo`: `Bounce`,
+    /// if answers are outstanding.
     ///
     /// # Errors
     ///
@@ -196,6 +198,8 @@ impl Members {
                 let searched = search_wanted(payload)?;
                 ToHome::Search { home, asker, reference, searched }
             }
+            // It would tell the room what is meant for the server.
+            _ if is_reserved(event) => unreachable!("no question is made of {event}"),
             _ => {
                 // The bound of a body: a payload is sent to every member, so each of its bytes
                 // costs once a member.

@@ -1,4 +1,6 @@
-//! Defects of a room that the contract suite must find. Only in tests.
+//! Defects of a room that the contract suite must find: `rooms/contract/planted.rs` tries them all.
+//! Only in tests of the library. The simulator plants others, where its world touches the server:
+//! `tests/sim/faults.rs`.
 
 use std::cell::Cell;
 

@@ -366,7 +366,20 @@ impl Rooms {
             | ToHome::Add { .. }
             | ToHome::Set { .. }
             | ToHome::Stand { .. } => Kind::Change,
-            _ => Kind::Event,
+            ToHome::Custom { .. } | ToHome::Typing { .. } | ToHome::Report { .. } => Kind::Event,
+            ToHome::Join { .. }
+            | ToHome::Leave { .. }
+            | ToHome::ListMembers { .. }
+            | ToHome::Audit { .. }
+            | ToHome::Invite { .. }
+            | ToHome::Meta { .. }
+            | ToHome::History { .. }
+            | ToHome::Search { .. }
+            | ToHome::Bounce { .. }
+            | ToHome::Create { .. }
+            | ToHome::Listing { .. }
+            | ToHome::Renew { .. }
+            | ToHome::Load { .. } => unreachable!("it does not wait in its room"),
         };
         let thread = match push {
             ToHome::Publish { message: NewMessage { reply_to: Some(to), .. }, .. } => {

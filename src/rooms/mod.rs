@@ -261,7 +261,16 @@ impl Rooms {
             | ToHome::Audit { .. }
             | ToHome::Invite { .. }
             | ToHome::Meta { .. } => cx.is_busy(shard),
-            _ => false,
+            // Nobody else hears a report, and its answer is short. The others are never refused for
+            // a way that is full.
+            ToHome::Report { .. }
+            | ToHome::Bounce { .. }
+            | ToHome::Create { .. }
+            | ToHome::Renew { .. }
+            | ToHome::Leave { .. }
+            | ToHome::Join { .. }
+            | ToHome::Listing { .. }
+            | ToHome::Load { .. } => false,
         }
     }
 
@@ -312,7 +321,12 @@ impl Rooms {
                 self.reply(cx, members, Membership { room: home, shard, asker }, answer);
             }
             // No answer is expected.
-            _ => {}
+            ToHome::Typing { .. } => {}
+            ToHome::Leave { .. }
+            | ToHome::Bounce { .. }
+            | ToHome::Renew { .. }
+            | ToHome::Listing { .. }
+            | ToHome::Load { .. } => unreachable!("never refused"),
         }
     }
 

@@ -54,6 +54,9 @@ pub(super) fn checked_offset(number: i64) -> Result<u64, StoreError> {
 }
 
 /// A query for rows of [`Message`], with what stands behind `FROM message`.
+///
+/// Each column that is added here and read by [`Message::read`] needs a `NULL` at its place in the
+/// query of `schema::seal_fates` too: that reads rows of files which do not have it yet.
 macro_rules! select_messages {
     ($which:literal) => {
         concat!(
@@ -141,8 +144,7 @@ impl<'a> Message<'a> {
         }
         sum.0.update([u8::from(key.is_some()), u8::from(reply_to.is_some())]);
         sum.0.update(reply_to.unwrap_or_default().to_le_bytes());
-        let has_more = thread.is_some() || mentions.is_some() || data.is_some() || stream;
-        if has_more || fate != Fate::default() {
+        if !said.is_plain() || fate != Fate::default() {
             let Fate { change, edited, deleted, pinned, reacted, replies: _, epoch: _ } = fate;
             sum.numbers(&[thread.unwrap_or_default().cast_signed(), change.cast_signed()]);
             for text in [mentions, data] {

@@ -177,7 +177,7 @@ pub(super) fn seal_all(conn: &Connection) -> Result<(), StoreError> {
 /// Writes the checksums of messages that have more than what was said, over all of that. No server
 /// has made such before; an import may have.
 fn seal_fates(conn: &Connection) -> Result<(), StoreError> {
-    // The columns that there are by then.
+    // The columns that there are by then, and a NULL for each that `select_messages` has besides.
     let sql = "SELECT id, at, user, name, body, key, reply_to, sum, thread, change, edited_at, \
                deleted_at, deleted_by, pinned_at, pinned_by, mentions, data, NULL, NULL \
                FROM message \

@@ -223,8 +223,7 @@ pub(super) fn insert(step: &Connection, message: &Message<'_>) -> Result<(), Sto
     let (at, sum) = (number(at_ms), message.sum());
     // Whatever a client names, all 64 bits of it: it is not known to be an offset.
     let reply_to = reply_to.map(u64::cast_signed);
-    let is_plain = thread.is_none() && mentions.is_none() && data.is_none() && !stream;
-    let written = if is_plain && fate == Fate::default() {
+    let written = if said.is_plain() && fate == Fate::default() {
         // Nearly all messages: half as many columns are bound.
         let sql = "INSERT INTO message(id, at, user, name, body, key, reply_to, sum) \
                    VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT(id) DO NOTHING";
