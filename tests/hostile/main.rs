@@ -30,7 +30,7 @@ mod slowloris;
 mod stall;
 mod store;
 mod store_changes;
+mod store_commands;
 mod store_rooms;
 mod storm;
-mod upkeep;
 mod websocket;
