@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use crate::auth::identity::Identity;
 use crate::base::time::Now;
-use crate::conn::{Conns, Exchange, POLL_PATH, TRY_AGAIN, api_headers, manner};
+use crate::conn::{Conns, Exchange, TRY_AGAIN, api_headers, manner};
 use crate::directory::Directory;
 use crate::limits::{API_BODY_BYTES_MAX, HTTP_BODY_BYTES_MAX, TOKEN_WORK};
 use crate::link::ask::{Ask, Desk};
@@ -42,6 +42,9 @@ pub use crate::conn::API_HEADERS;
 
 /// Where sockets are opened.
 pub const SOCKET_PATH: &str = "/socket/websocket";
+
+/// Where sessions of long polling are polled.
+const POLL_PATH: &str = "/socket/longpoll";
 
 /// Where every message comes back, if the operator has switched that on.
 const ECHO_PATH: &str = "/echo";

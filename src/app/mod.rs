@@ -7,11 +7,11 @@ mod assets;
 mod boot;
 pub mod cli;
 pub mod config;
+mod health;
 mod keeping;
 pub mod log;
 mod manager;
 mod memory;
-mod probe;
 mod site;
 mod store_commands;
 #[cfg(all(test, feature = "store"))]
@@ -57,7 +57,7 @@ pub fn main(
         }
         Command::Health(loaded) => {
             warn(&loaded);
-            probe::ask(&loaded.config).map(|text| say(&Exit { code: 0, text }))
+            health::ask(&loaded.config).map(|text| say(&Exit { code: 0, text }))
         }
         Command::Manual { folder } => {
             cli::write_manual(&folder).map(|()| ExitCode::SUCCESS).map_err(|error| Exit {

@@ -65,8 +65,7 @@ pub(crate) use input::Begun;
 pub(crate) use output::Flushed;
 pub(crate) use parking::Starved;
 pub(crate) use session::{
-    BUSY, DONE, GONE, LOST, MALFORMED, NOTHING, POLL_PATH, Poller, REFUSED, TOKEN_HEADER,
-    parse_ticket,
+    BUSY, DONE, GONE, LOST, MALFORMED, NOTHING, Poller, REFUSED, TOKEN_HEADER, parse_ticket,
 };
 pub(crate) use stage::Stage;
 

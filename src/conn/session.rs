@@ -72,9 +72,6 @@ use crate::link::record::FromSession;
 use crate::wire::http::response::{Manner, Response, Status};
 use crate::wire::phx::Serializer;
 
-/// Where sessions are polled.
-pub(crate) const POLL_PATH: &str = "/socket/longpoll";
-
 /// The header that newer clients send the session's token in.
 pub(crate) const TOKEN_HEADER: &str = "x-phoenix-longpoll-token";
 
