@@ -26,8 +26,8 @@
 //!
 //! Deliberately absent: deadlines. Every log answers in the end.
 //!
-//! Called by: `rooms`, `speech`, `changing`, `committing`, `purging`. Calls: `room`, `reads`,
-//! `returning`, `held`, `pending`, `changing`, `committing`, `purging`, the log.
+//! Called by: `rooms`, `speech`, `changing`, `committing`, `purging`, `searching`. Calls: `room`,
+//! `reads`, `returning`, `held`, `pending`, `changing`, `committing`, `purging`, the log.
 
 use std::mem;
 

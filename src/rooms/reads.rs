@@ -9,7 +9,7 @@
 //! Deliberately absent: what becomes of what was read (`reading`, `returning`, `purging`).
 //!
 //! Called by: `rooms`, `reading`, `returning`, `changing`, `collecting`, `searching`, `speech`,
-//! `purging`. Calls: `room`, the log.
+//! `purging`, `membership`, `registry`. Calls: `room`, the log.
 
 use std::collections::BTreeMap;
 

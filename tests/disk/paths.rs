@@ -327,7 +327,7 @@ struct TakenAway {
     told: Told,
     backup: Option<(PathBuf, Told)>,
     /// How much was taken away again, over all cuts.
-    again: u64,
+    reapplied: u64,
 }
 
 impl Judge for TakenAway {
@@ -345,7 +345,7 @@ impl Judge for TakenAway {
         if restored.reapplied.damaged + restored.damaged_lines > 0 {
             return Err(format!("something is damaged: {restored:?}"));
         }
-        self.again += restored.reapplied.deleted + restored.reapplied.stands;
+        self.reapplied += restored.reapplied.deleted + restored.reapplied.stands;
         then.restored_since(&self.told).check(&store)
     }
 }
@@ -371,23 +371,23 @@ fn take_away(rules: &str, count: usize) -> (Vec<String>, u64) {
     let mut draws = draws();
     let points = moments(&records[begin..], count, &mut draws);
     let points = points.into_iter().map(|point| begin + point).collect();
-    let mut judge = TakenAway { told: Told::default(), backup: None, again: 0 };
+    let mut judge = TakenAway { told: Told::default(), backup: None, reapplied: 0 };
     let faults = cut_at(&disk, Model::default(), &records, points, &mut draws, &mut judge);
-    (faults, judge.again)
+    (faults, judge.reapplied)
 }
 
 #[test]
 fn what_was_taken_away_before_a_power_cut_is_not_brought_back_by_a_backup() {
-    let (faults, again) = take_away("", cuts_count());
+    let (faults, reapplied) = take_away("", cuts_count());
     assert!(faults.is_empty(), "{} faults: {faults:#?}", faults.len());
-    assert!(again > CUTS as u64, "{again}: something was taken away again each time");
+    assert!(reapplied > CUTS as u64, "{reapplied}: something was taken away again each time");
 }
 
 #[test]
 fn what_a_sync_that_failed_has_dropped_of_what_is_taken_away_is_written_anew() {
-    let (faults, again) = take_away("sync@removed.log:3:drop", CUTS / 2);
+    let (faults, reapplied) = take_away("sync@removed.log:3:drop", CUTS / 2);
     assert!(faults.is_empty(), "{} faults: {faults:#?}", faults.len());
-    assert!(again > CUTS as u64 / 4, "{again}: something was taken away again each time");
+    assert!(reapplied > CUTS as u64 / 4, "{reapplied}: something was taken away again each time");
 }
 
 #[test]

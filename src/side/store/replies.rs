@@ -5,7 +5,7 @@
 //!
 //! Deliberately absent: the answers themselves, which are a view (`views`).
 //!
-//! Called by: `reader`, `views`. Calls: `row`.
+//! Called by: `told`. Calls: `row`.
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 

@@ -14,7 +14,7 @@ use super::row::Message;
 
 /// What is noted by, in one look at a room. See the module.
 pub(super) struct Told<'look> {
-    answers: ReplyCounter<'look>,
+    replies: ReplyCounter<'look>,
     epochs: Epochs<'look>,
 }
 
@@ -25,7 +25,7 @@ impl<'look> Told<'look> {
     ///
     /// Those of SQLite.
     pub(super) fn of(look: &'look Connection, id: u32) -> Result<Self, StoreError> {
-        Ok(Self { answers: ReplyCounter::of(look, id)?, epochs: Epochs::of(look, id)? })
+        Ok(Self { replies: ReplyCounter::of(look, id)?, epochs: Epochs::of(look, id)? })
     }
 
     /// Notes it of a message.
@@ -34,7 +34,7 @@ impl<'look> Told<'look> {
     ///
     /// Those of SQLite, and if an epoch is not what was written.
     pub(super) fn note(&self, message: &mut Message<'_>) -> Result<(), StoreError> {
-        self.answers.note(message)?;
+        self.replies.note(message)?;
         self.epochs.note(message)
     }
 

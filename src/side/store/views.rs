@@ -5,7 +5,7 @@
 //!
 //! Deliberately absent: who may read.
 //!
-//! Called by: `reader`. Calls: `row`, `replies`.
+//! Called by: `reader`. Calls: `row`, `told`.
 
 use rusqlite::{Connection, Rows, params};
 
