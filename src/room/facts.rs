@@ -180,10 +180,10 @@ impl Room {
         &self,
         out: &mut Vec<u8>,
         user: &str,
-        why: RemovalCause<'_>,
+        cause: RemovalCause<'_>,
         now_ms: u64,
     ) {
-        let RemovalCause { is_kicked, by, text } = why;
+        let RemovalCause { is_kicked, by, text } = cause;
         let standing = self.standing(user);
         if standing.is_banned(now_ms) {
             out.extend_from_slice(b"{\"reason\":\"banned\",\"until\":");

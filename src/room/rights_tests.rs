@@ -425,8 +425,8 @@ fn what_is_over_is_not_told_and_takes_no_memory() {
 fn who_is_put_out_is_told_why_by_whom_and_until_when() {
     let mut world = World::new();
     let told = |world: &World, is_kicked, text| {
-        let why = RemovalCause { is_kicked, by: "mod", text };
-        written(|out| world.room.push_removed(out, "guest", why, NOW))
+        let cause = RemovalCause { is_kicked, by: "mod", text };
+        written(|out| world.room.push_removed(out, "guest", cause, NOW))
     };
     assert_eq!(told(&world, false, None), r#"{"reason":"members","by":"mod"}"#);
     assert_eq!(

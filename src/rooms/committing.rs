@@ -144,8 +144,8 @@ impl Rooms {
                 self.was_set(cx, members, key, title, RoomSettings::read(settings), "");
             }
             What::Standing { user, standing } => {
-                let why = RemovalCause { is_kicked: false, by: "", text: None };
-                self.stands(cx, members, key, (user, standing), why);
+                let cause = RemovalCause { is_kicked: false, by: "", text: None };
+                self.stands(cx, members, key, (user, standing), cause);
             }
             What::Noted => {}
         }

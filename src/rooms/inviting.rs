@@ -246,8 +246,8 @@ impl Rooms {
         let under_way = decided.map_err(Why::refusal)?;
         let ticket = under_way.as_ref().map(|(ticket, _)| *ticket);
         self.await_unheard(under_way);
-        let why = RemovalCause { is_kicked: false, by, text: None };
-        self.stands(cx, members, key, (user, standing), why);
+        let cause = RemovalCause { is_kicked: false, by, text: None };
+        self.stands(cx, members, key, (user, standing), cause);
         Ok(ticket)
     }
 }
