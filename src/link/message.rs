@@ -284,6 +284,12 @@ pub(crate) fn thread_of(message: &str) -> Option<u64> {
     json::field(message, "thread").and_then(json::unsigned)
 }
 
+/// The epoch in which a message was said, by its id, as [`push_message`] wrote it.
+pub(crate) fn said_in(message: &str) -> Option<u64> {
+    let (epoch, _) = json::field(message, "id")?.strip_prefix('"')?.split_once('-')?;
+    parse_epoch(epoch)
+}
+
 /// When a message was said, as [`push_message`] wrote it, in milliseconds of Unix time.
 pub(crate) fn said_at_ms(message: &str) -> u64 {
     let at_ms = json::field(message, "at").and_then(json::unsigned);
@@ -394,6 +400,7 @@ mod tests {
             push_message(&mut out, 1, Receipt { offset: 5, at_ms: 0 }, &said, &fate);
             let id = json::field(text(&out), "id").and_then(json::string);
             assert_eq!(id.as_deref(), Some(named), "{}", text(&out));
+            assert_eq!(said_in(text(&out)), Some(told.unwrap_or(1)));
         }
     }
 

@@ -66,8 +66,8 @@ pub struct Fate<'a> {
     pub reacted: Option<&'a str>,
     /// How often it was answered. Only of what a log has read: a room counts by itself.
     pub replies: Option<Replies>,
-    /// The epoch in which it was said. Only of what a log has read, and further back than its room
-    /// remembers: that names all others.
+    /// The epoch in which it was said. Only of what a log has read or another node has changed, and
+    /// further back than its room remembers: that names all others.
     pub epoch: Option<u64>,
 }
 

@@ -21,7 +21,9 @@ use crate::base::time::Now;
 use crate::limits::{ChatLimits, HistoryLimits};
 use crate::link::ids::Receipt;
 use crate::link::log::{Entry, Marks, Ticket, What};
-use crate::link::message::{push_message, push_patch, read_message, said_at_ms, text, thread_of};
+use crate::link::message::{
+    push_message, push_patch, read_message, said_at_ms, said_in, text, thread_of,
+};
 use crate::link::refusal::Refusal;
 use crate::link::said::{Fate, MessageText, Said};
 use crate::room::Room;
@@ -85,7 +87,12 @@ impl Room {
 
     /// A message as it stands, if it is in memory.
     pub(crate) fn message(&self, offset: u64) -> Option<MessageText> {
-        let mut message = read_message(text(self.journal.message(offset)?));
+        let told = text(self.journal.message(offset)?);
+        let mut message = read_message(told);
+        if offset < self.history().first() {
+            // The room may have forgotten the epoch of what its log has read.
+            message.fate.get_or_insert_default().epoch = said_in(told);
+        }
         #[cfg(test)]
         if planted::is(planted::Planted::ReactorsForgotten) {
             return Some(message);

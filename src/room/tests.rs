@@ -9,9 +9,9 @@ use super::*;
 use crate::auth::identity::NEVER_S;
 use crate::base::arena::Key;
 use crate::base::bitset::BitSet;
-use crate::limits::PresenceLimits;
+use crate::limits::{ChatLimits, PresenceLimits};
 use crate::link::ids::{Count, Cursor, Receipt};
-use crate::link::log::{Marks, Part, Stretch, View, Wanted, What};
+use crate::link::log::{Marks, Opened, Part, Stretch, View, Wanted, What};
 use crate::link::record::From;
 use crate::link::refusal::Refusal;
 use crate::link::said::{Fate, MessageText, Said};
@@ -289,6 +289,23 @@ fn a_page_that_is_read_from_the_log_has_a_message_however_long_that_is() {
     assert_eq!(page(Part::Newest, &tiny), (vec![3], true));
     assert_eq!(page(Part::Oldest, &HISTORY), (vec![1, 2, 3], true));
     assert_eq!(page(Part::Oldest, &tiny), (vec![1], true));
+}
+
+#[test]
+fn a_message_whose_epoch_only_its_log_knows_keeps_its_id_however_often_it_changes() {
+    let opened = Opened { epoch: 9, origin: 9, top: up_to(1), ..Opened::default() };
+    let mut room = Room::with_journal("room:tea", Journal::opened(&opened), 9);
+    let fate = Fate { epoch: Some(5), ..Fate::default() };
+    let read = MessageText::new(7, Said { body: "\"a\"", ..Said::default() }, fate);
+    let limits = (&HISTORY, &ChatLimits::default());
+    for change in 1..=2 {
+        // It is read by others all the while.
+        let mut message = room.message(1).unwrap_or_else(|| read.clone());
+        message.said.body = format!("\"{change}\"").into();
+        room.apply_change((1, None, &message), change, Some(1), limits, &mut Vec::new());
+    }
+    let told = written(|out| room.push_read(out, 1, &read));
+    assert!(told.contains(r#""body":"2","id":"0000000000000005-1""#), "{told}");
 }
 
 #[test]
