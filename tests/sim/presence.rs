@@ -2,6 +2,11 @@
 //! first state.
 //!
 //! Source: `Presence` of phoenix.js 1.8 (`syncState`, `syncDiff`), retold.
+//!
+//! What it does not model, and which test could notice: one object for all joins of a channel,
+//! which merges a later state by `phx_ref` (here each join has its own, and is sent one state);
+//! callbacks, lists, and what an entry has besides its metas (`tests/clients/meta.test.js`, with
+//! the real one).
 
 use std::collections::BTreeMap;
 
