@@ -15,8 +15,8 @@
 //!
 //! Deliberately absent: who may decide what (`room::rights`).
 //!
-//! Called by: `rooms`, `auditing`, `committing`, `inviting`, `membership`, `purging`. Calls: `room`,
-//! `registry`, `changing`, `purging`, `listings`, `pending`, `held`, the log.
+//! Called by: `rooms`, `auditing`, `committing`, `inviting`, `membership`, `purging`. Calls:
+//! `room`, `registry`, `changing`, `purging`, `listings`, `pending`, `held`, the log.
 
 use crate::auth::level::{Level, Role, Standing};
 use crate::limits::{MEMBERS_LOOKS_MAX, PURGED_MESSAGES_MAX, VISITS_PER_WORK};
