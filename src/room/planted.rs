@@ -53,8 +53,14 @@ pub(crate) enum Planted {
     LinesLeftOut,
     /// An invite that was taken back is good.
     InvitesOutlive,
+    /// An invite is made as if none had been taken back.
+    InvitesStale,
     /// Who is banned comes in.
     BansIgnored,
+    /// Who is muted is refused as if it were banned.
+    MutedKeptOut,
+    /// What is decided is refused, though its log has taken it.
+    DoneRefused,
 }
 
 thread_local! {

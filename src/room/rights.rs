@@ -59,7 +59,11 @@ impl Room {
         if planted::is(Planted::BansIgnored) {
             return Ok(());
         }
-        if self.level(user, token, now_ms) >= Level::Join {
+        let is_let_in = self.level(user, token, now_ms) >= Level::Join;
+        #[cfg(test)]
+        let is_let_in = is_let_in
+            && !(planted::is(Planted::MutedKeptOut) && self.standing(user).is_muted(now_ms));
+        if is_let_in {
             return Ok(());
         }
         let standing = self.standing(user);

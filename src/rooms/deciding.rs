@@ -347,6 +347,8 @@ impl Rooms {
             Appended::Kept => Ok(None),
             #[cfg(test)]
             Appended::Ordered if planted::is(Planted::DecisionsUnkept) => Ok(None),
+            #[cfg(test)]
+            Appended::Ordered if planted::is(Planted::DoneRefused) => Err(Why::Busy),
             Appended::Ordered => {
                 let entry = UnderWay {
                     applied_at: Some(placed.marks),

@@ -31,6 +31,8 @@ use crate::link::outbox::{Cx, Tell};
 use crate::link::record::{Field as _, Received, ToHome, ToMember, read};
 use crate::link::refusal::Refusal;
 use crate::room::facts::RemovalCause;
+#[cfg(test)]
+use crate::room::planted::{self, Planted};
 use crate::rooms::held::Membership;
 use crate::rooms::registry::Registered;
 use crate::rooms::{Answer, Rooms};
@@ -116,12 +118,15 @@ impl Rooms {
         let made = allowed.and_then(|()| {
             let inviter = cx.settings.inviter.as_ref().ok_or(Refusal::Unauthorized)?;
             let exp = (cx.now.unix_ms / 1_000).saturating_add(for_s);
+            let taken_back = room.settings().invites;
+            #[cfg(test)]
+            let taken_back = if planted::is(Planted::InvitesStale) { 0 } else { taken_back };
             let invite = Invite {
                 room: room.name().unwrap_or_default().to_owned(),
                 by: by.to_owned(),
                 exp,
                 epoch: room.journal().origin(),
-                taken_back: room.settings().invites,
+                taken_back,
             };
             Ok((inviter.sign(&invite), exp))
         });

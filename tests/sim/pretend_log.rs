@@ -75,6 +75,10 @@ pub(crate) enum LogDefect {
     LineOutlives,
     /// With the entries that it loses it loses a line of one that it has kept.
     LineTorn,
+    /// It keeps lines of audit trails as of another than who did it.
+    LineMisattributed,
+    /// It says of each page of an audit trail that there is more.
+    MoreClaimed,
     /// When it cannot keep something it forgets what was decided and is not kept.
     DecisionsDropped,
 }
@@ -912,8 +916,11 @@ impl Room {
     }
 
     /// Keeps a line of its audit trail, for good.
-    fn note(&mut self, line: Option<&AuditLine<'_>>, at_ms: u64) {
-        let Some(line) = line else { return };
+    fn note(&mut self, line: Option<&AuditLine<'_>>, at_ms: u64, defect: Option<LogDefect>) {
+        let Some(mut line) = line.copied() else { return };
+        if defect == Some(LogDefect::LineMisattributed) {
+            line.by = "stranger";
+        }
         let mut told = Vec::new();
         line.push(&mut told, at_ms);
         let (number, act, entries) = (line.number, line.act, self.entries.len());
@@ -934,7 +941,8 @@ impl Room {
         for line in lines.by_ref().take(limit as usize) {
             page.push(|out| out.extend_from_slice(&line.told));
         }
-        String::from_utf8(page.end(lines.next().is_some())).expect("JSON is UTF-8")
+        let more = lines.next().is_some() || defect == Some(LogDefect::MoreClaimed);
+        String::from_utf8(page.end(more)).expect("JSON is UTF-8")
     }
 
     /// Whether a change was judged by the message as it is.
@@ -1202,6 +1210,8 @@ impl Room {
                 | LogDefect::LineForgotten
                 | LogDefect::LineOutlives
                 | LogDefect::LineTorn
+                | LogDefect::LineMisattributed
+                | LogDefect::MoreClaimed
                 | LogDefect::DecisionsDropped,
             )
             | None => {}
@@ -1345,7 +1355,7 @@ impl Log for PretendLog {
                 }
                 let lines = room.audited.len();
                 room.decide(entry.what);
-                room.note(entry.audit, at_ms);
+                room.note(entry.audit, at_ms, self.defect);
                 let is_taken = pretends == Pretends::OkIsTaken;
                 let is_early = self.defect == Some(LogDefect::AckedBeforeKept);
                 if is_early && !is_taken {
@@ -1383,7 +1393,7 @@ impl Log for PretendLog {
             "a change is judged by the message as it stands: {what:?}"
         );
         let placed = room.push(at_ms, what);
-        room.note(entry.audit, at_ms);
+        room.note(entry.audit, at_ms, self.defect);
         let entries = room.entries.len();
         match pretends {
             Pretends::OkIsTaken => return Appended::Kept,

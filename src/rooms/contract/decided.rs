@@ -72,6 +72,8 @@ pub(super) enum Wish {
     Report {
         text: String,
         offset: u64,
+        /// Whether its member has heard of that message.
+        is_heard: bool,
     },
     Members {
         restraint: Option<Restraint>,
@@ -129,7 +131,7 @@ impl Question {
                 }
                 ToHome::Stand { home, asker, reference, wish }
             }
-            Wish::Report { text, offset } => {
+            Wish::Report { text, offset, is_heard: _ } => {
                 ToHome::Report { home, asker, reference, offset: *offset, text: Some(text) }
             }
             Wish::Members { restraint, after, limit } => {
@@ -173,7 +175,13 @@ impl<L: Subject> Suite<L> {
                 };
                 Wish::Stand { text, user, deed }
             }
-            6 | 7 => Wish::Report { text, offset: self.some_message(index) },
+            6 | 7 => {
+                let offset = self.some_message(index);
+                let Member { topic, shard, .. } = self.judge.members[index];
+                let stream = self.judge.streams.get(&(topic, shard));
+                let is_heard = stream.is_some_and(|stream| offset <= stream.at.offset);
+                Wish::Report { text, offset, is_heard }
+            }
             8 | 9 => {
                 let restraint = [None, Some(Restraint::Muted), Some(Restraint::Banned)];
                 let after = if self.below(2) == 0 { user } else { String::new() };
@@ -326,10 +334,10 @@ impl Judge {
         Question { wish, since }: Question,
         (status, response): (&str, &str),
     ) {
-        let Member { topic, level, .. } = self.members[index];
         if status == "error" {
-            return self.hear_not_decided(log, (given, topic, level), &wish, response);
+            return self.hear_not_decided(log, given, index, &wish, response);
         }
+        let Member { topic, level, .. } = self.members[index];
         let answer = Value::Object(object(response));
         match wish {
             Wish::Set { text, setting: _ } => {
@@ -354,7 +362,7 @@ impl Judge {
                 let is_so = (given.stands_since(&user, since)..=upto).any(is_it);
                 assert!(is_so, "an answered decision is that: {user} {deed:?} {answer} {given:?}");
             }
-            Wish::Report { offset, text: _ } => {
+            Wish::Report { offset, text: _, is_heard: _ } => {
                 self.seen.insert("reported");
                 let by = &self.members[index].user;
                 let is_it = |line: &Line| {
@@ -396,20 +404,25 @@ impl Judge {
     fn hear_not_decided<L: Subject>(
         &mut self,
         log: &L,
-        (given, topic, level): (&Given, usize, Level),
+        given: &Given,
+        index: usize,
         wish: &Wish,
         response: &str,
     ) {
+        let Member { topic, shard, level, .. } = self.members[index];
         let reason = field(response, "reason").trim_matches('"');
         let is_nobodys = level < Level::Moderate;
         let is_right = match (reason, wish) {
-            // A report may be of what a turn has lost since it was heard.
-            ("storage" | "unavailable" | "busy", _)
-            | ("unauthorized", Wish::Stand { .. })
-            | ("invalid", Wish::Report { .. }) => true,
+            ("storage" | "unavailable" | "busy", _) => true,
             ("unconfirmed", _) => {
                 self.seen.insert("decision unconfirmed");
                 return;
+            }
+            // None of those of whom something is decided owns a room.
+            ("unauthorized", Wish::Stand { .. }) => level < Level::Own,
+            // A turn may have lost what was heard: then the channel has ended.
+            ("invalid", Wish::Report { is_heard, .. }) => {
+                !is_heard || self.ended.contains(&(topic, shard))
             }
             ("unauthorized", Wish::Members { restraint, .. }) => restraint.is_some() && is_nobodys,
             ("unauthorized", Wish::Set { .. } | Wish::Trail(_) | Wish::Invite) => is_nobodys,
@@ -424,7 +437,7 @@ impl Judge {
         if let Wish::Set { text, .. } | Wish::Stand { text, .. } | Wish::Report { text, .. } = wish
         {
             let is_there = given.decisions.iter().any(|of| is_of(of.line.as_ref(), text));
-            assert!(!is_there, "what was refused is nowhere: {wish:?}");
+            assert!(!is_there, "a refused decision is nowhere: {wish:?}");
         }
         self.seen.insert("decision refused");
     }
@@ -458,7 +471,7 @@ impl Judge {
             assert!(numbers.contains(&line.number), "{rule}: {line:?} {wanted:?} {answer}");
         }
         let is_more = given.lines().any(|line| line.number < upto && is_wanted(line));
-        assert!(!more || !lines.is_empty() && is_more, "more is true: {answer}");
+        assert!(!more || !lines.is_empty() && is_more, "a trail goes on if it says so: {answer}");
     }
 
     /// Somebody was not let in: it is banned, or the log is in the way.

@@ -289,6 +289,11 @@ fn a_decision_that_is_answered_before_it_is_kept_is_found() {
 }
 
 #[test]
+fn a_decision_that_is_refused_and_done_is_found() {
+    bark_in_room(InRoom::DoneRefused, &["a refused decision is nowhere"]);
+}
+
+#[test]
 fn a_report_that_is_answered_before_it_is_kept_is_found() {
     bark_in_room(InRoom::ReportsUnkept, &["a report is answered after it is kept"]);
 }
@@ -317,6 +322,22 @@ fn a_line_that_a_trail_leaves_out_is_found() {
 }
 
 #[test]
+fn a_line_that_says_something_else_than_was_done_is_found() {
+    let rules = ["a line says what was done"];
+    let defect = Some(LogDefect::LineMisattributed);
+    bark(|seed| PretendLog::new(seed, Pretends::Store, defect), NONE, &rules);
+    bark(|seed| PretendLog::new(seed, Pretends::Engine, defect), NONE, &rules);
+}
+
+#[test]
+fn a_trail_that_is_said_to_go_on_and_does_not_is_found() {
+    let rules = ["a trail goes on if it says so"];
+    let defect = Some(LogDefect::MoreClaimed);
+    bark(|seed| PretendLog::new(seed, Pretends::Store, defect), NONE, &rules);
+    bark(|seed| PretendLog::new(seed, Pretends::Engine, defect), NONE, &rules);
+}
+
+#[test]
 fn an_invite_that_is_good_after_it_was_taken_back_is_found() {
     let rules = ["an invite is good until it is taken back"];
     bark_in_room(InRoom::InvitesOutlive, &rules);
@@ -324,8 +345,22 @@ fn an_invite_that_is_good_after_it_was_taken_back_is_found() {
 }
 
 #[test]
+fn an_invite_that_was_taken_back_before_it_is_made_is_found() {
+    let rules = ["an invite is of now"];
+    bark_in_room(InRoom::InvitesStale, &rules);
+    bark(|_| MemoryLog, Bugs { room: InRoom::InvitesStale, ..NONE }, &rules);
+}
+
+#[test]
 fn who_comes_in_though_banned_is_found() {
     let rules = ["who comes in is told how it stands, and is not banned"];
     bark_in_room(InRoom::BansIgnored, &rules);
     bark(|_| MemoryLog, Bugs { room: InRoom::BansIgnored, ..NONE }, &rules);
+}
+
+#[test]
+fn who_is_told_of_a_ban_that_there_is_not_is_found() {
+    let rules = ["only who is banned is told so"];
+    bark_in_room(InRoom::MutedKeptOut, &rules);
+    bark(|_| MemoryLog, Bugs { room: InRoom::MutedKeptOut, ..NONE }, &rules);
 }
