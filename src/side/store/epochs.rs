@@ -28,7 +28,8 @@ pub(super) struct Remembered {
     pub(super) lineage: Vec<u8>,
 }
 
-/// The epochs of a room that has messages from an offset on in its memory.
+/// The epochs of a room that has messages from an offset on in its memory, or later ones. What it
+/// takes grows with those that are told, and not with all that there ever were.
 ///
 /// # Errors
 ///
@@ -43,27 +44,37 @@ pub(super) fn remembered(
     let mut rows = statement.query([id])?;
     let first = rows.next()?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
     let origin = EraRow::of(first, id)?.epoch.cast_unsigned();
-    let latest = select_eras!("WHERE room = ?1 ORDER BY first DESC, life DESC");
+    let latest = select_eras!("WHERE room = ?1 ORDER BY first DESC, life DESC LIMIT ?2");
     let mut statement = look.prepare_cached(latest)?;
-    let mut rows = statement.query([id])?;
-    let (mut present, mut lineage, mut count, mut kept) = (origin, Vec::new(), 0, Marks::default());
+    let mut rows = statement.query(params![id, LINEAGE_EPOCHS_MAX + 1])?;
+    let (mut present, mut lineage, mut kept) = (None, Vec::new(), Marks::default());
     while let Some(row) = rows.next()? {
-        let EraRow { first, first_change, epoch, .. } = EraRow::of(row, id)?;
-        let [first, first_change, epoch] = [first, first_change, epoch].map(i64::cast_unsigned);
-        if count == 0 {
-            present = epoch;
-        } else if count <= LINEAGE_EPOCHS_MAX || first <= kept.offset {
-            Found::push_epoch(&mut lineage, epoch, kept);
+        let era = EraRow::of(row, id)?;
+        if present.is_some() {
+            Found::push_epoch(&mut lineage, era.epoch.cast_unsigned(), kept);
         }
-        if count >= LINEAGE_EPOCHS_MAX && first <= in_memory {
-            break;
-        }
-        count += 1;
-        // The one before is true up to where this one begins. Both begin at 1, unless the file is
-        // damaged: then nothing before is true.
-        kept = Marks { offset: first.saturating_sub(1), change: first_change.saturating_sub(1) };
+        present.get_or_insert(era.epoch.cast_unsigned());
+        kept = before(&era);
     }
-    Ok(Remembered { present, origin, lineage })
+    // Of those that begin at one offset only the last one has messages to name.
+    let with_messages =
+        select_eras!("WHERE room = ?1 AND first <= ?2 ORDER BY first DESC, life DESC LIMIT 1");
+    let mut statement = look.prepare_cached(with_messages)?;
+    while kept.offset >= in_memory.max(1) {
+        let mut rows = statement.query(params![id, kept.offset])?;
+        let Some(row) = rows.next()? else { break };
+        let era = EraRow::of(row, id)?;
+        Found::push_epoch(&mut lineage, era.epoch.cast_unsigned(), kept);
+        kept = before(&era);
+    }
+    Ok(Remembered { present: present.unwrap_or(origin), origin, lineage })
+}
+
+/// Up to where the epoch before one is true. All begin at 1 or later, unless the file is damaged:
+/// then nothing before is true.
+fn before(era: &EraRow) -> Marks {
+    let [offset, change] = [era.first, era.first_change].map(i64::cast_unsigned);
+    Marks { offset: offset.saturating_sub(1), change: change.saturating_sub(1) }
 }
 
 /// Names the epochs of messages that are further back than a room remembers.

@@ -222,6 +222,10 @@ impl Reader {
         if damaged > 0 {
             return Err(StoreError::Room { id, what: "how its users stand" });
         }
+        // Before what may take all the time that there is. The tail may turn out shorter.
+        let in_memory = u64::from(bounds.messages).max(KEYS_PER_ROOM_MAX as u64);
+        let first_in_memory = (top.offset + 1).saturating_sub(in_memory);
+        let Remembered { present, origin, lineage } = remembered(&look, id, first_in_memory)?;
         let audited = audit::last(&look, id)?;
         let pins = pins(&look, id, &mut self.damaged)?;
         let sql = select_messages!("WHERE id BETWEEN ?1 AND ?2 ORDER BY id DESC LIMIT ?3");
@@ -263,8 +267,6 @@ impl Reader {
         let tail = pieces.backwards();
         let first = top.offset + 1 - pieces.len();
         let keys = keys_before(&look, id, (first, top.offset), &mut self.damaged)?;
-        let first_key = (top.offset + 1).saturating_sub(KEYS_PER_ROOM_MAX as u64);
-        let Remembered { present, origin, lineage } = remembered(&look, id, first.min(first_key))?;
         Ok(Loaded {
             epoch: present,
             origin,
