@@ -3,7 +3,7 @@
 use super::deciding_tests::bans;
 use super::tests::Home;
 use crate::auth::level::{Joiners, Level, Role, Standing};
-use crate::limits::PURGED_MESSAGES_MAX;
+use crate::limits::{PURGED_MESSAGES_MAX, PURGES_UNDER_WAY_MAX};
 use crate::link::audit::{AuditAct, AuditWanted};
 use crate::link::facts::{MemberWish, Sentence, SettingsWish};
 use crate::link::ids::{Asker, RoomKey};
@@ -344,4 +344,25 @@ fn a_purge_that_cannot_be_read_on_says_how_many_are_deleted() {
     });
     let ok = r#"0 reply 1 ok {"user":"bob","purged":1,"more":true}"#;
     assert_eq!(home.take_told(), [ok]);
+}
+
+#[test]
+fn a_purge_that_has_deleted_nothing_and_cannot_read_is_refused_with_the_reason() {
+    let (mut home, ann) = with_said(1, 1);
+    home.publish(ann.0, ann.1, "5", "\"hi\"");
+    let ticket = home.mesh.log.asked.last().expect("it was asked").0;
+    home.has_kept(ann.0, ticket);
+    let purge = |home: &mut Home<NotingLog>| {
+        home.stand(ann, PURGE);
+        let ticket = home.mesh.log.asked.last().expect("its line was asked").0;
+        home.has_kept(ann.0, ticket)
+    };
+    let refused = r#"0 reply 1 error {"reason":"storage","retry_ms":1000}"#;
+    assert_eq!(purge(&mut home), [refused], "what bob said is no longer in memory");
+    home.mesh.log.reads = Some(Vec::new());
+    for _ in 0..PURGES_UNDER_WAY_MAX {
+        assert_eq!(purge(&mut home), [] as [&str; 0], "it reads");
+    }
+    let told = purge(&mut home);
+    assert!(told.len() == 1 && told[0].contains(r#"error {"reason":"busy""#), "{told:?}");
 }

@@ -34,6 +34,7 @@ use crate::link::log::{Log, Part, Stretch, Ticket, View, Wanted, Why};
 use crate::link::message::{MESSAGE_BYTES_MIN, text};
 use crate::link::outbox::{Cx, Tell};
 use crate::link::record::Verb;
+use crate::link::refusal::Refusal;
 use crate::link::said::MessageText;
 use crate::room::verbs::{Actor, judge};
 use crate::rooms::Rooms;
@@ -91,6 +92,8 @@ pub(super) struct Purge {
     before: Option<u64>,
     /// How often it may still read.
     reads_left: u32,
+    /// Whether it ends when what it has done is kept, for something could not be deleted.
+    is_cut_short: bool,
 }
 
 impl Purge {
@@ -157,8 +160,13 @@ impl Rooms {
         let (is_full, reaches_back) = (count == PURGED_MESSAGES_MAX, cx.io.log().reads());
         let is_over = is_full || is_cut_short;
         let before = room.and_then(|room| room.said_in_log(since_ms, reaches_back));
-        let purges_count = self.purges.0.len() + self.reads.purges_count();
-        if before.is_none() || is_over || purges_count >= PURGES_UNDER_WAY_MAX {
+        let is_crowded =
+            self.purges.0.len() + self.reads.purges_count() >= PURGES_UNDER_WAY_MAX;
+        if before.is_some() && is_crowded && count == 0 && !is_over {
+            self.await_unheard(under_way);
+            return self.answer_refused(cx, members, membership, reference, Refusal::Busy);
+        }
+        if before.is_none() || is_over || is_crowded {
             push_purged(&mut answer, count, is_over || before.is_some());
             answer.push(b'}');
             let answer = text(&answer);
@@ -177,6 +185,7 @@ impl Rooms {
             held,
             before,
             reads_left: PURGE_READS_MAX,
+            is_cut_short: false,
         };
         self.go_on_purging(cx, members, purge, under_way);
     }
@@ -194,7 +203,10 @@ impl Rooms {
                 self.await_unheard(Some((ticket, entry)));
                 self.purges.0.insert(ticket, purge);
             }
-            None => self.purge_next(cx, members, purge),
+            None => {
+                let kept = purge.count;
+                self.purge_next(cx, members, Purge { kept, ..purge });
+            }
         }
     }
 
@@ -225,16 +237,19 @@ impl Rooms {
         cx: &mut Cx<'_, I>,
         members: &mut impl Tell<I>,
         purge: Purge,
-        why: Why,
+        refusal: Refusal,
     ) {
         match purge.count {
-            0 => self.refuse_held(cx, members, purge.held, why.refusal()),
+            0 => self.refuse_held(cx, members, purge.held, refusal),
             _ => self.end_purge(cx, members, purge, true),
         }
     }
 
     /// Reads the next messages that may be a purge's, or ends it.
     fn purge_next<I: Io>(&mut self, cx: &mut Cx<'_, I>, members: &mut impl Tell<I>, purge: Purge) {
+        if purge.is_cut_short {
+            return self.end_purge(cx, members, purge, true);
+        }
         let Some(Registered { room, .. }) = self.arena.get(purge.room) else { return };
         let after = room.journal().log_floor().offset;
         let before = purge.before.filter(|before| *before > after + 1);
@@ -249,8 +264,8 @@ impl Rooms {
         let (upto, bytes, view) = (before - 1, cx.settings.history.page_bytes, View::Room);
         let wanted = Wanted { after, upto, part, messages, bytes, changed, view };
         let purge = Purge { reads_left: purge.reads_left - 1, ..purge };
-        if let Err(purge) = self.read_for_purge(cx, wanted, purge) {
-            self.end_purge(cx, members, purge, true);
+        if let Err((purge, refusal)) = self.read_for_purge(cx, wanted, purge) {
+            self.cut_purge_short(cx, members, purge, refusal);
         }
     }
 
@@ -282,20 +297,23 @@ impl Rooms {
         }
         let before = before.filter(|_| !stretch.messages.is_empty());
         let nobody = Membership::of_nobody(key);
-        let allowed = take_fanout(cx, room, by, found.len() * MESSAGE_BYTES_MIN);
+        let allowed = if self.pending.is_behind(key) {
+            Err(Refusal::Busy)
+        } else {
+            take_fanout(cx, room, by, found.len() * MESSAGE_BYTES_MIN)
+        };
         // What is done is done, and whoever asks again goes on with the rest.
-        if allowed.is_err() || self.pending.is_behind(key) {
-            return self.end_purge(cx, members, purge, true);
+        if let Err(refusal) = allowed {
+            return self.cut_purge_short(cx, members, purge, refusal);
         }
         let Deleted { count: new, last, refused } = self.purge(cx, members, nobody, found, by);
         let purge = Purge { count: count + new, ..purge };
         match refused {
-            // It ends when that is kept: there is more in this stretch, and it reads no more.
             Some(_) if last.is_some() => {
-                let purge = Purge { reads_left: 0, ..purge };
+                let purge = Purge { is_cut_short: true, ..purge };
                 self.go_on_purging(cx, members, purge, last);
             }
-            Some(why) => self.cut_purge_short(cx, members, purge, why),
+            Some(why) => self.cut_purge_short(cx, members, purge, why.refusal()),
             None => self.go_on_purging(cx, members, Purge { before, ..purge }, last),
         }
     }

@@ -100,18 +100,24 @@ impl Rooms {
         Ok(read)
     }
 
-    /// Asks the log for messages that a purge may be of. Gives it back, if they cannot be read now.
+    /// Asks the log for messages that a purge may be of.
+    ///
+    /// # Errors
+    ///
+    /// The purge, and why they cannot be read now.
     pub(super) fn read_for_purge<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
         wanted: Wanted,
         purge: Purge,
-    ) -> Result<(), Purge> {
-        let Ok((ticket, asked)) = self.ask_log(cx, purge.room(), wanted, 1) else {
-            return Err(purge);
-        };
-        self.reads.insert(ticket, asked.of(Whom::Purge(Box::new(purge))));
-        Ok(())
+    ) -> Result<(), (Purge, Refusal)> {
+        match self.ask_log(cx, purge.room(), wanted, 1) {
+            Ok((ticket, asked)) => {
+                self.reads.insert(ticket, asked.of(Whom::Purge(Box::new(purge))));
+                Ok(())
+            }
+            Err(refusal) => Err((purge, refusal)),
+        }
     }
 
     /// Has a push wait behind a message of its member that waits for a read.
@@ -241,7 +247,7 @@ impl Rooms {
             Whom::Pushes(pushes) => {
                 self.go_on_waiting(cx, members, (ticket, read), pushes, Err(why.refusal()));
             }
-            Whom::Purge(purge) => self.cut_purge_short(cx, members, *purge, why),
+            Whom::Purge(purge) => self.cut_purge_short(cx, members, *purge, why.refusal()),
             Whom::Nobody => {}
         }
         self.read_ends(key);
