@@ -30,6 +30,8 @@
 //! Invariants: a connection is handed off at most once in its life, and has neither channels nor
 //! output then, so no other shard knows of it.
 
+use std::cmp::Ordering;
+
 use super::{Shard, Turn};
 use crate::conn::Stage;
 use crate::limits::{LOAD_SLACK, LOAD_STEP};
@@ -85,8 +87,13 @@ impl Handoffs {
     /// A shard has restarted: with its share, nobody in it, and knowing nothing.
     pub(super) fn forget(&mut self, shard: u16, life: u32) {
         let other = self.other(shard);
-        let places = if other.early_life == life { other.early } else { 0 };
-        *other = Other { life, places, ..Other::default() };
+        let Other { early, early_life, .. } = *other;
+        *other = match early_life.cmp(&life) {
+            Ordering::Less => Other { life, ..Other::default() },
+            Ordering::Equal => Other { life, places: early, ..Other::default() },
+            // It has restarted once more, which is still to be heard of.
+            Ordering::Greater => Other { life, early, early_life, ..Other::default() },
+        };
         self.told = (0, false);
     }
 
@@ -351,6 +358,24 @@ mod tests {
                     check_restart(restarted, step, heard);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn no_place_is_lost_when_a_shard_has_restarted_twice_before_it_is_heard_of() {
+        for departs_in_first in [false, true] {
+            let mut pair = Pair::new();
+            pair.restart(0);
+            let first = departs_in_first.then(|| pair.depart(0));
+            pair.restart(0);
+            let second = pair.depart(0);
+            for lives in first.into_iter().chain([second]) {
+                pair.arrive(1, lives);
+            }
+            for life in [1, 2] {
+                pair.shards[1].forget(0, life);
+            }
+            assert_eq!(pair.places(), [9, 11], "{departs_in_first}");
         }
     }
 

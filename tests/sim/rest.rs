@@ -536,11 +536,13 @@ impl World {
         for client in &self.clients {
             assert!(client.link.is_none(), "everybody has gone: {:?}", client.link);
         }
+        let share = self.plan.settings.conns_max as usize;
+        let places: usize = self.hosts.iter().map(|host| host.shard.population().places).sum();
+        assert_eq!(places, self.hosts.len() * share, "no place is made or lost");
         for Host { shard, net, .. } in &self.hosts {
             assert!(net.rings.iter().all(Vec::is_empty), "everything has been handled");
             let left = shard.population();
             let Population { homes, history_bytes, memory_bytes, .. } = left;
-            let share = self.plan.settings.conns_max as usize;
             // What is owed over a new beginning need not be settled while nobody comes.
             let has_restarted = self.truth.seen.contains_key("restarted");
             let places = if has_restarted { left.places } else { share };
