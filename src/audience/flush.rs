@@ -172,6 +172,10 @@ impl Audiences {
             conns.output_untouched(conn).extend_from_slice(rest);
         }
         audience.seats[seat].cursor = audience.seats[seat].cursor.plus(whole);
+        if !is_blocked {
+            // What waits in its next room has its time from now on.
+            conns.note_taken(conn);
+        }
         // It may have been the last one that lagged.
         self.touch(key);
         !is_blocked

@@ -106,8 +106,6 @@ impl Conns {
         if written < bytes.len() {
             self.flags[conn as usize].set_blocked(true);
             self.note_progress(cx.now.mono_ms, conn, written > 0);
-        } else {
-            self.note_taken(conn);
         }
         written
     }
