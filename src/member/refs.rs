@@ -4,22 +4,41 @@
 //! counts: `"1"`, `"2"`, and so on. Such a ref is kept as its number; any other is legal too, and
 //! kept beside the channels (`Members::odd_refs`).
 
-use smallvec::SmallVec;
-
 use crate::wire::phx::Message;
 
 /// A ref as the JSON in which it came. Mostly a short string of digits, which needs no memory of
 /// its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Ref(SmallVec<[u8; 16]>);
+pub(crate) struct Ref(Text);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Text {
+    Short(heapless::String<SHORT_REF_BYTES_MAX, u8>),
+    Long(Box<str>),
+}
+
+/// Enough for any number in quotes that [`PackedRef`] can hold.
+const SHORT_REF_BYTES_MAX: usize = 15;
 
 impl Ref {
     pub(crate) fn of(json: &str) -> Self {
-        Self(SmallVec::from_slice(json.as_bytes()))
+        Self::short([json]).unwrap_or_else(|| Self(Text::Long(json.into())))
+    }
+
+    /// Of some parts; `None` if they are too long for it.
+    fn short<const N: usize>(parts: [&str; N]) -> Option<Self> {
+        let mut text = heapless::String::new();
+        for part in parts {
+            text.push_str(part).ok()?;
+        }
+        Some(Self(Text::Short(text)))
     }
 
     pub(crate) fn as_json(&self) -> &str {
-        std::str::from_utf8(&self.0).expect("it was a string before")
+        match &self.0 {
+            Text::Short(text) => text,
+            Text::Long(text) => text,
+        }
     }
 }
 
@@ -56,8 +75,8 @@ impl JoinRef {
 
     /// Whether a push belongs to this join. One that names none does (Phoenix 1.8.12).
     pub(crate) fn owns(&self, message: &Message<'_>) -> bool {
-        let given = message.join_ref.as_bytes();
-        given == b"null" || matches!(self, Self::Given(text) if *text.0 == *given)
+        let given = &*message.join_ref;
+        given == "null" || matches!(self, Self::Given(text) if text.as_json() == given)
     }
 }
 
@@ -87,11 +106,9 @@ impl PackedRef {
         if self == Self::ODD {
             return None;
         }
-        let mut text = SmallVec::new();
-        text.push(b'"');
-        text.extend_from_slice(itoa::Buffer::new().format(self.0 & !NULL).as_bytes());
-        text.push(b'"');
-        let text = Ref(text);
+        let mut digits = itoa::Buffer::new();
+        let text = Ref::short(["\"", digits.format(self.0 & !NULL), "\""])
+            .expect("ten digits are short");
         Some(if self.0 & NULL == 0 { JoinRef::Given(text) } else { JoinRef::Null(text) })
     }
 }
