@@ -352,14 +352,15 @@ impl Journal {
         }
     }
 
-    /// What is remembered of changes takes so much memory, in bytes.
-    pub(crate) fn changes_bytes(&self) -> usize {
+    /// What is remembered of changes and of ended epochs takes so much memory, in bytes.
+    pub(crate) fn rare_bytes(&self) -> usize {
         let Some(rare) = &self.rare else { return 0 };
         let changed = rare.changes.as_ref().map_or(0, |changes| changes.len());
         changed * CHANGE_MEMORY_BYTES
             + rare.meanwhile.bytes()
             + rare.pins.bytes()
             + rare.reactions.bytes()
+            + rare.lineage.bytes()
     }
 
     /// Notes that the messages from `first` up to the first in memory have been let go of.
@@ -736,11 +737,11 @@ mod tests {
         assert_eq!(journal.replies(1, read(9, 6)), read(9, 6));
         assert_eq!(journal.replies(1, None), read(2, 6));
         assert_eq!(journal.replies(2, None), None);
-        assert!(journal.changes_bytes() > 0);
+        assert!(journal.rare_bytes() > 0);
         journal.note_read(Some(1));
         assert_eq!(journal.replies(1, None), read(2, 6), "another read lacks them");
         journal.note_read(Some(2));
-        assert_eq!((journal.replies(1, None), journal.changes_bytes()), (None, 0));
+        assert_eq!((journal.replies(1, None), journal.rare_bytes()), (None, 0));
     }
 
     #[test]

@@ -115,7 +115,7 @@ pub(crate) struct Room {
 }
 
 // What a plain room costs: each field more is paid a hundred thousand times.
-const _: () = assert!(size_of::<Room>() <= 776);
+const _: () = assert!(size_of::<Room>() <= 744);
 // What becomes of messages, what is decided, and metas that change, cost such a room a pointer
 // each.
 const _: () = assert!(size_of::<Journal>() == size_of::<History>() + size_of::<usize>());
@@ -234,7 +234,7 @@ impl Room {
             self.presence.live_count() as usize * MEMBER_MEMORY_BYTES + self.presence.meta_bytes();
         let keys = self.history().keys_count() * KEY_MEMORY_BYTES;
         let facts = self.facts.as_ref().map_or(0, |facts| facts.bytes());
-        ROOM_MEMORY_BYTES + members + keys + facts + self.journal.changes_bytes()
+        ROOM_MEMORY_BYTES + members + keys + facts + self.journal.rare_bytes()
     }
 
     /// Checks that the asker is the member in its slot.

@@ -28,6 +28,7 @@
 //! Called by: `room`, `meta`. Calls: `choice`.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::BuildHasherDefault;
 
 use hashbrown::HashTable;
 use slab::Slab;
@@ -115,8 +116,9 @@ pub struct Presence<P> {
     members: Slab<Member<P>>,
     live_count: u32,
     arrivals: u32,
-    /// The metas that clients attached, if any: JSON objects, by slot.
-    metas: HashMap<u32, Box<str>, ahash::RandomState>,
+    /// The metas that clients attached, if any: JSON objects, by slot. Slots are numbers of our own,
+    /// which nobody can choose to collide, so their hasher needs no keys.
+    metas: HashMap<u32, Box<str>, BuildHasherDefault<ahash::AHasher>>,
     meta_bytes: usize,
     /// Boxed, since in few rooms somebody has.
     replaced: Option<Box<Replaced>>,

@@ -57,6 +57,11 @@ impl Lineage {
         self.ended.extend(behind.into_iter().rev());
     }
 
+    /// The memory that it takes, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.ended.len() * size_of::<(u64, Marks)>()
+    }
+
     /// The epoch in which a message was said, if it was not the present one.
     pub(crate) fn epoch_of(&self, offset: u64) -> Option<u64> {
         let said = self.ended.iter().rev().find(|(_, kept)| offset <= kept.offset);
