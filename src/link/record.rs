@@ -991,6 +991,14 @@ mod tests {
     }
 
     #[test]
+    fn the_numbers_that_the_header_calls_free_are_free() {
+        let is_free = |number: &u8| KINDS[usize::from(*number)].is_none();
+        let free: Vec<u8> = (0..=u8::MAX).filter(is_free).collect();
+        let named = [26..=26, 32..=40, 44..=60, 64..=80, 83..=u8::MAX];
+        assert_eq!(free, named.into_iter().flatten().collect::<Vec<_>>());
+    }
+
+    #[test]
     fn what_is_wished_of_a_room_is_read_as_it_was_written() {
         let asker = Asker { conn: Key::from_u64(0x1_0000_0002), slot: Slot(7) };
         let home = Key::from_u64(0x3_0000_0004);
