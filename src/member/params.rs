@@ -515,7 +515,8 @@ mod tests {
 
     #[test]
     fn each_name_of_a_verb_is_of_another_one() {
-        let wanted = |event| verb_wanted(event, Payload::Json(r#"{"offset":3,"body":"b"}"#), BOUNDS);
+        let wanted =
+            |event| verb_wanted(event, Payload::Json(r#"{"offset":3,"body":"b"}"#), BOUNDS);
         let verbs = VERBS.map(|event| wanted(event).expect("it has all that it needs"));
         let kinds: HashSet<_> = verbs.iter().map(|(_, verb)| discriminant(verb)).collect();
         assert_eq!(kinds.len(), VERBS.len(), "{verbs:?}");

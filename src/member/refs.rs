@@ -107,8 +107,8 @@ impl PackedRef {
             return None;
         }
         let mut digits = itoa::Buffer::new();
-        let text = Ref::short(["\"", digits.format(self.0 & !NULL), "\""])
-            .expect("ten digits are short");
+        let text =
+            Ref::short(["\"", digits.format(self.0 & !NULL), "\""]).expect("ten digits are short");
         Some(if self.0 & NULL == 0 { JoinRef::Given(text) } else { JoinRef::Null(text) })
     }
 }

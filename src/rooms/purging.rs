@@ -160,8 +160,7 @@ impl Rooms {
         let (is_full, reaches_back) = (count == PURGED_MESSAGES_MAX, cx.io.log().reads());
         let is_over = is_full || is_cut_short;
         let before = room.and_then(|room| room.said_in_log(since_ms, reaches_back));
-        let is_crowded =
-            self.purges.0.len() + self.reads.purges_count() >= PURGES_UNDER_WAY_MAX;
+        let is_crowded = self.purges.0.len() + self.reads.purges_count() >= PURGES_UNDER_WAY_MAX;
         if before.is_some() && is_crowded && count == 0 && !is_over {
             self.await_unheard(under_way);
             return self.answer_refused(cx, members, membership, reference, Refusal::Busy);
@@ -198,15 +197,12 @@ impl Rooms {
         purge: Purge,
         under_way: Option<(Ticket, UnderWay)>,
     ) {
-        match under_way {
-            Some((ticket, entry)) => {
-                self.await_unheard(Some((ticket, entry)));
-                self.purges.0.insert(ticket, purge);
-            }
-            None => {
-                let kept = purge.count;
-                self.purge_next(cx, members, Purge { kept, ..purge });
-            }
+        if let Some((ticket, entry)) = under_way {
+            self.await_unheard(Some((ticket, entry)));
+            self.purges.0.insert(ticket, purge);
+        } else {
+            let kept = purge.count;
+            self.purge_next(cx, members, Purge { kept, ..purge });
         }
     }
 
@@ -264,8 +260,8 @@ impl Rooms {
         let (upto, bytes, view) = (before - 1, cx.settings.history.page_bytes, View::Room);
         let wanted = Wanted { after, upto, part, messages, bytes, changed, view };
         let purge = Purge { reads_left: purge.reads_left - 1, ..purge };
-        if let Err((purge, refusal)) = self.read_for_purge(cx, wanted, purge) {
-            self.cut_purge_short(cx, members, purge, refusal);
+        if let Err((purge, refusal)) = self.read_for_purge(cx, wanted, Box::new(purge)) {
+            self.cut_purge_short(cx, members, *purge, refusal);
         }
     }
 

@@ -109,11 +109,11 @@ impl Rooms {
         &mut self,
         cx: &mut Cx<'_, I>,
         wanted: Wanted,
-        purge: Purge,
-    ) -> Result<(), (Purge, Refusal)> {
+        purge: Box<Purge>,
+    ) -> Result<(), (Box<Purge>, Refusal)> {
         match self.ask_log(cx, purge.room(), wanted, 1) {
             Ok((ticket, asked)) => {
-                self.reads.insert(ticket, asked.of(Whom::Purge(Box::new(purge))));
+                self.reads.insert(ticket, asked.of(Whom::Purge(purge)));
                 Ok(())
             }
             Err(refusal) => Err((purge, refusal)),

@@ -46,7 +46,8 @@ pub(super) fn remembered(
     let origin = EraRow::of(first, id)?.epoch.cast_unsigned();
     let latest = select_eras!("WHERE room = ?1 ORDER BY first DESC, life DESC LIMIT ?2");
     let mut statement = look.prepare_cached(latest)?;
-    let mut rows = statement.query(params![id, LINEAGE_EPOCHS_MAX + 1])?;
+    let count = i64::try_from(LINEAGE_EPOCHS_MAX + 1).unwrap_or(i64::MAX);
+    let mut rows = statement.query(params![id, count])?;
     let (mut present, mut lineage, mut kept) = (None, Vec::new(), Marks::default());
     while let Some(row) = rows.next()? {
         let era = EraRow::of(row, id)?;
@@ -61,7 +62,7 @@ pub(super) fn remembered(
         select_eras!("WHERE room = ?1 AND first <= ?2 ORDER BY first DESC, life DESC LIMIT 1");
     let mut statement = look.prepare_cached(with_messages)?;
     while kept.offset >= in_memory.max(1) {
-        let mut rows = statement.query(params![id, kept.offset])?;
+        let mut rows = statement.query(params![id, kept.offset.cast_signed()])?;
         let Some(row) = rows.next()? else { break };
         let era = EraRow::of(row, id)?;
         Found::push_epoch(&mut lineage, era.epoch.cast_unsigned(), kept);
