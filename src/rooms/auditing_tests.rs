@@ -352,17 +352,19 @@ fn a_purge_that_has_deleted_nothing_and_cannot_read_is_refused_with_the_reason()
     home.publish(ann.0, ann.1, "5", "\"hi\"");
     let ticket = home.mesh.log.asked.last().expect("it was asked").0;
     home.has_kept(ann.0, ticket);
-    let purge = |home: &mut Home<NotingLog>| {
-        home.stand(ann, PURGE);
+    let purge = |home: &mut Home<NotingLog>, by: Who| {
+        home.stand(by, PURGE);
         let ticket = home.mesh.log.asked.last().expect("its line was asked").0;
         home.has_kept(ann.0, ticket)
     };
     let refused = r#"0 reply 1 error {"reason":"storage","retry_ms":1000}"#;
-    assert_eq!(purge(&mut home), [refused], "what bob said is no longer in memory");
+    assert_eq!(purge(&mut home, ann), [refused], "what bob said is no longer in memory");
     home.mesh.log.reads = Some(Vec::new());
     for _ in 0..PURGES_UNDER_WAY_MAX {
-        assert_eq!(purge(&mut home), [] as [&str; 0], "it reads");
+        assert_eq!(purge(&mut home, ann), [] as [&str; 0], "it reads");
     }
-    let told = purge(&mut home);
+    // On another device, whose answers wait for none of these.
+    let other = home.enter(0, 3, "ann", Level::Speak);
+    let told = purge(&mut home, other);
     assert!(told.len() == 1 && told[0].contains(r#"error {"reason":"busy""#), "{told:?}");
 }
