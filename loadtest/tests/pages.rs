@@ -58,7 +58,7 @@ fn no_measuring(words: &[String]) -> Option<String> {
         _ => word.clone(),
     }));
     let server = format!("--server=page={LOADTEST}");
-    refused(words, &command.args([&server, "--dry-run"]).output().expect("Python is there"))
+    refused(words, &command.args([&*server, "--dry-run"]).output().expect("Python is there"))
 }
 
 /// A command of a page as its words.
