@@ -116,8 +116,8 @@ pub struct Presence<P> {
     members: Slab<Member<P>>,
     live_count: u32,
     arrivals: u32,
-    /// The metas that clients attached, if any: JSON objects, by slot. Slots are our own numbers, so
-    /// nobody chooses any that collide, and their hasher needs no keys.
+    /// The metas that clients attached, if any: JSON objects, by slot. Slots are our own numbers:
+    /// nobody chooses any that collide, so their hasher needs no keys.
     metas: HashMap<u32, Box<str>, BuildHasherDefault<ahash::AHasher>>,
     meta_bytes: usize,
     /// Boxed, since in few rooms somebody has.
