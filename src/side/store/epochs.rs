@@ -18,6 +18,10 @@ use crate::limits::LINEAGE_EPOCHS_MAX;
 use crate::link::log::Marks;
 use crate::link::store::Found;
 
+/// By how many ended epochs cursors are judged, as SQLite counts.
+#[expect(clippy::cast_possible_wrap, reason = "there are few")]
+const JUDGED: i64 = LINEAGE_EPOCHS_MAX as i64;
+
 /// The epochs that a room is told of.
 pub(super) struct Remembered {
     /// The one that it is in.
@@ -46,8 +50,7 @@ pub(super) fn remembered(
     let origin = EraRow::of(first, id)?.epoch.cast_unsigned();
     let latest = select_eras!("WHERE room = ?1 ORDER BY first DESC, life DESC LIMIT ?2");
     let mut statement = look.prepare_cached(latest)?;
-    let count = i64::try_from(LINEAGE_EPOCHS_MAX + 1).unwrap_or(i64::MAX);
-    let mut rows = statement.query(params![id, count])?;
+    let mut rows = statement.query(params![id, JUDGED + 1])?;
     let (mut present, mut lineage, mut kept) = (None, Vec::new(), Marks::default());
     while let Some(row) = rows.next()? {
         let era = EraRow::of(row, id)?;
@@ -57,18 +60,23 @@ pub(super) fn remembered(
         present.get_or_insert(era.epoch.cast_unsigned());
         kept = before(&era);
     }
-    // Of those that begin at one offset only the last one has messages to name.
-    let with_messages =
-        select_eras!("WHERE room = ?1 AND first <= ?2 ORDER BY first DESC, life DESC LIMIT 1");
-    let mut statement = look.prepare_cached(with_messages)?;
+    // Those before name messages alone.
     while kept.offset >= in_memory.max(1) {
-        let mut rows = statement.query(params![id, kept.offset.cast_signed()])?;
-        let Some(row) = rows.next()? else { break };
-        let era = EraRow::of(row, id)?;
+        let Some(era) = era_of(look, id, kept.offset)? else { break };
         Found::push_epoch(&mut lineage, era.epoch.cast_unsigned(), kept);
         kept = before(&era);
     }
     Ok(Remembered { present: present.unwrap_or(origin), origin, lineage })
+}
+
+/// The era in which a message was said. Of those that begin at one offset only the last one has
+/// messages.
+fn era_of(look: &Connection, id: u32, offset: u64) -> Result<Option<EraRow>, StoreError> {
+    let sql =
+        select_eras!("WHERE room = ?1 AND first <= ?2 ORDER BY first DESC, life DESC LIMIT 1");
+    let mut statement = look.prepare_cached(sql)?;
+    let mut rows = statement.query(params![id, offset.cast_signed()])?;
+    rows.next()?.map(|row| EraRow::of(row, id)).transpose()
 }
 
 /// Up to where the epoch before one is true. All begin at 1 or later, unless the file is damaged:
@@ -96,8 +104,7 @@ impl<'look> Epochs<'look> {
         let sql = "SELECT first FROM era WHERE room = ?1 ORDER BY first DESC, life DESC \
                    LIMIT 1 OFFSET ?2";
         let mut statement = look.prepare_cached(sql)?;
-        let count = i64::try_from(LINEAGE_EPOCHS_MAX).unwrap_or(i64::MAX);
-        let oldest_first = statement.query_row(params![id, count], |row| row.get(0)).optional()?;
+        let oldest_first = statement.query_row(params![id, JUDGED], |row| row.get(0)).optional()?;
         Ok(Self { look, room: id, oldest_first })
     }
 
@@ -107,17 +114,11 @@ impl<'look> Epochs<'look> {
     ///
     /// Those of SQLite, and if the epoch is not what was written.
     pub(super) fn note(&self, message: &mut Message<'_>) -> Result<(), StoreError> {
-        let offset = offset_of(message.id).cast_signed();
-        if self.oldest_first.is_none_or(|first| first <= offset) {
-            return Ok(());
-        }
-        // Of those that begin at one offset only the last one has messages.
-        let sql =
-            select_eras!("WHERE room = ?1 AND first <= ?2 ORDER BY first DESC, life DESC LIMIT 1");
-        let mut statement = self.look.prepare_cached(sql)?;
-        let mut rows = statement.query(params![self.room, offset])?;
-        if let Some(row) = rows.next()? {
-            message.fate.epoch = Some(EraRow::of(row, self.room)?.epoch.cast_unsigned());
+        let offset = offset_of(message.id);
+        if self.oldest_first.is_some_and(|first| first > offset.cast_signed())
+            && let Some(era) = era_of(self.look, self.room, offset)?
+        {
+            message.fate.epoch = Some(era.epoch.cast_unsigned());
         }
         Ok(())
     }
