@@ -201,8 +201,7 @@ impl Rooms {
             self.await_unheard(Some((ticket, entry)));
             self.purges.0.insert(ticket, purge);
         } else {
-            let kept = purge.count;
-            self.purge_next(cx, members, Purge { kept, ..purge });
+            self.purge_next(cx, members, purge);
         }
     }
 
@@ -217,8 +216,7 @@ impl Rooms {
     ) {
         let Some(purge) = self.purges.0.remove(&ticket) else { return };
         if status == "ok" {
-            let kept = purge.count;
-            return self.purge_next(cx, members, Purge { kept, ..purge });
+            return self.purge_next(cx, members, purge);
         }
         if purge.kept > 0 {
             let count = purge.kept;
@@ -241,8 +239,9 @@ impl Rooms {
         }
     }
 
-    /// Reads the next messages that may be a purge's, or ends it.
+    /// Reads the next messages that may be a purge's, or ends it. All that it has done is kept.
     fn purge_next<I: Io>(&mut self, cx: &mut Cx<'_, I>, members: &mut impl Tell<I>, purge: Purge) {
+        let purge = Purge { kept: purge.count, ..purge };
         if purge.is_cut_short {
             return self.end_purge(cx, members, purge, true);
         }
@@ -303,14 +302,11 @@ impl Rooms {
             return self.cut_purge_short(cx, members, purge, refusal);
         }
         let Deleted { count: new, last, refused } = self.purge(cx, members, nobody, found, by);
-        let purge = Purge { count: count + new, ..purge };
-        match refused {
-            Some(_) if last.is_some() => {
-                let purge = Purge { is_cut_short: true, ..purge };
-                self.go_on_purging(cx, members, purge, last);
-            }
+        let is_cut_short = refused.is_some();
+        let purge = Purge { count: count + new, before, is_cut_short, ..purge };
+        match refused.filter(|_| last.is_none()) {
             Some(why) => self.cut_purge_short(cx, members, purge, why.refusal()),
-            None => self.go_on_purging(cx, members, Purge { before, ..purge }, last),
+            None => self.go_on_purging(cx, members, purge, last),
         }
     }
 
