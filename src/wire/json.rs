@@ -205,14 +205,19 @@ fn value_bytes(bytes: &[u8]) -> usize {
 fn string_bytes(bytes: &[u8]) -> usize {
     // Keys, refs and topics end within a word.
     let word = bytes.get(1..).and_then(word::first_of);
-    let end = |word| word::first(word::equal(word, b'"') | word::equal(word, b'\\'));
-    match word.and_then(end) {
+    match word.and_then(|word| word::first(quote_or_backslash(word))) {
         Some(at) if bytes[1 + at] == b'"' => at + 2,
         _ => long_string_bytes(bytes),
     }
 }
 
-/// The same, of one that is longer, or has escapes.
+/// Marks the first byte of a word that ends a string or begins an escape: see [`word`].
+#[inline]
+fn quote_or_backslash(word: u64) -> u64 {
+    word::equal(word, b'"') | word::equal(word, b'\\')
+}
+
+/// The length of a string that is longer, or has escapes.
 #[inline(never)]
 fn long_string_bytes(bytes: &[u8]) -> usize {
     let mut at = 1;
@@ -371,7 +376,7 @@ pub fn push_string(out: &mut Vec<u8>, text: &str) {
 fn plain_bytes(bytes: &[u8]) -> usize {
     let first_special = |word: [u8; word::BYTES]| {
         let word = u64::from_le_bytes(word);
-        word::first(word::less(word, 0x20) | word::equal(word, b'"') | word::equal(word, b'\\'))
+        word::first(word::less(word, 0x20) | quote_or_backslash(word))
     };
     let (words, rest) = bytes.as_chunks();
     for (at, word) in words.iter().enumerate() {
