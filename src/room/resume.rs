@@ -9,8 +9,7 @@
 //! Invariants: a lineage never claims more than is kept, through any number of turns; the epoch
 //! that ended last is first.
 //!
-//! Deliberately absent: the answer. `history` has the messages, and there are no changes of
-//! messages yet.
+//! Deliberately absent: the answer. `history` has the messages, and `journal` their changes.
 //!
 //! Called by: `journal`. Calls: nothing.
 
@@ -73,7 +72,7 @@ impl Lineage {
         self.origin
     }
 
-    /// Whether an epoch is one of it.
+    /// Whether an epoch is one of it, for invites: a cursor of it need not be judged.
     pub(crate) fn has(&self, epoch: u64) -> bool {
         self.origin == Some(epoch) || self.ended.iter().any(|(ended, _)| *ended == epoch)
     }

@@ -64,6 +64,7 @@ use reader::{Reader, messages, object};
 /// What a log says later.
 pub(crate) enum Heard {
     Pretend(RoomKey, pretend::Told),
+    #[cfg_attr(not(feature = "store"), expect(dead_code, reason = "only a store is real"))]
     Real(LogAnswer),
 }
 
