@@ -61,6 +61,14 @@ fn no_measuring(words: &[String]) -> Option<String> {
     refused(words, &command.args([&*server, "--dry-run"]).output().expect("Python is there"))
 }
 
+/// Asserts that each of these commands is one; `why` says what is wrong with one that is not.
+#[track_caller]
+fn check(commands: &[(String, Vec<String>)], why: fn(&[String]) -> Option<String>) {
+    let fault = |(at, words): &(String, Vec<String>)| Some(format!("{at}: {}", why(words)?));
+    let faults: Vec<_> = commands.iter().filter_map(fault).collect();
+    assert!(faults.is_empty(), "{faults:#?}");
+}
+
 /// A command of a page as its words.
 fn words(text: &str, program: &str) -> Vec<String> {
     blocks::commands(text, program).remove(0)
@@ -70,11 +78,7 @@ fn words(text: &str, program: &str) -> Vec<String> {
 fn every_command_in_the_pages_is_one() {
     let commands = commands("loadtest");
     assert!(commands.len() > 2, "commands are found: {commands:?}");
-    let faults: Vec<_> = commands
-        .iter()
-        .filter_map(|(at, words)| Some(format!("{at}: {}", no_load(words)?)))
-        .collect();
-    assert!(faults.is_empty(), "{faults:#?}");
+    check(&commands, no_load);
 }
 
 #[test]
@@ -107,11 +111,7 @@ for scenario in measured.SCENARIOS.values():
 fn every_way_to_measure_in_the_pages_is_one() {
     let commands = commands("figures");
     assert!(commands.len() > 5, "commands are found: {commands:?}");
-    let faults: Vec<_> = commands
-        .iter()
-        .filter_map(|(at, words)| Some(format!("{at}: {}", no_measuring(words)?)))
-        .collect();
-    assert!(faults.is_empty(), "{faults:#?}");
+    check(&commands, no_measuring);
     for (text, part) in [
         ("loadtest/figures --only fanout,romos", "no romos"),
         ("loadtest/figures --server axom", "axom"),
