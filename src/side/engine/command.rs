@@ -1,0 +1,333 @@
+//! What an engine is asked, and what it answers and says: values, so that what decides (`core`)
+//! knows no protocol, and tests can put a pretended engine in the place of a real one.
+//!
+//! ```text
+//!   core ── Command ──> shell ── RESP3 ──> Redis, Valkey
+//!        <─ Reply, Pushed ──        <────
+//! ```
+//!
+//! Deliberately absent: how a command is written (`redis`), and what a record means (`record`).
+
+use crate::link::log::Marks;
+
+/// Something that the engine is asked to do. Commands of one connection are done in their order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Append entries to a room, in one step; without any, only look on which history of the engine
+    /// the room is. Answered by [`Reply::Appended`].
+    Append(Append),
+    /// Read all that there is of a room. Answered by [`Reply::State`].
+    Read {
+        /// The room's topic.
+        topic: Box<str>,
+    },
+    /// Hear what is said in a room. Answered by [`Reply::Done`], after which nothing is missed.
+    Subscribe {
+        /// The room's topic.
+        topic: Box<str>,
+    },
+    /// Hear it no more. Answered by [`Reply::Done`].
+    Unsubscribe {
+        /// The room's topic.
+        topic: Box<str>,
+    },
+    /// Say something in a room that is not kept. Answered by [`Reply::Done`].
+    Say {
+        /// The room's topic.
+        topic: Box<str>,
+        /// What is said.
+        record: Vec<u8>,
+    },
+    /// Read lines of a room's audit trail, the newest first. Answered by [`Reply::Lines`].
+    Lines {
+        /// The room's topic.
+        topic: Box<str>,
+        /// Those before this number.
+        before: u64,
+        /// So many at most.
+        count: u32,
+    },
+    /// Say that this node lives, and ask which others do. Answered by [`Reply::Nodes`].
+    Beat {
+        /// The node.
+        node: u64,
+        /// Its life: the time of the engine at which it began; 0, if it has none yet.
+        life: u64,
+        /// For how long it is believed, in milliseconds.
+        lease_ms: u64,
+    },
+    /// Say something to one node. Answered by [`Reply::Done`].
+    Tell {
+        /// The node.
+        node: u64,
+        /// What is said.
+        record: Vec<u8>,
+    },
+    /// Look whether the engine answers. Answered by [`Reply::Done`].
+    Ping,
+    /// Wait until so many replicas have all that was asked before. Answered by [`Reply::Replicas`].
+    Wait {
+        /// How many.
+        replicas: u32,
+        /// For how long at most, in milliseconds.
+        timeout_ms: u64,
+    },
+}
+
+/// Entries for a room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Append {
+    /// The room's topic.
+    pub topic: Box<str>,
+    /// The room's epoch, if it begins or turns with this.
+    pub fresh_epoch: u64,
+    /// What is to be kept, in order.
+    pub entries: Vec<Entry>,
+}
+
+/// What is to be kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The epoch and revision that it was judged by: if the room is in another epoch, or has
+    /// another revision, it is [`Receipt::Stale`]. `None`: whatever they are.
+    pub judged: Option<(u64, u64)>,
+    /// What it does.
+    pub act: Act,
+    /// What is kept and told of it.
+    pub record: Vec<u8>,
+    /// Its line of the audit trail, without the number; empty, if it has none.
+    pub line: Vec<u8>,
+}
+
+/// What an entry does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// A message.
+    Message {
+        /// The hash of its author and key, if it has one.
+        key: Option<[u8; 8]>,
+    },
+    /// A message becomes another one.
+    Change {
+        /// Which message.
+        offset: u64,
+        /// The number of its last change before; 0, if it has never changed. If it has another one,
+        /// the entry is a [`Receipt::Conflict`].
+        expected: u64,
+        /// Whether it is deleted.
+        is_deleted: bool,
+    },
+    /// Something is decided of the room. Counts its revision on.
+    Decision {
+        /// The room's title, if it is made on purpose by this or has another one.
+        title: Option<Box<str>>,
+        /// Facts of the room: each is set, or removed where the value is empty.
+        facts: Vec<(Box<str>, Vec<u8>)>,
+    },
+    /// Nothing, but it is told, and its line is kept.
+    Note,
+}
+
+/// Where a room stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Head {
+    /// Its epoch.
+    pub epoch: u64,
+    /// The last offset and the last change.
+    pub top: Marks,
+    /// Counts its decisions.
+    pub rev: u64,
+    /// The number of the last line of its audit trail.
+    pub audited: u64,
+    /// Changes up to this one may be forgotten.
+    pub floor: u64,
+    /// When the last entry was accepted, in milliseconds of Unix time.
+    pub at_ms: u64,
+    /// The epochs before, the latest first: each with the place up to which it is true.
+    pub lineage: Vec<(u64, Marks)>,
+}
+
+/// What has become of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Receipt {
+    /// A message has this offset, or had it when its key was used first.
+    Message {
+        /// The offset.
+        offset: u64,
+        /// When it was accepted, in milliseconds of Unix time.
+        at_ms: u64,
+    },
+    /// A change has this number.
+    Change {
+        /// The number.
+        change: u64,
+    },
+    /// It is decided or noted; the revision with it.
+    Decided {
+        /// The revision.
+        rev: u64,
+    },
+    /// It was judged by what has changed: nothing was done.
+    Stale,
+    /// The message has changed since: nothing was done.
+    Conflict,
+}
+
+/// A message that has not changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Its offset.
+    pub offset: u64,
+    /// When it was accepted, in milliseconds of Unix time.
+    pub at_ms: u64,
+    /// The epoch in which it was said.
+    pub epoch: u64,
+    /// As it was appended.
+    pub record: Vec<u8>,
+}
+
+/// A message that has changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changed {
+    /// Its offset.
+    pub offset: u64,
+    /// The number of its last change.
+    pub change: u64,
+    /// Whether it is deleted.
+    pub is_deleted: bool,
+    /// As it was appended.
+    pub record: Vec<u8>,
+}
+
+/// All that there is of a room.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    /// Where it stands; `None`, if that is not known: it is new, or was forgotten.
+    pub head: Option<Head>,
+    /// Whether that is of the engine's history of now; else what came last may be lost, and an
+    /// [`Append`] without entries turns the room.
+    pub is_current: bool,
+    /// Its last messages, but for those that have changed, in order.
+    pub messages: Vec<Message>,
+    /// The messages that have changed, in the order of their offsets.
+    pub changed: Vec<Changed>,
+    /// What was decided of it.
+    pub facts: Vec<(Box<str>, Vec<u8>)>,
+}
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// Where the room stands now, and a receipt for each entry.
+    Appended {
+        /// Where it stands.
+        head: Head,
+        /// One for each entry, in order.
+        receipts: Vec<Receipt>,
+    },
+    /// What there is of a room.
+    State(State),
+    /// Lines of an audit trail, each with its number, the newest first.
+    Lines(Vec<(u64, Vec<u8>)>),
+    /// The engine's time, in milliseconds; this node's life, which is another one than was said if
+    /// its lease had ended; and all nodes that live, each with its life.
+    Nodes {
+        /// In milliseconds of Unix time.
+        now_ms: u64,
+        /// Of this node.
+        life: u64,
+        /// Each node with its life, this one among them.
+        nodes: Vec<(u64, u64)>,
+    },
+    /// How many replicas have it.
+    Replicas(u32),
+    /// It is done.
+    Done,
+}
+
+/// Why something was not done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The engine has no memory left, does not take writes now, or has too few replicas. Nothing
+    /// was done.
+    Refused(Box<str>),
+    /// What is there of the room has a layout that this version does not know. Nothing was done.
+    Layout,
+    /// It is no primary, or has not what it needs: another connection must be made. Nothing was
+    /// done.
+    Elsewhere(Box<str>),
+    /// The connection has ended before an answer came: it may have been done.
+    Lost,
+}
+
+/// What is said on a room's channel by the engine, when entries have been appended or the room has
+/// turned.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct News {
+    /// Where the room stands behind them.
+    pub head: Head,
+    /// Where it stood before.
+    pub before: Marks,
+    /// The entries that were done.
+    pub entries: Vec<Done>,
+}
+
+/// An entry that was done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Done {
+    /// Its place.
+    pub place: Place,
+    /// As it was appended.
+    pub record: Vec<u8>,
+    /// Its line of the audit trail, with the number; 0 and empty, if it has none.
+    pub line: (u64, Vec<u8>),
+}
+
+/// The place of an entry that was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The offset of a message.
+    Message(u64),
+    /// A change of a message.
+    Change {
+        /// Its number.
+        change: u64,
+        /// The message.
+        offset: u64,
+        /// Whether that is deleted.
+        is_deleted: bool,
+    },
+    /// A decision, with the revision that follows from it.
+    Decision(u64),
+    /// Nothing but its line, or what it tells.
+    Note,
+}
+
+/// What is heard on a connection without having been asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pushed {
+    /// Entries of a room.
+    News {
+        /// The room's topic.
+        topic: Box<str>,
+        /// What was done.
+        news: News,
+    },
+    /// Something that is not kept.
+    Said {
+        /// The room's topic.
+        topic: Box<str>,
+        /// What was said.
+        record: Vec<u8>,
+    },
+    /// Something for this node alone.
+    Told {
+        /// What was said.
+        record: Vec<u8>,
+    },
+    /// The channel of a room is heard no more, and nobody asked for that.
+    Unsubscribed {
+        /// The room's topic.
+        topic: Box<str>,
+    },
+}
