@@ -15,7 +15,9 @@
 //! | `outbox` | the way there: `Cx`, `Tell`, timers |
 //! | `io` | what a shard acts on: sockets, other shards, the log of rooms |
 //! | `log` | the port to what keeps the entries of rooms |
+//! | `kept` | rooms and messages as whoever keeps them hands them on |
 //! | `store` | what shards and the threads for storage say to each other |
+//! | `engine` | what shards and the thread of an engine say to each other |
 //! | `said`, `reacted` | a message as it is passed on, and who has reacted to it |
 //! | `message` | its one JSON, which live frames, pages and stores share |
 //! | `facts` | what is decided of a room, and the wishes to decide it otherwise |
@@ -31,6 +33,8 @@ pub mod audit;
 pub mod facts;
 pub mod ids;
 pub mod io;
+#[cfg(any(feature = "engine-redis", feature = "store"))]
+pub(crate) mod kept;
 pub mod log;
 pub(crate) mod message;
 pub mod metrics;

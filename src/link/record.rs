@@ -92,7 +92,7 @@ macro_rules! records {
     };
 }
 
-#[cfg(feature = "store")]
+#[cfg(any(feature = "engine-redis", feature = "store"))]
 pub(super) use records;
 
 /// Messages that records tell apart by their first byte.

@@ -11,7 +11,7 @@ use super::row::{OFFSET_MAX, Sum, id_of, offset_of, room_of};
 use super::statements::number;
 use crate::limits::AUDIT_LINES_MAX;
 use crate::link::audit::{AuditAct, AuditLine, AuditPage, AuditWanted};
-use crate::link::store::read_whole;
+use crate::link::kept::read_whole;
 
 /// A query for rows of [`AuditRow`], with what stands behind `FROM audit`.
 macro_rules! select_audit {

@@ -2,7 +2,8 @@
 //!
 //! Deliberately absent: bounds, which are those of whoever gathers.
 
-use crate::link::store::{ToStore, read_whole};
+use crate::link::kept::read_whole;
+use crate::link::store::ToStore;
 
 /// Records of several shards, each shard's in its order.
 #[derive(Debug, Default)]

@@ -15,8 +15,8 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use super::error::StoreError;
 use super::row::{EraRow, Message, offset_of, select_eras};
 use crate::limits::LINEAGE_EPOCHS_MAX;
+use crate::link::kept::Found;
 use crate::link::log::Marks;
-use crate::link::store::Found;
 
 /// By how many ended epochs cursors are judged, as SQLite counts.
 #[expect(clippy::cast_possible_wrap, reason = "there are few")]

@@ -14,7 +14,7 @@ use super::error::{Cause, StoreError};
 use super::row::{id_of, offset_of};
 use crate::limits::{KEY_BYTES_MAX, KEYS_PER_ROOM_MAX, NAME_BYTES_MAX};
 use crate::link::ids::Receipt;
-use crate::link::store::Found;
+use crate::link::kept::Found;
 
 /// The keys of the latest messages of a room whose last one is `last`, of those before `tail`; the
 /// newest first, as far back as they can be read in time.

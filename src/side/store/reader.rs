@@ -28,8 +28,9 @@ use crate::auth::level::Joiners;
 use crate::limits::{KEYS_PER_ROOM_MAX, STORE_LISTED_LOOKS_MAX, STORE_LISTED_MAX, UNTOLD_FACTOR};
 use crate::link::audit::AuditWanted;
 use crate::link::facts::RoomSettings;
+use crate::link::kept::{Found, Run, push_numbered};
 use crate::link::log::{Marks, Part, Sought, View, Wanted};
-use crate::link::store::{Found, Run, push_listed, push_numbered};
+use crate::link::store::push_listed;
 
 /// How long a read may take, in milliseconds.
 pub(super) const READ_MS_MAX: u64 = 500;

@@ -22,10 +22,11 @@ use super::writer::{Asked, Question, Writer};
 use crate::auth::level::{NEVER_MS, Standing};
 use crate::base::arena::Key;
 use crate::link::ids::{Receipt, RoomKey};
+use crate::link::kept::read_hits;
 use crate::link::log::{Keyed, Marks, Opened, Part, Sought, Stretch, View, Wanted};
 use crate::link::record::Field;
 use crate::link::said::{Act, Fate, MessageText, Said};
-use crate::link::store::{ToStore, read_hits};
+use crate::link::store::ToStore;
 
 const TAIL: TailBounds = TailBounds { messages: 1_000, bytes: 512 * 1_024 };
 

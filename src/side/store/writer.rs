@@ -40,10 +40,11 @@ use crate::auth::level::Standing;
 use crate::link::audit::AuditWanted;
 use crate::link::facts::{RoomKeep, RoomSettings};
 use crate::link::ids::RoomKey;
+use crate::link::kept::read_whole;
 use crate::link::log::{Marks, Wanted};
 use crate::link::record::Field as _;
 use crate::link::said::Fate;
-use crate::link::store::{LoadPart, ToStore, read_whole};
+use crate::link::store::{LoadPart, ToStore};
 
 /// How often a batch is begun anew, each time without a room that the file is damaged at.
 const ANEW_MAX: usize = 8;
