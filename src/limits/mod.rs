@@ -11,6 +11,7 @@
 //! | [`HistoryLimits`] | what a room remembers | `history.` |
 //! | [`PresenceLimits`] | how presence is told | `presence.` |
 //! | [`StoreLimits`] | what the store's writer takes at a time | `store.` |
+//! | [`EngineLimits`] | what the thread of an engine takes at a time | `engine.`, `cluster.` |
 //!
 //! A key names what an operator bounds, so it need not have the name of its struct. Nothing in here
 //! knows anything else of the server.
@@ -854,6 +855,49 @@ impl Default for HistoryLimits {
             room_bytes: 512 * 1_024,
             total_bytes: 256 * 1_024 * 1_024,
             page_bytes: 256 * 1_024,
+        }
+    }
+}
+
+/// What the thread of an engine takes at a time, and for how long it waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EngineLimits {
+    /// Entries of one room that wait or are under way; beyond it a push is answered `busy`.
+    pub room_waiting: usize,
+    /// Bytes of entries of all rooms that wait or are under way; beyond it a push is answered
+    /// `busy`.
+    pub waiting_bytes: usize,
+    /// Entries of one room that are appended at a time: one call of the engine is not interrupted.
+    pub call_entries: usize,
+    /// Rooms that are read at a time.
+    pub reads_at_once: usize,
+    /// Bytes that are pushed of a room while it is read; beyond it the room is read once more.
+    pub held_bytes: usize,
+    /// After so many milliseconds without an answer a push is answered.
+    pub timeout_ms: u64,
+    /// So often it is asked whether the engine answers, in milliseconds.
+    pub ping_ms: u64,
+    /// After so many milliseconds without a sign the connection is given up.
+    pub dead_ms: u64,
+    /// For so long a node is believed to live that does not say so, in milliseconds.
+    pub lease_ms: u64,
+    /// So often it says so, in milliseconds.
+    pub heartbeat_ms: u64,
+}
+
+impl Default for EngineLimits {
+    fn default() -> Self {
+        Self {
+            room_waiting: 256,
+            waiting_bytes: 4 * 1_024 * 1_024,
+            call_entries: 64,
+            reads_at_once: 512,
+            held_bytes: 1_024 * 1_024,
+            timeout_ms: 2_000,
+            ping_ms: 1_000,
+            dead_ms: 3_000,
+            lease_ms: 10_000,
+            heartbeat_ms: 2_000,
         }
     }
 }

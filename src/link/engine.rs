@@ -1,0 +1,256 @@
+//! What shards and the thread of an engine say to each other: [`ToEngine`] from the home of a room,
+//! [`FromEngine`] back to it.
+//!
+//! ```text
+//!   shard ── Open, Append, Say, Read, Lines, Close ──> engine
+//!         <─ Opened, NotOpened, Entry, Kept, Refused, Turned, Closed, Heard, Read, Lines ──┘
+//! ```
+//!
+//! A shard numbers what it asks, one up each time and over its restarts, so that an answer to what
+//! an earlier life of it asked is seen as such.
+//!
+//! Invariants:
+//!
+//! 1. each [`ToEngine::Open`] is answered with [`FromEngine::Opened`] or [`FromEngine::NotOpened`],
+//!    unless the room is closed before;
+//! 2. each [`ToEngine::Append`] is answered with [`FromEngine::Kept`] or [`FromEngine::Refused`],
+//!    unless its room is closed before, by either side;
+//! 3. each [`ToEngine::Read`] and [`ToEngine::Lines`] is answered, or refused.
+//!
+//! Deliberately absent: Redis, and who waits for an answer.
+
+use crate::auth::level::Standing;
+use crate::link::audit::AuditWanted;
+use crate::link::ids::RoomKey;
+use crate::link::kept::{Found, Run};
+use crate::link::log::{Judged, Marks, Wanted, Why};
+use crate::link::record::{Field, records, struct_fields};
+use crate::link::said::{Fate, Said};
+
+records! {
+    /// From a room's home to the engine.
+    ToEngine {
+        /// What is there of a room? `epoch` is new: the room's, if it begins or turns.
+        151 Open { room: RoomKey, topic: &'a str, epoch: u64 }
+        /// Something is to be kept. `judged` is `None` where it does not matter what was decided
+        /// meanwhile; `record` is kept and told, `line` is what the audit trail says, without its
+        /// number, or empty.
+        152 Append {
+            number: u64, room: RoomKey, judged: Option<Judged>, act: Act<'a>, record: &'a [u8],
+            line: &'a [u8],
+        }
+        /// Something is said that is not kept: in the room, or to one node.
+        153 Say { number: Option<u64>, room: RoomKey, to: Option<u64>, record: &'a [u8] }
+        /// The home has let go of a room.
+        154 Close { room: RoomKey }
+        /// Messages of a room that is open.
+        155 Read { number: u64, room: RoomKey, wanted: Wanted }
+        /// Lines of the audit trail of a room that is open, of so many bytes about.
+        156 Lines { number: u64, room: RoomKey, wanted: AuditWanted, bytes: usize }
+        /// The shard has begun anew, and has no room open.
+        157 Restarted {}
+    }
+}
+
+records! {
+    /// What an entry does.
+    Act {
+        /// A message. `key` is the hash of its author and key.
+        1 Message { key: Option<u64> }
+        /// A message becomes another one, which had this change before.
+        2 Change { offset: u64, expected: u64, is_deleted: bool }
+        /// Something is decided of the room. `facts` are names and values: see [`push_fact`].
+        3 Decision { title: Option<&'a str>, facts: &'a [u8] }
+        /// Nothing but its line.
+        4 Note {}
+    }
+}
+
+records! {
+    /// From the engine to a room's home.
+    FromEngine {
+        /// What is there of a room. It is new, if nothing was ever kept of it.
+        161 Opened { room: RoomKey, is_new: bool, rev: u64, found: Found<'a> }
+        /// It cannot be read now.
+        162 NotOpened { room: RoomKey, why: Why }
+        /// The next entry of a room: of this shard by its number, if there is one.
+        163 Entry {
+            room: RoomKey, number: Option<u64>, marks: Marks, at_ms: u64, rev: u64,
+            record: &'a [u8], line_number: u64, line: &'a [u8],
+        }
+        /// An entry is kept.
+        164 Kept { number: u64, marks: Marks, at_ms: u64 }
+        /// An entry, or what was to be said, was refused.
+        165 Refused { number: u64, why: Why }
+        /// The room goes on in another epoch.
+        166 Turned { room: RoomKey, epoch: u64, kept: Marks }
+        /// Its place in the room is lost: it is to be opened again.
+        167 Closed { room: RoomKey }
+        /// Messages of a room have been let go of.
+        168 LetGo { room: RoomKey, floor: Marks }
+        /// Something was said in a room, by a node, that is not kept.
+        169 Heard { room: RoomKey, node: u64, number: Option<u64>, record: &'a [u8] }
+        /// Messages that were read.
+        170 Read { number: u64, run: Run<'a> }
+        /// Lines of an audit trail: the answer as it is told.
+        171 Lines { number: u64, page: &'a str }
+        /// They cannot be read now.
+        172 NotRead { number: u64, why: Why }
+        /// Who this node is from now on.
+        173 Life { node: u64, life: u64 }
+        /// Nodes whose lives are over: see [`push_life`].
+        174 Gone { nodes: &'a [u8] }
+        /// Whether the engine can be reached.
+        175 Health { is_up: bool }
+    }
+}
+
+records! {
+    /// What is kept, or told, of an entry: the inside of a record that all nodes read.
+    Told {
+        /// A message.
+        1 Message { said: Said<'a> }
+        /// A message, which was accepted at `said_ms`, has become another one.
+        2 Changed { offset: u64, said_ms: u64, said: Said<'a>, fate: Fate<'a> }
+        /// The room was made on purpose.
+        3 Founded { title: &'a str, owner: Option<&'a str> }
+        /// The settings of the room are these from now on.
+        4 Settings { title: &'a str, settings: &'a str }
+        /// A user stands so in the room from now on.
+        5 Standing { user: &'a str, standing: Standing }
+        /// Nothing, but for the line of the audit trail.
+        6 Noted {}
+    }
+}
+
+struct_fields!(Judged { epoch, rev });
+
+impl Field<'_> for Why {
+    fn put(self, out: &mut Vec<u8>) {
+        let number: u8 = match self {
+            Self::Storage => 0,
+            Self::Unavailable => 1,
+            Self::Unconfirmed => 2,
+            Self::Busy => 3,
+            Self::Conflict => 4,
+            Self::Full => 5,
+        };
+        number.put(out);
+    }
+
+    fn take(record: &mut &[u8]) -> Self {
+        match u8::take(record) {
+            0 => Self::Storage,
+            1 => Self::Unavailable,
+            2 => Self::Unconfirmed,
+            3 => Self::Busy,
+            4 => Self::Conflict,
+            5 => Self::Full,
+            other => unreachable!("no reason has the number {other}"),
+        }
+    }
+}
+
+/// Appends a fact of a room: nothing for its value removes it.
+pub(crate) fn push_fact(facts: &mut Vec<u8>, name: &str, value: &[u8]) {
+    name.put(facts);
+    value.put(facts);
+}
+
+/// The facts of [`push_fact`].
+pub(crate) fn read_facts(mut facts: &[u8]) -> Vec<(Box<str>, Vec<u8>)> {
+    let mut read = Vec::new();
+    while !facts.is_empty() {
+        let name = <&str>::take(&mut facts).into();
+        read.push((name, <&[u8]>::take(&mut facts).to_vec()));
+    }
+    read
+}
+
+/// Appends a node and its life.
+pub(crate) fn push_life(nodes: &mut Vec<u8>, (node, life): (u64, u64)) {
+    node.put(nodes);
+    life.put(nodes);
+}
+
+/// The nodes of [`push_life`].
+pub(crate) fn read_lives(mut nodes: &[u8]) -> Vec<(u64, u64)> {
+    let mut read = Vec::new();
+    while !nodes.is_empty() {
+        read.push((u64::take(&mut nodes), u64::take(&mut nodes)));
+    }
+    read
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::arena::Key;
+    use crate::link::kept::read_whole;
+
+    #[track_caller]
+    fn check<'a, T: Field<'a> + Copy + PartialEq + std::fmt::Debug>(
+        message: T,
+        record: &'a mut Vec<u8>,
+    ) {
+        message.put(record);
+        assert_eq!(read_whole::<T>(record), message);
+    }
+
+    #[test]
+    fn what_the_engine_reads_is_what_was_written() {
+        let room = Key::from_u64(0x3_0000_0004);
+        let mut facts = Vec::new();
+        push_fact(&mut facts, "s:é", &[1, 2]);
+        push_fact(&mut facts, "S", &[]);
+        let read = [("s:é".into(), vec![1, 2]), ("S".into(), vec![])];
+        assert_eq!(read_facts(&facts), read);
+        for act in [
+            Act::Message { key: None },
+            Act::Message { key: Some(7) },
+            Act::Change { offset: 3, expected: 2, is_deleted: true },
+            Act::Decision { title: Some("Tea"), facts: &facts },
+            Act::Note {},
+        ] {
+            for judged in [None, Some(Judged { epoch: u64::MAX, rev: 2 })] {
+                let (record, line) = (&[1, 2][..], &[3][..]);
+                let append = ToEngine::Append { number: 1, room, judged, act, record, line };
+                check(append, &mut Vec::new());
+            }
+        }
+        check(ToEngine::Open { room, topic: "room:é", epoch: 5 }, &mut Vec::new());
+        for to in [None, Some(8)] {
+            check(ToEngine::Say { number: to, room, to, record: &[1] }, &mut Vec::new());
+        }
+        check(ToEngine::Close { room }, &mut Vec::new());
+        check(ToEngine::Restarted {}, &mut Vec::new());
+    }
+
+    #[test]
+    fn what_a_home_reads_is_what_was_written() {
+        let room = Key::from_u64(0x3_0000_0004);
+        let marks = Marks { offset: 3, change: 0 };
+        let mut nodes = Vec::new();
+        push_life(&mut nodes, (5, 6));
+        push_life(&mut nodes, (7, u64::MAX));
+        assert_eq!(read_lives(&nodes), [(5, 6), (7, u64::MAX)]);
+        check(FromEngine::Gone { nodes: &nodes }, &mut Vec::new());
+        check(FromEngine::Life { node: 5, life: 6 }, &mut Vec::new());
+        let (record, line) = (&[1, 2][..], &[3][..]);
+        let (number, at_ms, rev) = (Some(4), 5, 6);
+        let entry =
+            FromEngine::Entry { room, number, marks, at_ms, rev, record, line_number: 7, line };
+        check(entry, &mut Vec::new());
+        for why in
+            [Why::Storage, Why::Unavailable, Why::Unconfirmed, Why::Busy, Why::Conflict, Why::Full]
+        {
+            check(FromEngine::Refused { number: 1, why }, &mut Vec::new());
+            check(FromEngine::NotOpened { room, why }, &mut Vec::new());
+        }
+        check(FromEngine::Kept { number: 1, marks, at_ms }, &mut Vec::new());
+        check(FromEngine::Turned { room, epoch: 5, kept: marks }, &mut Vec::new());
+        check(FromEngine::Closed { room }, &mut Vec::new());
+        check(FromEngine::Heard { room, node: 4, number, record }, &mut Vec::new());
+        check(FromEngine::Health { is_up: true }, &mut Vec::new());
+    }
+}

@@ -30,6 +30,8 @@
 
 pub(crate) mod ask;
 pub mod audit;
+#[cfg(feature = "engine-redis")]
+pub(crate) mod engine;
 pub mod facts;
 pub mod ids;
 pub mod io;

@@ -677,7 +677,7 @@ macro_rules! struct_fields {
     };
 }
 
-pub(super) use struct_fields;
+pub(crate) use struct_fields;
 
 struct_fields!(Count { present, listed });
 struct_fields!(Asker { conn, slot });

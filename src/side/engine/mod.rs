@@ -1,5 +1,24 @@
 //! Rooms over an engine that several nodes share: Redis or Valkey.
 //!
+//! ```text
+//!   shards ── ring: ToEngine ──────> "engine" ── one connection ──> Redis, Valkey
+//!          <─ ring: FromEngine ─────    │    <── answers, pushes ──
+//!                                       │
+//!            thread ── follower ── redis: Command, Reply, Pushed
+//! ```
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `log` | a shard's end of the rings: the log of its rooms |
+//! | `thread` | the other end, with the connection |
+//! | `follower` | the rooms that are followed: decides what is asked and told |
+//! | `command` | what is asked, answered and pushed, as values |
+//! | `record` | what nodes read of each other: layout, checksum, origin |
+//! | `view` | what there is of a room, as its home is told |
+//!
 //! Deliberately absent: what a room is, who may read it, and when a message is answered.
 
 pub mod command;
+mod follower;
+mod record;
+mod view;

@@ -1,0 +1,116 @@
+//! Which nodes live: each says so again and again, and is believed for as long as its lease.
+//!
+//! An engine that is away declares nobody dead. So for the time of a lease after a connection has
+//! been made nobody is missed: all have to say first that they live.
+//!
+//! Deliberately absent: clocks. The leases of others are judged by the engine's, this module's
+//! waits by the one that it is given.
+
+use std::collections::BTreeMap;
+
+/// Which nodes live, as this one knows.
+#[derive(Debug)]
+pub(super) struct Leases {
+    me: u64,
+    /// Who this node is, once the engine has said so.
+    life: Option<u64>,
+    /// Others, with their lives.
+    others: BTreeMap<u64, u64>,
+    /// When the connection was made.
+    connected_ms: u64,
+    due_ms: u64,
+}
+
+impl Leases {
+    pub(super) fn new(me: u64) -> Self {
+        Self { me, life: None, others: BTreeMap::new(), connected_ms: 0, due_ms: 0 }
+    }
+
+    /// Who this node is.
+    pub(super) fn life(&self) -> Option<u64> {
+        self.life
+    }
+
+    /// When it is to be said next that this node lives.
+    pub(super) fn due_ms(&self) -> u64 {
+        self.due_ms
+    }
+
+    pub(super) fn is_due(&self, now_ms: u64) -> bool {
+        now_ms >= self.due_ms
+    }
+
+    /// It is being said that this node lives, and will be again.
+    pub(super) fn beats(&mut self, now_ms: u64, heartbeat_ms: u64) {
+        self.due_ms = now_ms + heartbeat_ms;
+    }
+
+    /// There is a new connection.
+    pub(super) fn connected(&mut self, now_ms: u64) {
+        self.connected_ms = now_ms;
+    }
+
+    /// Notes who this node is. Returns whether that is news.
+    pub(super) fn is_new_life(&mut self, life: u64) -> bool {
+        self.life.replace(life) != Some(life)
+    }
+
+    /// Notes who lives. Returns the nodes that did and do not any more: each with the life that is
+    /// over.
+    pub(super) fn gone(
+        &mut self,
+        now_ms: u64,
+        lease_ms: u64,
+        nodes: &[(u64, u64)],
+    ) -> Vec<(u64, u64)> {
+        let living: BTreeMap<_, _> =
+            nodes.iter().copied().filter(|(node, _)| *node != self.me).collect();
+        // Of a node that lives another life by now, the one before is over whatever else.
+        let is_over = |(node, life): &(&u64, &u64)| match living.get(node) {
+            Some(other) => other > life,
+            None => now_ms.saturating_sub(self.connected_ms) >= lease_ms,
+        };
+        let gone: Vec<_> =
+            self.others.iter().filter(is_over).map(|(node, life)| (*node, *life)).collect();
+        for (node, _) in &gone {
+            self.others.remove(node);
+        }
+        self.others.extend(living);
+        gone
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_whose_lease_has_ended_is_gone_once() {
+        let mut leases = Leases::new(1);
+        leases.connected(0);
+        assert_eq!(leases.gone(0, 10, &[(1, 5), (2, 6)]), []);
+        assert_eq!(leases.gone(10, 10, &[(1, 5)]), [(2, 6)]);
+        assert_eq!(leases.gone(20, 10, &[(1, 5)]), []);
+    }
+
+    #[test]
+    fn nobody_is_missed_for_a_lease_after_a_connection_was_made() {
+        let mut leases = Leases::new(1);
+        leases.connected(0);
+        leases.gone(0, 10, &[(2, 6)]);
+        leases.connected(100);
+        assert_eq!(leases.gone(109, 10, &[]), []);
+        assert_eq!(leases.gone(110, 10, &[]), [(2, 6)]);
+    }
+
+    #[test]
+    fn the_life_before_is_over_as_soon_as_there_is_another() {
+        let mut leases = Leases::new(1);
+        leases.connected(0);
+        leases.gone(0, 10, &[(2, 6)]);
+        assert_eq!(leases.gone(1, 10, &[(2, 7)]), [(2, 6)]);
+        assert_eq!(leases.gone(2, 10, &[(2, 7)]), []);
+        assert!(leases.is_new_life(5));
+        assert!(!leases.is_new_life(5));
+    }
+}

@@ -1,0 +1,853 @@
+//! The rooms that a node follows in the engine: what is asked of it, and what homes are told.
+//! **Knows no socket, clock or protocol.**
+//!
+//! ```text
+//!   shard ── ToEngine ──> Follower ── Command ──> engine
+//!         <─ FromEngine ──         <─ Reply, Pushed ──
+//! ```
+//!
+//! A room is subscribed to and then read, on one connection: what is pushed up to what was read is
+//! known by its numbers. From then on entries are told as they are pushed, whoever has appended
+//! them; answers to appends say only that they are kept. One append of a room is under way at a
+//! time, and what comes meanwhile goes with the next.
+//!
+//! | what happens | what follows |
+//! |---|---|
+//! | a push does not follow what is known | the room is read again, and the home told what it missed |
+//! | a push, or what is read, is of another epoch | the home is told that the room has turned |
+//! | the connection ends | what is under way is in doubt; all rooms are read again on the next |
+//! | what is read does not lead on from what is known | the home is told to open the room again |
+//!
+//! Invariants, checked by [`Follower::check`]:
+//!
+//! 1. a home hears of a room's entries in order and without a hole, between `Opened` and `Closed`
+//!    or its own `Close`;
+//! 2. what was to be appended is answered once, unless its room is closed before;
+//! 3. what waits is bounded, for each room and for all.
+//!
+//! Deliberately absent: retries. Whoever asked knows whether it still wants it.
+//!
+//! Called by: `thread`. Calls: `room`, `catch_up`, `leases`, `view`.
+
+mod catch_up;
+mod leases;
+mod room;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use leases::Leases;
+use room::{Call, Followed, Stage, Waits};
+
+use super::command::{
+    Act as CommandAct, Append, Command, Entry, Failure, Head, News, Pushed, Receipt, Reply, State,
+};
+use super::record::{Origin, unsealed};
+use super::view::{Messages, Room, TailBounds};
+use crate::limits::EngineLimits;
+use crate::link::audit::{AuditLine, AuditPage, AuditWanted};
+use crate::link::engine::{Act, FromEngine, ToEngine, push_life, read_facts};
+use crate::link::ids::RoomKey;
+use crate::link::kept::read_whole;
+use crate::link::log::{Marks, Wanted, Why};
+use crate::link::message::text;
+
+/// What a follower acts on.
+pub(super) trait Ways {
+    /// Asks the engine. Commands are done in their order.
+    fn ask(&mut self, number: u64, command: Command);
+
+    /// Tells a shard.
+    fn tell(&mut self, shard: u16, message: &FromEngine<'_>);
+
+    /// Ends the connection, which is of no use any more.
+    fn disconnect(&mut self, why: &'static str);
+}
+
+/// What a connection is found to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connected {
+    /// How many replicas must have what is told as kept.
+    pub replicas: u32,
+}
+
+/// What a node is configured to do.
+#[derive(Clone, Copy, Debug)]
+pub struct Node {
+    /// As others name it.
+    pub id: u64,
+    /// How many shards it has.
+    pub shards: u16,
+    /// How much of a room's end is told when it is opened.
+    pub tail: TailBounds,
+    /// Its limits.
+    pub limits: EngineLimits,
+}
+
+/// A room, as long as it is open.
+type RoomId = u64;
+
+/// What was asked of the engine.
+enum Asked {
+    /// Entries of a room.
+    Append(RoomId),
+    /// That a room turns, if it has to: it is read next.
+    Touch(RoomId),
+    /// What there is of a room that is followed.
+    Follow(RoomId),
+    /// The same, for a home that reads.
+    Page(RoomId, u64, Wanted),
+    /// Lines of an audit trail, for a home that reads.
+    Lines(RoomId, u64, AuditWanted, usize),
+    /// To hear what is said in a room.
+    Subscribe(RoomId),
+    /// What is not kept, of this shard, under this number.
+    Say(u16, Option<u64>),
+    /// Which nodes live.
+    Beat,
+    /// That replicas have what was kept.
+    Replicas(Vec<Unreplicated>),
+    /// Whether it answers, or something that nobody waits for.
+    Nothing,
+}
+
+/// What is kept as soon as replicas have it.
+struct Unreplicated {
+    shard: u16,
+    number: u64,
+    marks: Marks,
+    at_ms: u64,
+}
+
+/// The rooms that a node follows. See the module.
+pub(super) struct Follower {
+    node: Node,
+    rooms: HashMap<RoomId, Followed, ahash::RandomState>,
+    by_topic: HashMap<Box<str>, RoomId, ahash::RandomState>,
+    by_key: HashMap<(u16, RoomKey), RoomId, ahash::RandomState>,
+    /// Counts rooms.
+    last_id: RoomId,
+    /// What is asked, by its number, and since when.
+    asked: BTreeMap<u64, (u64, Asked)>,
+    /// Counts what is asked.
+    last_number: u64,
+    /// What the connection is; `None` while there is none.
+    connected: Option<Connected>,
+    /// Rooms that are to be followed again, the oldest first.
+    to_follow: VecDeque<RoomId>,
+    /// How many rooms are being read.
+    reading: usize,
+    /// How many bytes are to be appended, or are being.
+    waiting_bytes: usize,
+    /// What replicas do not have yet.
+    unreplicated: Vec<Unreplicated>,
+    /// Whether replicas are being asked.
+    is_replicating: bool,
+    /// When the engine was last heard.
+    heard_ms: u64,
+    /// When it is looked next whether it answers.
+    ping_ms: u64,
+    leases: Leases,
+}
+
+impl Follower {
+    /// That of a node which follows no room, and has no connection.
+    pub(super) fn new(node: Node) -> Self {
+        Self {
+            node,
+            rooms: HashMap::default(),
+            by_topic: HashMap::default(),
+            by_key: HashMap::default(),
+            last_id: 0,
+            asked: BTreeMap::new(),
+            last_number: 0,
+            connected: None,
+            to_follow: VecDeque::new(),
+            reading: 0,
+            waiting_bytes: 0,
+            unreplicated: Vec::new(),
+            is_replicating: false,
+            heard_ms: 0,
+            ping_ms: 0,
+            leases: Leases::new(node.id),
+        }
+    }
+
+    /// How many rooms it follows.
+    pub(super) fn rooms_count(&self) -> usize {
+        self.rooms.len()
+    }
+
+    /// How many bytes are to be appended, or are being.
+    pub(super) fn waiting_bytes(&self) -> usize {
+        self.waiting_bytes
+    }
+
+    /// Handles what a shard says.
+    pub(super) fn hear(
+        &mut self,
+        ways: &mut impl Ways,
+        now_ms: u64,
+        shard: u16,
+        message: ToEngine<'_>,
+    ) {
+        match message {
+            ToEngine::Open { room, topic, epoch } => {
+                self.open(ways, now_ms, (shard, room), topic, epoch);
+            }
+            ToEngine::Append { number, room, judged, act, record, line } => {
+                let entry = Entry {
+                    judged: judged.map(|judged| (judged.epoch, judged.rev)),
+                    act: act_of(act),
+                    record: record.to_vec(),
+                    line: line.to_vec(),
+                };
+                self.append(ways, now_ms, (shard, room), number, entry);
+            }
+            ToEngine::Say { number, room, to, record } => {
+                self.say(ways, now_ms, (shard, room), number, to, record);
+            }
+            ToEngine::Close { room } => self.close(ways, now_ms, (shard, room)),
+            ToEngine::Read { number, room, wanted } => {
+                let asked = |id| Asked::Page(id, number, wanted);
+                let command = |topic| Command::Read { topic };
+                self.read(ways, now_ms, (shard, room), number, asked, command);
+            }
+            ToEngine::Lines { number, room, wanted, bytes } => {
+                let asked = |id| Asked::Lines(id, number, wanted, bytes);
+                // Of all acts: which ones are wanted is not known there. One more than wanted says
+                // whether there are more.
+                let (before, count) = (wanted.before, wanted.limit.saturating_add(1));
+                let command = |topic| Command::Lines { topic, before, count };
+                self.read(ways, now_ms, (shard, room), number, asked, command);
+            }
+            ToEngine::Restarted {} => {
+                let of_shard = self.by_key.keys().filter(|(of, _)| *of == shard);
+                let mut keys: Vec<_> = of_shard.copied().collect();
+                keys.sort_unstable();
+                for key in keys {
+                    self.close(ways, now_ms, key);
+                }
+                self.tell_how_it_is(ways, shard);
+            }
+        }
+    }
+
+    /// Tells a shard that knows nothing yet whether the engine is there, and who this node is.
+    fn tell_how_it_is(&self, ways: &mut impl Ways, shard: u16) {
+        ways.tell(shard, &FromEngine::Health { is_up: self.connected.is_some() });
+        if let Some(life) = self.leases.life() {
+            ways.tell(shard, &FromEngine::Life { node: self.node.id, life });
+        }
+    }
+
+    fn tell_all(&self, ways: &mut impl Ways, message: &FromEngine<'_>) {
+        for shard in 0..self.node.shards {
+            ways.tell(shard, message);
+        }
+    }
+
+    fn ask(&mut self, ways: &mut impl Ways, now_ms: u64, asked: Asked, command: Command) {
+        self.last_number += 1;
+        self.asked.insert(self.last_number, (now_ms, asked));
+        ways.ask(self.last_number, command);
+    }
+
+    /// Begins to follow a room.
+    fn open(
+        &mut self,
+        ways: &mut impl Ways,
+        now_ms: u64,
+        key: (u16, RoomKey),
+        topic: &str,
+        fresh_epoch: u64,
+    ) {
+        if self.connected.is_none() {
+            let (shard, room) = key;
+            return ways.tell(shard, &FromEngine::NotOpened { room, why: Why::Unavailable });
+        }
+        self.last_id += 1;
+        let id = self.last_id;
+        self.rooms.insert(id, Followed::new(key, topic.into(), fresh_epoch));
+        self.by_topic.insert(topic.into(), id);
+        self.by_key.insert(key, id);
+        self.to_follow.push_back(id);
+        self.follow_next(ways, now_ms);
+    }
+
+    /// Follows rooms that wait for that, as many at a time as may be.
+    fn follow_next(&mut self, ways: &mut impl Ways, now_ms: u64) {
+        while self.connected.is_some() && self.reading < self.node.limits.reads_at_once {
+            let Some(id) = self.to_follow.pop_front() else { return };
+            let Some(followed) = self.rooms.get_mut(&id) else { continue };
+            followed.begin_reading();
+            self.reading += 1;
+            let topic = followed.topic.clone();
+            let subscribe = Command::Subscribe { topic: topic.clone() };
+            self.ask(ways, now_ms, Asked::Subscribe(id), subscribe);
+            self.ask(ways, now_ms, Asked::Follow(id), Command::Read { topic });
+        }
+    }
+
+    /// Reads a room again that is subscribed to: something was missed.
+    fn read_again(&mut self, ways: &mut impl Ways, now_ms: u64, id: RoomId) {
+        let Some(followed) = self.rooms.get_mut(&id) else { return };
+        followed.begin_reading();
+        self.reading += 1;
+        let topic = followed.topic.clone();
+        self.ask(ways, now_ms, Asked::Follow(id), Command::Read { topic });
+    }
+
+    /// Lets go of a room.
+    fn close(&mut self, ways: &mut impl Ways, now_ms: u64, key: (u16, RoomKey)) {
+        let Some(id) = self.by_key.get(&key).copied() else { return };
+        let Some(topic) = self.forget(id) else { return };
+        if self.connected.is_some() {
+            self.ask(ways, now_ms, Asked::Nothing, Command::Unsubscribe { topic });
+        }
+    }
+
+    /// Forgets a room, and what of it waits. Returns its topic.
+    fn forget(&mut self, id: RoomId) -> Option<Box<str>> {
+        let followed = self.rooms.remove(&id)?;
+        self.waiting_bytes -= followed.waiting_bytes();
+        self.by_key.remove(&followed.key);
+        // Another shard may have opened it since.
+        if self.by_topic.get(&followed.topic) == Some(&id) {
+            self.by_topic.remove(&followed.topic);
+        }
+        Some(followed.topic)
+    }
+
+    /// Takes an entry.
+    fn append(
+        &mut self,
+        ways: &mut impl Ways,
+        now_ms: u64,
+        key: (u16, RoomKey),
+        number: u64,
+        entry: Entry,
+    ) {
+        let limits = &self.node.limits;
+        // Of a room that is closed it is answered that it is: by `Closed`, or not at all.
+        let Some(id) = self.by_key.get(&key).copied() else { return };
+        let Some(followed) = self.rooms.get_mut(&id) else { return };
+        let waits = Waits::new(number, entry, now_ms);
+        let why = if self.connected.is_none() {
+            Some(Why::Unavailable)
+        } else if followed.waiting_count() >= limits.room_waiting
+            || self.waiting_bytes + waits.bytes() > limits.waiting_bytes
+        {
+            Some(Why::Busy)
+        } else {
+            None
+        };
+        if let Some(why) = why {
+            return ways.tell(key.0, &FromEngine::Refused { number, why });
+        }
+        self.waiting_bytes += waits.bytes();
+        followed.push(waits);
+        self.call(ways, now_ms, id);
+    }
+
+    /// Appends what waits in a room, if nothing of it is under way and it is followed.
+    fn call(&mut self, ways: &mut impl Ways, now_ms: u64, id: RoomId) {
+        let entries_max = self.node.limits.call_entries;
+        let Some(followed) = self.rooms.get_mut(&id) else { return };
+        let Some(append) = followed.next_call(entries_max, now_ms) else { return };
+        self.ask(ways, now_ms, Asked::Append(id), Command::Append(append));
+    }
+
+    /// Says something that is not kept.
+    fn say(
+        &mut self,
+        ways: &mut impl Ways,
+        now_ms: u64,
+        key: (u16, RoomKey),
+        number: Option<u64>,
+        to: Option<u64>,
+        record: &[u8],
+    ) {
+        let topic = self.by_key.get(&key).and_then(|id| Some(self.rooms.get(id)?.topic.clone()));
+        let Some(topic) = topic.filter(|_| self.connected.is_some()) else {
+            if let Some(number) = number {
+                ways.tell(key.0, &FromEngine::Refused { number, why: Why::Unavailable });
+            }
+            return;
+        };
+        let record = record.to_vec();
+        let command = match to {
+            Some(node) => Command::Tell { node, record },
+            None => Command::Say { topic, record },
+        };
+        self.ask(ways, now_ms, Asked::Say(key.0, number), command);
+    }
+
+    /// Asks for what a home wants to read.
+    fn read(
+        &mut self,
+        ways: &mut impl Ways,
+        now_ms: u64,
+        key: (u16, RoomKey),
+        number: u64,
+        asked: impl FnOnce(RoomId) -> Asked,
+        command: impl FnOnce(Box<str>) -> Command,
+    ) {
+        let id = self.by_key.get(&key).copied().filter(|_| self.connected.is_some());
+        let topic = id.and_then(|id| Some((id, self.rooms.get(&id)?.topic.clone())));
+        match topic {
+            Some((id, topic)) => self.ask(ways, now_ms, asked(id), command(topic)),
+            None => ways.tell(key.0, &FromEngine::NotRead { number, why: Why::Unavailable }),
+        }
+    }
+
+    /// There is a connection: all rooms are followed again.
+    pub(super) fn connected(&mut self, ways: &mut impl Ways, now_ms: u64, connected: Connected) {
+        self.connected = Some(connected);
+        (self.heard_ms, self.ping_ms) = (now_ms, now_ms + self.node.limits.ping_ms);
+        self.leases.connected(now_ms);
+        self.tell_all(ways, &FromEngine::Health { is_up: true });
+        // Those that were spoken in last come first.
+        let mut ids: Vec<_> = self.rooms.iter().map(|(id, of)| (of.spoken_ms, *id)).collect();
+        ids.sort_unstable_by(|one, other| other.cmp(one));
+        self.to_follow = ids.into_iter().map(|(_, id)| id).collect();
+        self.beat(ways, now_ms);
+        self.follow_next(ways, now_ms);
+    }
+
+    /// The connection has ended: nothing that was asked will be answered.
+    pub(super) fn lost(&mut self, ways: &mut impl Ways) {
+        if self.connected.take().is_none() {
+            return;
+        }
+        self.tell_all(ways, &FromEngine::Health { is_up: false });
+        self.reading = 0;
+        self.to_follow.clear();
+        self.is_replicating = false;
+        let unreplicated = std::mem::take(&mut self.unreplicated);
+        self.doubt(ways, unreplicated);
+        for (_, (_, asked)) in std::mem::take(&mut self.asked) {
+            self.not_answered(ways, asked);
+        }
+        let mut ids: Vec<_> = self.rooms.keys().copied().collect();
+        ids.sort_unstable();
+        for id in ids {
+            let Some(followed) = self.rooms.get_mut(&id) else { continue };
+            let (shard, room) = followed.key;
+            self.waiting_bytes -= followed.waiting_bytes();
+            for (number, why) in followed.lost() {
+                ways.tell(shard, &FromEngine::Refused { number, why });
+            }
+            if followed.known.is_none() {
+                ways.tell(shard, &FromEngine::NotOpened { room, why: Why::Unavailable });
+                self.forget(id);
+            }
+        }
+    }
+
+    /// Tells those who have asked something that it will not be answered. Appends are told by their
+    /// room.
+    fn not_answered(&mut self, ways: &mut impl Ways, asked: Asked) {
+        match asked {
+            Asked::Page(id, number, _) | Asked::Lines(id, number, ..) => {
+                if let Some(followed) = self.rooms.get(&id) {
+                    let (shard, _) = followed.key;
+                    ways.tell(shard, &FromEngine::NotRead { number, why: Why::Unavailable });
+                }
+            }
+            Asked::Say(shard, Some(number)) => {
+                ways.tell(shard, &FromEngine::Refused { number, why: Why::Unconfirmed });
+            }
+            Asked::Replicas(unreplicated) => self.doubt(ways, unreplicated),
+            Asked::Append(_)
+            | Asked::Touch(_)
+            | Asked::Follow(_)
+            | Asked::Subscribe(_)
+            | Asked::Say(_, None)
+            | Asked::Beat
+            | Asked::Nothing => {}
+        }
+    }
+
+    fn doubt(&self, ways: &mut impl Ways, unreplicated: Vec<Unreplicated>) {
+        for Unreplicated { shard, number, .. } in unreplicated {
+            ways.tell(shard, &FromEngine::Refused { number, why: Why::Unconfirmed });
+        }
+    }
+
+    /// Handles an answer of the engine.
+    pub(super) fn answered(
+        &mut self,
+        ways: &mut impl Ways,
+        now_ms: u64,
+        number: u64,
+        result: Result<Reply, Failure>,
+    ) {
+        self.heard_ms = now_ms;
+        // Of a connection that has ended it is of no use.
+        let Some((_, asked)) = self.asked.remove(&number) else { return };
+        match (asked, result) {
+            (Asked::Append(id), Ok(Reply::Appended { head, receipts })) => {
+                self.appended(ways, now_ms, id, &head, &receipts);
+            }
+            (Asked::Append(id), Err(failure)) => self.not_appended(ways, now_ms, id, &failure),
+            (Asked::Touch(id), Ok(Reply::Appended { .. })) => {
+                let Some(followed) = self.rooms.get(&id) else {
+                    return self.read_ended(ways, now_ms);
+                };
+                let topic = followed.topic.clone();
+                self.ask(ways, now_ms, Asked::Follow(id), Command::Read { topic });
+            }
+            (Asked::Follow(id), Ok(Reply::State(state))) => self.was_read(ways, now_ms, id, state),
+            (Asked::Follow(id) | Asked::Touch(id), Err(failure)) => {
+                self.not_followed(ways, id, &failure);
+                self.read_ended(ways, now_ms);
+            }
+            (Asked::Page(id, number, wanted), Ok(Reply::State(state))) => {
+                let Some(followed) = self.rooms.get(&id) else { return };
+                let page = Messages::of(&state).page(wanted);
+                ways.tell(followed.key.0, &FromEngine::Read { number, run: page.run() });
+            }
+            (Asked::Lines(id, number, wanted, bytes), Ok(Reply::Lines(lines))) => {
+                let Some(followed) = self.rooms.get(&id) else { return };
+                let page = page_of(&lines, wanted, bytes);
+                ways.tell(followed.key.0, &FromEngine::Lines { number, page: text(&page) });
+            }
+            (Asked::Replicas(unreplicated), Ok(Reply::Replicas(count))) => {
+                self.is_replicating = false;
+                let wanted = self.connected.map_or(0, |connected| connected.replicas);
+                if count < wanted {
+                    self.doubt(ways, unreplicated);
+                } else {
+                    for Unreplicated { shard, number, marks, at_ms } in unreplicated {
+                        ways.tell(shard, &FromEngine::Kept { number, marks, at_ms });
+                    }
+                }
+                self.end_turn(ways, now_ms);
+            }
+            (Asked::Beat, Ok(Reply::Nodes { now_ms: engine_ms, life, nodes })) => {
+                self.beaten(ways, now_ms, engine_ms, life, &nodes);
+            }
+            (Asked::Say(shard, Some(number)), Err(_)) => {
+                ways.tell(shard, &FromEngine::Refused { number, why: Why::Unavailable });
+            }
+            (Asked::Subscribe(_), Err(_)) => ways.disconnect("a channel cannot be subscribed to"),
+            (Asked::Say(..) | Asked::Subscribe(_) | Asked::Beat | Asked::Nothing, _) => {}
+            (asked, _) => {
+                if matches!(asked, Asked::Replicas(_)) {
+                    self.is_replicating = false;
+                }
+                self.not_answered(ways, asked);
+            }
+        }
+    }
+
+    /// Tells who waits for it what has become of what was appended.
+    fn appended(
+        &mut self,
+        ways: &mut impl Ways,
+        now_ms: u64,
+        id: RoomId,
+        head: &Head,
+        receipts: &[Receipt],
+    ) {
+        let Some(followed) = self.rooms.get_mut(&id) else { return };
+        let Some(Call { numbers, bytes, .. }) = followed.call.take() else { return };
+        followed.spoken_ms = now_ms;
+        self.waiting_bytes -= bytes;
+        let shard = followed.key.0;
+        let replicas = self.connected.map_or(0, |connected| connected.replicas);
+        for (number, receipt) in numbers.into_iter().zip(receipts) {
+            let (marks, at_ms) = match *receipt {
+                Receipt::Stale | Receipt::Conflict => {
+                    ways.tell(shard, &FromEngine::Refused { number, why: Why::Conflict });
+                    continue;
+                }
+                Receipt::Message { offset, at_ms } => (Marks { offset, change: 0 }, at_ms),
+                Receipt::Change { change } => (Marks { offset: 0, change }, head.at_ms),
+                Receipt::Decided { .. } => (Marks::default(), head.at_ms),
+            };
+            if replicas == 0 {
+                ways.tell(shard, &FromEngine::Kept { number, marks, at_ms });
+            } else {
+                self.unreplicated.push(Unreplicated { shard, number, marks, at_ms });
+            }
+        }
+        self.call(ways, now_ms, id);
+    }
+
+    /// Tells who waits for it that nothing was appended.
+    fn not_appended(&mut self, ways: &mut impl Ways, now_ms: u64, id: RoomId, failure: &Failure) {
+        let why = match failure {
+            // It takes no more, and may again in a moment.
+            Failure::Refused(_) => Why::Busy,
+            Failure::Layout => Why::Unavailable,
+            Failure::Elsewhere(_) => {
+                ways.disconnect("it is no primary any more");
+                Why::Unavailable
+            }
+            Failure::Lost => Why::Unconfirmed,
+        };
+        let Some(followed) = self.rooms.get_mut(&id) else { return };
+        let Some(Call { numbers, bytes, .. }) = followed.call.take() else { return };
+        self.waiting_bytes -= bytes;
+        let shard = followed.key.0;
+        for number in numbers {
+            ways.tell(shard, &FromEngine::Refused { number, why });
+        }
+        self.call(ways, now_ms, id);
+    }
+
+    /// One room less is being read.
+    fn read_ended(&mut self, ways: &mut impl Ways, now_ms: u64) {
+        self.reading = self.reading.saturating_sub(1);
+        self.follow_next(ways, now_ms);
+    }
+
+    /// A room cannot be read.
+    fn not_followed(&mut self, ways: &mut impl Ways, id: RoomId, failure: &Failure) {
+        if matches!(failure, Failure::Elsewhere(_)) {
+            return ways.disconnect("it is no primary any more");
+        }
+        let Some(followed) = self.rooms.get(&id) else { return };
+        let (shard, room) = followed.key;
+        ways.tell(
+            shard,
+            &if followed.known.is_some() {
+                FromEngine::Closed { room }
+            } else {
+                FromEngine::NotOpened { room, why: Why::Unavailable }
+            },
+        );
+        self.forget(id);
+    }
+
+    /// Goes on with what was read of a room.
+    fn was_read(&mut self, ways: &mut impl Ways, now_ms: u64, id: RoomId, state: State) {
+        let tail = self.node.tail;
+        let Some(followed) = self.rooms.get_mut(&id) else { return self.read_ended(ways, now_ms) };
+        if state.head.is_none() || !state.is_current {
+            if !followed.may_touch() {
+                let failure = Failure::Refused("it turns again and again".into());
+                self.not_followed(ways, id, &failure);
+                return self.read_ended(ways, now_ms);
+            }
+            let (topic, fresh_epoch) = (followed.topic.clone(), followed.fresh_epoch);
+            let append = Append { topic, fresh_epoch, entries: Vec::new() };
+            return self.ask(ways, now_ms, Asked::Touch(id), Command::Append(append));
+        }
+        let is_on = match &followed.known {
+            None => followed.opened(ways, &state, tail),
+            Some(known) => {
+                let known = known.clone();
+                followed.catch_up(ways, self.node.id, &known, &state)
+            }
+        };
+        self.read_ended(ways, now_ms);
+        if !is_on {
+            return self.not_followed(ways, id, &Failure::Layout);
+        }
+        let held = self.rooms.get_mut(&id).map_or(Vec::new(), Followed::go_live);
+        for news in held {
+            self.news(ways, now_ms, id, news);
+        }
+        self.call(ways, now_ms, id);
+    }
+
+    /// Handles what the engine says without having been asked.
+    pub(super) fn pushed(&mut self, ways: &mut impl Ways, now_ms: u64, pushed: Pushed) {
+        self.heard_ms = now_ms;
+        match pushed {
+            Pushed::News { topic, news } => {
+                if let Some(id) = self.by_topic.get(&topic).copied() {
+                    self.news(ways, now_ms, id, news);
+                }
+            }
+            Pushed::Said { topic, record } => {
+                let id = self.by_topic.get(&topic);
+                if let Some(followed) = id.and_then(|id| self.rooms.get(id)) {
+                    heard(ways, self.node.id, followed, &record);
+                }
+            }
+            Pushed::Told { record } => {
+                let Some((topic, record)) = topic_of(&record) else { return };
+                let id = self.by_topic.get(topic);
+                if let Some(followed) = id.and_then(|id| self.rooms.get(id)) {
+                    heard(ways, self.node.id, followed, record);
+                }
+            }
+            Pushed::Unsubscribed { topic } => {
+                if let Some(id) = self.by_topic.get(&topic).copied() {
+                    // Its slot has moved, or it was cut off: nothing is heard of it any more.
+                    self.to_follow.push_back(id);
+                    self.follow_next(ways, now_ms);
+                }
+            }
+        }
+    }
+
+    /// Handles news of a room: they are told, or kept until it has been read.
+    fn news(&mut self, ways: &mut impl Ways, now_ms: u64, id: RoomId, news: News) {
+        let node = self.node.id;
+        let Some(followed) = self.rooms.get_mut(&id) else { return };
+        if followed.stage != Stage::Live {
+            return followed.hold(news, self.node.limits.held_bytes);
+        }
+        if !followed.follow(ways, node, &news) {
+            followed.hold(news, self.node.limits.held_bytes);
+            self.read_again(ways, now_ms, id);
+        }
+    }
+
+    /// Asks which nodes live.
+    fn beat(&mut self, ways: &mut impl Ways, now_ms: u64) {
+        self.leases.beats(now_ms, self.node.limits.heartbeat_ms);
+        let (node, life) = (self.node.id, self.leases.life().unwrap_or(0));
+        let lease_ms = self.node.limits.lease_ms;
+        self.ask(ways, now_ms, Asked::Beat, Command::Beat { node, life, lease_ms });
+    }
+
+    /// Tells shards which nodes are gone, and who this one is, if that is news.
+    fn beaten(
+        &mut self,
+        ways: &mut impl Ways,
+        now_ms: u64,
+        engine_ms: u64,
+        life: u64,
+        nodes: &[(u64, u64)],
+    ) {
+        let _ = engine_ms;
+        if self.leases.is_new_life(life) {
+            self.tell_all(ways, &FromEngine::Life { node: self.node.id, life });
+        }
+        let gone = self.leases.gone(now_ms, self.node.limits.lease_ms, nodes);
+        if !gone.is_empty() {
+            let mut record = Vec::new();
+            gone.into_iter().for_each(|of| push_life(&mut record, of));
+            self.tell_all(ways, &FromEngine::Gone { nodes: &record });
+        }
+    }
+
+    /// Does what is due. Returns when to come again at the latest, in milliseconds.
+    pub(super) fn tick(&mut self, ways: &mut impl Ways, now_ms: u64) -> u64 {
+        let limits = self.node.limits;
+        if self.connected.is_none() {
+            return now_ms + limits.ping_ms;
+        }
+        if now_ms.saturating_sub(self.heard_ms) >= limits.dead_ms {
+            ways.disconnect("it does not answer");
+            return now_ms + limits.ping_ms;
+        }
+        self.give_up_late(ways, now_ms);
+        if now_ms >= self.ping_ms {
+            self.ping_ms = now_ms + limits.ping_ms;
+            self.ask(ways, now_ms, Asked::Nothing, Command::Ping);
+        }
+        if self.leases.is_due(now_ms) {
+            self.beat(ways, now_ms);
+        }
+        let late = self.rooms.values().filter_map(|of| of.oldest_ms()).min();
+        let late = late.map_or(u64::MAX, |since_ms| since_ms + limits.timeout_ms);
+        late.min(self.ping_ms).min(self.leases.due_ms()).max(now_ms + 1)
+    }
+
+    /// Answers what has waited for too long: what is under way may be kept, the rest is not.
+    fn give_up_late(&mut self, ways: &mut impl Ways, now_ms: u64) {
+        let timeout_ms = self.node.limits.timeout_ms;
+        for followed in self.rooms.values_mut() {
+            let (shard, _) = followed.key;
+            let (refused, bytes) = followed.give_up(now_ms, timeout_ms);
+            self.waiting_bytes -= bytes;
+            for (number, why) in refused {
+                ways.tell(shard, &FromEngine::Refused { number, why });
+            }
+        }
+    }
+
+    /// Asks replicas for what was kept in this turn, if they must have it.
+    pub(super) fn end_turn(&mut self, ways: &mut impl Ways, now_ms: u64) {
+        let Some(Connected { replicas }) = self.connected else { return };
+        if self.is_replicating || self.unreplicated.is_empty() {
+            return;
+        }
+        self.is_replicating = true;
+        let unreplicated = std::mem::take(&mut self.unreplicated);
+        let timeout_ms = self.node.limits.timeout_ms;
+        let wait = Command::Wait { replicas, timeout_ms };
+        self.ask(ways, now_ms, Asked::Replicas(unreplicated), wait);
+    }
+
+    /// Asserts the invariants. For tests: it looks at everything.
+    #[cfg(test)]
+    pub(super) fn check(&self) {
+        let waiting: usize = self.rooms.values().map(Followed::waiting_bytes).sum();
+        assert_eq!(waiting, self.waiting_bytes, "what waits is counted");
+        assert_eq!(self.by_key.len(), self.rooms.len(), "each room is found by its key");
+        for (id, followed) in &self.rooms {
+            assert_eq!(self.by_key.get(&followed.key), Some(id), "and by its own");
+            let is_read = followed.stage == Stage::Reading;
+            assert!(!is_read || self.connected.is_some(), "rooms are read on a connection");
+        }
+    }
+}
+
+/// Tells a home what a node has said in a room that is not kept.
+fn heard(ways: &mut impl Ways, me: u64, followed: &Followed, record: &[u8]) {
+    // Of a version that writes otherwise.
+    let Some((Origin { node, shard, number }, inside)) = unsealed(record) else { return };
+    let (of, room) = followed.key;
+    let number = number.filter(|_| (node, shard) == (me, of));
+    ways.tell(of, &FromEngine::Heard { room, node, number, record: inside });
+}
+
+/// What is said to a node names the room first.
+fn topic_of(record: &[u8]) -> Option<(&str, &[u8])> {
+    let (length, rest) = record.split_first_chunk::<2>()?;
+    let (topic, rest) = rest.split_at_checked(u16::from_le_bytes(*length).into())?;
+    Some((std::str::from_utf8(topic).ok()?, rest))
+}
+
+/// What is said to a node about a room.
+pub(super) fn to_node(topic: &str, record: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(topic.len()).expect("a topic is short");
+    [&length.to_le_bytes(), topic.as_bytes(), record].concat()
+}
+
+fn act_of(act: Act<'_>) -> CommandAct {
+    match act {
+        Act::Message { key } => CommandAct::Message { key: key.map(u64::to_be_bytes) },
+        Act::Change { offset, expected, is_deleted } => {
+            CommandAct::Change { offset, expected, is_deleted }
+        }
+        Act::Decision { title, facts } => {
+            CommandAct::Decision { title: title.map(Box::from), facts: read_facts(facts) }
+        }
+        Act::Note {} => CommandAct::Note,
+    }
+}
+
+/// Lines of an audit trail, as they are told.
+fn page_of(lines: &[(u64, Vec<u8>)], wanted: AuditWanted, bytes: usize) -> Vec<u8> {
+    let mut page = AuditPage::default();
+    let mut looked_at = 0;
+    for (number, record) in lines {
+        if looked_at == wanted.limit || page.bytes() > bytes {
+            break;
+        }
+        looked_at += 1;
+        let Some((at_ms, line)) = line_of(*number, record) else { continue };
+        if wanted.act.is_none_or(|act| act == line.act) {
+            page.push(|out| line.push(out, at_ms));
+        }
+    }
+    page.end((looked_at as usize) < lines.len())
+}
+
+/// A line of an audit trail, and when it was written.
+pub(super) fn line_of(number: u64, record: &[u8]) -> Option<(u64, AuditLine<'_>)> {
+    let (_, inside) = unsealed(record)?;
+    let (at_ms, line): (u64, AuditLine<'_>) = {
+        let (at_ms, rest) = inside.split_first_chunk::<8>()?;
+        (u64::from_le_bytes(*at_ms), read_whole(rest))
+    };
+    Some((at_ms, AuditLine { number, ..line }))
+}

@@ -1,0 +1,329 @@
+//! One room that is followed: how far its home has been told, what is to be appended, and what has
+//! been pushed before it was read.
+//!
+//! Deliberately absent: what is asked of the engine, which `follower` decides.
+
+use std::collections::VecDeque;
+
+use super::Ways;
+use super::catch_up::{Missed, missed};
+use crate::limits::LINEAGE_EPOCHS_MAX;
+use crate::link::engine::FromEngine;
+use crate::link::ids::RoomKey;
+use crate::link::log::{Marks, Why};
+use crate::side::engine::command::{Append, Done, Entry, Head, News, Place, State};
+use crate::side::engine::record::unsealed;
+use crate::side::engine::view::{Room, TailBounds};
+
+/// How often a room is looked at anew that has turned meanwhile.
+const TOUCHES_MAX: u32 = 4;
+
+/// How far a room has come on its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// There is no connection, or it waits for its turn.
+    Away,
+    /// It is being read: what is pushed is held.
+    Reading,
+    /// What is pushed is told.
+    Live,
+}
+
+/// An entry that is to be appended.
+#[derive(Debug)]
+pub(super) struct Waits {
+    number: u64,
+    entry: Entry,
+    since_ms: u64,
+}
+
+impl Waits {
+    pub(super) fn new(number: u64, entry: Entry, since_ms: u64) -> Self {
+        Self { number, entry, since_ms }
+    }
+
+    /// What it takes, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        size_of::<Self>() + self.entry.record.len() + self.entry.line.len()
+    }
+}
+
+/// Entries that are being appended.
+#[derive(Debug)]
+pub(super) struct Call {
+    /// What its home calls each of them.
+    pub(super) numbers: Vec<u64>,
+    /// What they take, in bytes.
+    pub(super) bytes: usize,
+    since_ms: u64,
+    /// Whether its home was told that they are in doubt.
+    is_doubtful: bool,
+}
+
+/// A room that is followed. See the module.
+#[derive(Debug)]
+pub(super) struct Followed {
+    /// Its home, and as that calls it.
+    pub(super) key: (u16, RoomKey),
+    pub(super) topic: Box<str>,
+    /// The epoch that it begins, or turns to, if this node is the first to see that it does.
+    pub(super) fresh_epoch: u64,
+    pub(super) stage: Stage,
+    /// How far its home has been told; `None` before it is opened.
+    pub(super) known: Option<Head>,
+    /// When something of its home was appended last.
+    pub(super) spoken_ms: u64,
+    /// What is under way.
+    pub(super) call: Option<Call>,
+    waiting: VecDeque<Waits>,
+    /// What was pushed while it was read. Without a place for all of it, the later ones.
+    held: VecDeque<News>,
+    held_bytes: usize,
+    touches: u32,
+}
+
+impl Followed {
+    pub(super) fn new(key: (u16, RoomKey), topic: Box<str>, fresh_epoch: u64) -> Self {
+        Self {
+            key,
+            topic,
+            fresh_epoch,
+            stage: Stage::Away,
+            known: None,
+            spoken_ms: 0,
+            call: None,
+            waiting: VecDeque::new(),
+            held: VecDeque::new(),
+            held_bytes: 0,
+            touches: 0,
+        }
+    }
+
+    /// It is being read from now on.
+    pub(super) fn begin_reading(&mut self) {
+        self.stage = Stage::Reading;
+        self.touches = 0;
+    }
+
+    /// Whether it may be looked at once more whether it turns.
+    pub(super) fn may_touch(&mut self) -> bool {
+        self.touches += 1;
+        self.touches <= TOUCHES_MAX
+    }
+
+    /// It has been read: what is pushed is told from now on. Returns what was pushed meanwhile.
+    pub(super) fn go_live(&mut self) -> Vec<News> {
+        self.stage = Stage::Live;
+        self.held_bytes = 0;
+        self.held.drain(..).collect()
+    }
+
+    /// Keeps news until it has been read. If there are too many the first ones go: that there is a
+    /// hole then is seen, and it is read again.
+    pub(super) fn hold(&mut self, news: News, bytes_max: usize) {
+        self.held_bytes += bytes_of(&news);
+        self.held.push_back(news);
+        while self.held_bytes > bytes_max {
+            let Some(first) = self.held.pop_front() else { return };
+            self.held_bytes -= bytes_of(&first);
+        }
+    }
+
+    /// How many entries are to be appended, or are being.
+    pub(super) fn waiting_count(&self) -> usize {
+        self.waiting.len() + self.call.as_ref().map_or(0, |call| call.numbers.len())
+    }
+
+    /// What they take, in bytes.
+    pub(super) fn waiting_bytes(&self) -> usize {
+        let call = self.call.as_ref().map_or(0, |call| call.bytes);
+        call + self.waiting.iter().map(Waits::bytes).sum::<usize>()
+    }
+
+    pub(super) fn push(&mut self, waits: Waits) {
+        self.waiting.push_back(waits);
+    }
+
+    /// Since when something waits, or is under way and not in doubt.
+    pub(super) fn oldest_ms(&self) -> Option<u64> {
+        let call = self.call.as_ref().filter(|call| !call.is_doubtful).map(|call| call.since_ms);
+        call.or_else(|| self.waiting.front().map(|waits| waits.since_ms))
+    }
+
+    /// What is to be appended next, if nothing is under way.
+    pub(super) fn next_call(&mut self, entries_max: usize, now_ms: u64) -> Option<Append> {
+        if self.stage != Stage::Live || self.call.is_some() || self.waiting.is_empty() {
+            return None;
+        }
+        let count = self.waiting.len().min(entries_max);
+        let mut call = Call { numbers: Vec::new(), bytes: 0, since_ms: now_ms, is_doubtful: false };
+        let mut entries = Vec::with_capacity(count);
+        for waits in self.waiting.drain(..count) {
+            call.bytes += waits.bytes();
+            call.numbers.push(waits.number);
+            entries.push(waits.entry);
+        }
+        self.call = Some(call);
+        let (topic, fresh_epoch) = (self.topic.clone(), self.fresh_epoch);
+        Some(Append { topic, fresh_epoch, entries })
+    }
+
+    /// What has waited since before `timeout_ms` ago, and why it is refused; and what that took, in
+    /// bytes. What is under way stays so: its room waits for the answer.
+    pub(super) fn give_up(&mut self, now_ms: u64, timeout_ms: u64) -> (Vec<(u64, Why)>, usize) {
+        let is_late = |since_ms: u64| now_ms.saturating_sub(since_ms) >= timeout_ms;
+        let (mut refused, mut bytes) = (Vec::new(), 0);
+        if let Some(call) = self.call.as_mut().filter(|call| !call.is_doubtful)
+            && is_late(call.since_ms)
+        {
+            call.is_doubtful = true;
+            refused.extend(call.numbers.iter().map(|number| (*number, Why::Unconfirmed)));
+        }
+        while let Some(waits) = self.waiting.pop_front_if(|waits| is_late(waits.since_ms)) {
+            bytes += waits.bytes();
+            refused.push((waits.number, Why::Unavailable));
+        }
+        (refused, bytes)
+    }
+
+    /// The connection has ended: what is to be refused, and why.
+    pub(super) fn lost(&mut self) -> Vec<(u64, Why)> {
+        self.stage = Stage::Away;
+        self.held.clear();
+        self.held_bytes = 0;
+        let call = self.call.take().filter(|call| !call.is_doubtful);
+        let under_way = call.into_iter().flat_map(|call| call.numbers);
+        let mut refused: Vec<_> = under_way.map(|number| (number, Why::Unconfirmed)).collect();
+        refused.extend(self.waiting.drain(..).map(|waits| (waits.number, Why::Unavailable)));
+        refused
+    }
+
+    /// Tells its home what there is of it. False, if this version cannot read that.
+    pub(super) fn opened(&mut self, ways: &mut impl Ways, state: &State, tail: TailBounds) -> bool {
+        let Some(head) = &state.head else { return false };
+        let Some(room) = Room::of(head, state, tail) else { return false };
+        let (shard, key) = self.key;
+        let (is_new, rev, found) = (room.is_new(), head.rev, room.found());
+        ways.tell(shard, &FromEngine::Opened { room: key, is_new, rev, found });
+        self.known = Some(head.clone());
+        true
+    }
+
+    /// Tells its home what it has missed since it was told last. False, if that does not lead on
+    /// from there.
+    pub(super) fn catch_up(
+        &mut self,
+        ways: &mut impl Ways,
+        node: u64,
+        known: &Head,
+        state: &State,
+    ) -> bool {
+        let Some(Missed { head, turned, entries, let_go }) = missed(known, state) else {
+            return false;
+        };
+        let (shard, room) = self.key;
+        if let Some(kept) = turned {
+            self.known = Some(known.turned(head.epoch, kept));
+            ways.tell(shard, &FromEngine::Turned { room, epoch: head.epoch, kept });
+        }
+        for done in &entries {
+            self.tell(ways, node, done, (head.at_ms, head.rev));
+        }
+        if let Some(floor) = let_go {
+            ways.tell(shard, &FromEngine::LetGo { room, floor });
+        }
+        self.known = Some(head.clone());
+        true
+    }
+
+    /// Tells its home what is new to it. False, if that does not lead on from what it knows: it is
+    /// to be read again.
+    pub(super) fn follow(&mut self, ways: &mut impl Ways, node: u64, news: &News) -> bool {
+        let Some(known) = &mut self.known else { return false };
+        let (head, (shard, room)) = (&news.head, self.key);
+        if head.epoch != known.epoch {
+            let Some((_, kept)) = head.lineage.first().filter(|of| of.0 == known.epoch) else {
+                // What was said in an epoch before, and has been told since it was read; or more
+                // than one turn.
+                return is_before(&news.head, known);
+            };
+            if !kept.is_within(known.top) {
+                return false;
+            }
+            *known = known.turned(head.epoch, *kept);
+            ways.tell(shard, &FromEngine::Turned { room, epoch: head.epoch, kept: *kept });
+        }
+        if !news.before.is_within(known.top) {
+            return false;
+        }
+        for done in &news.entries {
+            if self.is_new(done) {
+                let rev = self.known.as_ref().map_or(0, |known| known.rev);
+                self.tell(ways, node, done, (head.at_ms, rev));
+            }
+        }
+        let Some(known) = &mut self.known else { return false };
+        known.floor = known.floor.max(head.floor);
+        known.at_ms = known.at_ms.max(head.at_ms);
+        true
+    }
+
+    /// Whether an entry is new to its home; from now on it is not.
+    fn is_new(&mut self, done: &Done) -> bool {
+        let Some(known) = &mut self.known else { return false };
+        let line_number = done.line.0;
+        let (counter, number) = match done.place {
+            Place::Message(offset) => (&mut known.top.offset, offset),
+            Place::Change { change, .. } => (&mut known.top.change, change),
+            Place::Decision(rev) => (&mut known.rev, rev),
+            Place::Note => (&mut known.audited, line_number),
+        };
+        let is_new = *counter < number;
+        *counter = number.max(*counter);
+        known.audited = known.audited.max(line_number);
+        is_new
+    }
+
+    /// Tells its home an entry.
+    fn tell(&self, ways: &mut impl Ways, node: u64, done: &Done, (at_ms, rev): (u64, u64)) {
+        let (of, room) = self.key;
+        let marks = match done.place {
+            Place::Message(offset) => Marks { offset, change: 0 },
+            Place::Change { change, .. } => Marks { offset: 0, change },
+            Place::Decision(_) | Place::Note => Marks::default(),
+        };
+        // What this version cannot read has its place all the same.
+        let read = unsealed(&done.record);
+        let own = read.filter(|(origin, _)| (origin.node, origin.shard) == (node, of));
+        let number = own.and_then(|(origin, _)| origin.number);
+        let record = read.map_or(&[][..], |(_, inside)| inside);
+        let (line_number, line) = (done.line.0, &*done.line.1);
+        let entry =
+            FromEngine::Entry { room, number, marks, at_ms, rev, record, line_number, line };
+        ways.tell(of, &entry);
+    }
+}
+
+impl Head {
+    /// How far a home has been told that goes on in another epoch.
+    fn turned(&self, epoch: u64, kept: Marks) -> Self {
+        let mut lineage = self.lineage.clone();
+        for (_, before) in &mut lineage {
+            *before = before.min(kept);
+        }
+        lineage.insert(0, (self.epoch, kept));
+        lineage.truncate(LINEAGE_EPOCHS_MAX);
+        Self { epoch, top: self.top.min(kept), lineage, ..*self }
+    }
+}
+
+/// Whether news are of an epoch that is over, as far as is known.
+fn is_before(news: &Head, known: &Head) -> bool {
+    known.lineage.iter().any(|(epoch, _)| *epoch == news.epoch)
+}
+
+fn bytes_of(news: &News) -> usize {
+    let entries = news.entries.iter();
+    let bytes = entries.map(|done| size_of::<Done>() + done.record.len() + done.line.1.len());
+    size_of::<News>() + bytes.sum::<usize>()
+}

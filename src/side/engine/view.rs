@@ -1,0 +1,301 @@
+//! What there is of a room in the engine, as its home is told: the room when it is opened, and
+//! pages of its messages.
+//!
+//! Deliberately absent: when it is read (`follower`).
+
+use std::collections::BTreeMap;
+
+use super::command::{Changed, Head, Message, State};
+use super::record::unsealed;
+use crate::auth::level::Standing;
+use crate::link::engine::Told;
+use crate::link::kept::{Found, Run, push_numbered, read_whole};
+use crate::link::log::{Marks, Part, View, Wanted};
+use crate::link::record::Field;
+use crate::link::said::{Fate, Said};
+
+/// The names of facts.
+pub(super) mod fact {
+    /// The title of a room that was made on purpose.
+    pub(in crate::side::engine) const TITLE: &str = "t";
+    /// Its settings.
+    pub(in crate::side::engine) const SETTINGS: &str = "S";
+    /// Before the id of a user: how that stands.
+    pub(in crate::side::engine) const STANDING: &str = "s:";
+}
+
+/// How much of a room's end is told when it is opened.
+#[derive(Clone, Copy, Debug)]
+pub struct TailBounds {
+    /// So many messages.
+    pub messages: u32,
+    /// So many bytes, about.
+    pub bytes: usize,
+}
+
+/// A message as it stands.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stands<'a> {
+    pub(super) at_ms: u64,
+    pub(super) said: Said<'a>,
+    pub(super) fate: Fate<'a>,
+}
+
+impl Stands<'_> {
+    /// What members are told of it, in bytes, about.
+    fn bytes(&self) -> usize {
+        let Said { body, mentions, data, .. } = self.said;
+        body.len() + [mentions, data].iter().flatten().map(|text| text.len()).sum::<usize>()
+    }
+}
+
+/// The messages of a room by offset, as they stand. Those that this version cannot read are left
+/// out.
+pub(super) struct Messages<'a>(BTreeMap<u64, Stands<'a>>);
+
+impl<'a> Messages<'a> {
+    pub(super) fn of(state: &'a State) -> Self {
+        let said = state.messages.iter().filter_map(|of| Some((of.offset, message(of)?)));
+        let changed = state.changed.iter().filter_map(|of| Some((of.offset, changed(of)?)));
+        Self(said.chain(changed).collect())
+    }
+
+    pub(super) fn get(&self, offset: u64) -> Option<Stands<'a>> {
+        self.0.get(&offset).copied()
+    }
+
+    /// The first message of those that end with `last` and have no hole; the one behind it, if that
+    /// is not there.
+    fn first_before(&self, last: u64) -> u64 {
+        let behind = self.0.range(..=last).rev().zip(0..);
+        let unbroken = behind.take_while(|((offset, _), back)| **offset + back == last);
+        last + 1 - unbroken.count() as u64
+    }
+
+    /// What is wanted of them.
+    pub(super) fn page(&self, wanted: Wanted) -> Page {
+        if wanted.view == View::Room { self.stretch(wanted) } else { self.picked(wanted) }
+    }
+
+    fn stretch(&self, wanted: Wanted) -> Page {
+        let Wanted { after, upto, part, messages, bytes, changed, .. } = wanted;
+        // Those without a hole, from the newest on.
+        let floor = self.first_before(upto.min(self.last())) - 1;
+        let (after, upto) = (after.max(floor), upto.min(self.last()));
+        let (mut begin, mut end) = (after.min(upto), upto);
+        let count = u64::from(messages);
+        match part {
+            Part::Newest => begin = begin.max(end.saturating_sub(count)),
+            Part::Oldest | Part::All => end = end.min(begin.saturating_add(count)),
+            Part::Around(offset) if offset > begin && offset <= end => {
+                (begin, end) = around(offset, (begin, end), count);
+            }
+            Part::Around(_) => end = begin,
+        }
+        let size = |offset| self.get(offset).map_or(0, |of| of.bytes());
+        let mut length: usize = (begin + 1..=end).map(size).sum();
+        while end > begin + 1 && length > bytes {
+            let leaves_out_first = match part {
+                Part::Newest => true,
+                Part::Oldest | Part::All => false,
+                Part::Around(offset) => offset - begin > end - offset,
+            };
+            let left_out = if leaves_out_first { begin + 1 } else { end };
+            length -= size(left_out);
+            if leaves_out_first { begin += 1 } else { end -= 1 }
+        }
+        let mut page =
+            Page { first: begin + 1, more: begin > after || end < upto, ..Page::default() };
+        for of in (begin + 1..=end).filter_map(|offset| self.get(offset)) {
+            Found::push_message(&mut page.messages, of.at_ms, of.said, of.fate);
+        }
+        let Some(behind) = changed else { return page };
+        let mut length = 0;
+        for (offset, of) in self.0.range(..=wanted.after).filter(|(_, of)| of.fate.change > behind)
+        {
+            length += of.bytes();
+            if length > bytes && !page.changed.is_empty() {
+                page.more = true;
+                break;
+            }
+            push_numbered(&mut page.changed, *offset, of.at_ms, of.said, of.fate);
+        }
+        page
+    }
+
+    fn picked(&self, wanted: Wanted) -> Page {
+        let Wanted { after, upto, part, messages, bytes, view, .. } = wanted;
+        let is_in = |(offset, of): &(&u64, &Stands<'a>)| match view {
+            View::Room => true,
+            View::Thread(root) => **offset == root || of.said.thread == Some(root),
+            View::Pins => of.fate.pinned.is_some(),
+        };
+        let range = (after.min(upto) + 1)..=upto;
+        let mut all: Vec<_> = if after < upto { self.0.range(range).collect() } else { Vec::new() };
+        all.retain(is_in);
+        let is_newest = part == Part::Newest;
+        if is_newest {
+            all.reverse();
+        }
+        let mut length = 0;
+        let fits = all.iter().take(messages as usize).enumerate().take_while(|(at, (_, of))| {
+            length += of.bytes();
+            *at == 0 || length <= bytes
+        });
+        let count = fits.count();
+        let mut page = Page { more: count < all.len(), ..Page::default() };
+        all.truncate(count);
+        if is_newest {
+            all.reverse();
+        }
+        for (offset, of) in all {
+            push_numbered(&mut page.picked, *offset, of.at_ms, of.said, of.fate);
+        }
+        page
+    }
+
+    fn last(&self) -> u64 {
+        self.0.last_key_value().map_or(0, |(offset, _)| *offset)
+    }
+}
+
+/// Of the messages behind the first of two places, up to the second: so many around one of them.
+fn around(offset: u64, (begin, end): (u64, u64), count: u64) -> (u64, u64) {
+    let (before, behind) = (offset - 1 - begin, end - offset);
+    let others = count.saturating_sub(1);
+    let half = others / 2;
+    let taken_behind = behind.min((others - half).max(others.saturating_sub(before)));
+    let taken_before = before.min(others - taken_behind);
+    (offset - 1 - taken_before, offset + taken_behind)
+}
+
+fn message(message: &Message) -> Option<Stands<'_>> {
+    let (_, inside) = unsealed(&message.record)?;
+    let Told::Message { said } = read_whole(inside) else { return None };
+    Some(Stands { at_ms: message.at_ms, said, fate: Fate::default() })
+}
+
+fn changed(changed: &Changed) -> Option<Stands<'_>> {
+    let (_, inside) = unsealed(&changed.record)?;
+    let Told::Changed { said_ms, said, fate, .. } = read_whole(inside) else { return None };
+    // It was written before it had its number.
+    Some(Stands { at_ms: said_ms, said, fate: Fate { change: changed.change, ..fate } })
+}
+
+/// Messages that were read.
+#[derive(Default)]
+pub(super) struct Page {
+    first: u64,
+    more: bool,
+    messages: Vec<u8>,
+    changed: Vec<u8>,
+    picked: Vec<u8>,
+}
+
+impl Page {
+    pub(super) fn run(&self) -> Run<'_> {
+        let Self { first, more, messages, changed, picked } = self;
+        Run { first: *first, more: *more, messages, changed, picked }
+    }
+}
+
+/// What was decided of a room.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Decided<'a> {
+    pub(super) title: Option<&'a str>,
+    pub(super) settings: Option<&'a str>,
+    pub(super) standings: Vec<(&'a str, Standing)>,
+}
+
+impl<'a> Decided<'a> {
+    /// What this version can read of it; a standing that it cannot read may be a ban, so that it is
+    /// nothing then.
+    pub(super) fn of(facts: &'a [(Box<str>, Vec<u8>)]) -> Option<Self> {
+        let mut decided = Self::default();
+        for (name, value) in facts {
+            let (_, inside) = unsealed(value)?;
+            match read_whole(inside) {
+                Told::Founded { title, .. } if **name == *fact::TITLE => {
+                    decided.title = Some(title)
+                }
+                Told::Settings { settings, .. } => decided.settings = Some(settings),
+                Told::Standing { user, standing } => decided.standings.push((user, standing)),
+                _ => return None,
+            }
+        }
+        Some(decided)
+    }
+}
+
+/// What is there of a room that is opened.
+pub(super) struct Room<'a> {
+    head: &'a Head,
+    decided: Decided<'a>,
+    floor: Marks,
+    standings: Vec<u8>,
+    lineage: Vec<u8>,
+    pins: Vec<u8>,
+    tail: Vec<u8>,
+}
+
+impl<'a> Room<'a> {
+    /// Of what was read; `None`, if this version cannot read who may do what there.
+    pub(super) fn of(head: &'a Head, state: &'a State, bounds: TailBounds) -> Option<Self> {
+        let decided = Decided::of(&state.facts)?;
+        let messages = Messages::of(state);
+        let last = head.top.offset;
+        let kept_from = messages.first_before(last);
+        let mut first = kept_from.max((last + 1).saturating_sub(bounds.messages.max(1).into()));
+        let mut length = 0;
+        let fits = (first..=last).rev().take_while(|offset| {
+            length += messages.get(*offset).map_or(0, |of| of.bytes());
+            *offset == last || length <= bounds.bytes
+        });
+        first = last + 1 - fits.count() as u64;
+        let (mut standings, mut lineage) = (Vec::new(), Vec::new());
+        let (mut pins, mut tail) = (Vec::new(), Vec::new());
+        for (user, standing) in &decided.standings {
+            if *standing != Standing::default() {
+                Found::push_standing(&mut standings, user, *standing);
+            }
+        }
+        for (epoch, kept) in &head.lineage {
+            Found::push_epoch(&mut lineage, *epoch, *kept);
+        }
+        for (offset, of) in &messages.0 {
+            if of.fate.pinned.is_some() {
+                offset.put(&mut pins);
+            }
+        }
+        for of in (first..=last).filter_map(|offset| messages.get(offset)) {
+            Found::push_message(&mut tail, of.at_ms, of.said, of.fate);
+        }
+        let floor = Marks { offset: kept_from - 1, change: head.floor };
+        Some(Self { head, decided, floor, standings, lineage, pins, tail })
+    }
+
+    /// Whether nothing was ever said or decided in it.
+    pub(super) fn is_new(&self) -> bool {
+        let Head { top, rev, audited, .. } = *self.head;
+        top == Marks::default() && rev == 0 && audited == 0
+    }
+
+    /// As its home is told.
+    pub(super) fn found(&self) -> Found<'_> {
+        let Self { head, decided, floor, standings, lineage, pins, tail } = self;
+        Found {
+            epoch: head.epoch,
+            origin: head.lineage.last().map_or(head.epoch, |(epoch, _)| *epoch),
+            top: head.top,
+            floor: *floor,
+            founded: decided.title,
+            settings: decided.settings,
+            standings,
+            audited: head.audited,
+            lineage,
+            pins,
+            keys: &[],
+            tail,
+        }
+    }
+}
