@@ -5,6 +5,7 @@
 //!   Rooms ── open(topic) ─────> Log ── Opening: in the call, or FromLog::Opened
 //!   Rooms ── append(Append) ──> Log ── Appended: in the call
 //!   Rooms ── read(Read) ──────> Log
+//!   Rooms ── say(Say) ────────> Log ── Spoken: in the call
 //!                                │
 //!   Rooms <───── FromLog ────────┘     later, in the order of the log
 //! ```
@@ -14,6 +15,7 @@
 //! | `open` says | [`Opening::New`] | [`Opening::Later`] | [`Opening::Later`] |
 //! | `append` says | [`Appended::Kept`] | [`Appended::Ordered`] | [`Appended::Later`] |
 //! | who gives the place | the home | the home | the log: [`FromLog::Entry`] |
+//! | `say` says | [`Spoken::Now`] | [`Spoken::Now`] | [`Spoken::Later`] |
 //! | the publisher is answered | in the call | at [`FromLog::Kept`] | behind its entry and `Kept` |
 //!
 //! Which one the rooms have, `app/keeping.rs` chooses: it opens the store that is configured, and
@@ -38,7 +40,13 @@
 //!    room turned before it was read, that is said first;
 //! 8. what is decided of a room has its place among the entries in the call. It is there when the
 //!    room is opened again, and what a room is opened with is kept;
-//! 9. the line of an entry is kept with that, or neither is.
+//! 9. the line of an entry is kept with that, or neither is;
+//! 10. what is said and not kept is heard at most once, by all who hear the room, in one order with
+//!     each other and with the entries of the room. If it was `Later` and has a ticket, one of
+//!     [`FromLog::Heard`] and [`FromLog::Refused`] follows. A say is never before an append that
+//!     was placed when it was said, and never behind one that was asked for later;
+//! 11. if something said in an open room may have been missed here, or not have been heard by
+//!     others, [`FromLog::Missed`] follows once the room is heard again.
 //!
 //! Deliberately absent: blocking, and errors. A log answers when it can, and says with a [`Why`]
 //! what it cannot do.
@@ -51,9 +59,13 @@ use crate::link::ids::{Receipt, RoomKey};
 use crate::link::refusal::Refusal;
 use crate::link::said::{MessageText, Said, SaidText};
 use crate::mesh::Wake;
+use crate::wire::phx::Payload;
 
 /// Names an append until its final answer. Given out once within the life of a shard.
 pub type Ticket = u64;
+
+/// A node of a cluster, as others name it.
+pub type NodeId = u64;
 
 /// How far a room has come: its two counters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -249,6 +261,110 @@ pub enum Appended {
     /// A [`FromLog`] will say its place, and another whether it is kept.
     Later,
     /// Nothing was done.
+    Refused(Why),
+}
+
+/// What is said in a room and not kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unkept<'a> {
+    /// An event of an application.
+    Custom {
+        /// Its name.
+        event: &'a str,
+        /// What it says.
+        payload: Payload<'a>,
+    },
+    /// A user types.
+    Typing {
+        /// The user's id.
+        user: &'a str,
+        /// Its name.
+        name: &'a str,
+        /// The thread in which it does.
+        thread: Option<u64>,
+    },
+    /// Who is there, as a home tells the homes of the room on other nodes. They alone know what it
+    /// means.
+    Presence(&'a [u8]),
+}
+
+/// What is said in a room and not kept, with memory of its own: [`Unkept`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "see `Unkept`")]
+pub enum UnkeptText {
+    Custom { event: Box<str>, payload: PayloadText },
+    Typing { user: Box<str>, name: Box<str>, thread: Option<u64> },
+    Presence(Box<[u8]>),
+}
+
+/// The payload of an event, with memory of its own: [`Payload`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "see `Payload`")]
+pub enum PayloadText {
+    Json(Box<str>),
+    Binary(Box<[u8]>),
+}
+
+impl UnkeptText {
+    /// A copy.
+    #[must_use]
+    pub fn new(what: Unkept<'_>) -> Self {
+        match what {
+            Unkept::Custom { event, payload } => {
+                let payload = match payload {
+                    Payload::Json(text) => PayloadText::Json(text.into()),
+                    Payload::Binary(data) => PayloadText::Binary(data.into()),
+                };
+                Self::Custom { event: event.into(), payload }
+            }
+            Unkept::Typing { user, name, thread } => {
+                Self::Typing { user: user.into(), name: name.into(), thread }
+            }
+            Unkept::Presence(record) => Self::Presence(record.into()),
+        }
+    }
+
+    /// As it is said.
+    #[must_use]
+    pub fn unkept(&self) -> Unkept<'_> {
+        match self {
+            Self::Custom { event, payload } => {
+                let payload = match payload {
+                    PayloadText::Json(text) => Payload::Json(text),
+                    PayloadText::Binary(data) => Payload::Binary(data),
+                };
+                Unkept::Custom { event, payload }
+            }
+            Self::Typing { user, name, thread } => Unkept::Typing { user, name, thread: *thread },
+            Self::Presence(record) => Unkept::Presence(record),
+        }
+    }
+}
+
+/// What a log is asked to tell all who hear a room, and not to keep.
+#[derive(Clone, Copy, Debug)]
+pub struct Say<'a> {
+    /// The room, as answers name it.
+    pub room: RoomKey,
+    /// Its topic, by which other nodes know it.
+    pub topic: &'a str,
+    /// Names it in its answer, if somebody waits for that.
+    pub ticket: Option<Ticket>,
+    /// The node that alone is to hear it. Then the order is that of what the two say to each other.
+    pub to: Option<NodeId>,
+    /// What is said.
+    pub what: Unkept<'a>,
+}
+
+/// What a log says in the call to what is not kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spoken {
+    /// Nobody hears the room but its home: the home tells its members now, and has no others to
+    /// tell.
+    Now,
+    /// A [`FromLog::Heard`] will follow, at this node too, unless it is for another node alone.
+    Later,
+    /// Nobody will hear it.
     Refused(Why),
 }
 
@@ -463,11 +579,11 @@ pub enum FromLog<'a> {
         /// Where it stands, or the one that had its key.
         placed: Placed,
     },
-    /// An append was refused.
+    /// An append, or what was said and not kept, was refused.
     Refused {
         /// The room.
         room: RoomKey,
-        /// Which append.
+        /// Which append, or say.
         ticket: Ticket,
         /// Why.
         why: Why,
@@ -535,6 +651,37 @@ pub enum FromLog<'a> {
         /// it cannot be told.
         floor: Marks,
     },
+    /// Something was said in a room that is not kept, here or on another node.
+    Heard {
+        /// The room.
+        room: RoomKey,
+        /// The node that it was said on.
+        from: NodeId,
+        /// The say that it was, if that was made here.
+        ticket: Option<Ticket>,
+        /// What was said.
+        what: Unkept<'a>,
+    },
+    /// What was said in a room and not kept may have been missed here, or not have been heard by
+    /// others. From now on it is heard again.
+    Missed {
+        /// The room.
+        room: RoomKey,
+    },
+    /// Of no room: which node this is, and in which life. Said before anything of a room, and again
+    /// when it has begun another life, since the others may have given up the one before. Said to
+    /// each shard, and again to one that has begun anew.
+    Life {
+        /// The node.
+        node: NodeId,
+        /// Its life: greater than all before.
+        life: u64,
+    },
+    /// Of no room: nodes whose lives are over.
+    Gone {
+        /// Each with the life that is, and all before that.
+        nodes: &'a [(NodeId, u64)],
+    },
 }
 
 /// What a log that other threads are behind says later, with memory of its own: [`FromLog`] for
@@ -554,6 +701,10 @@ pub enum LogAnswer {
     LetGo { room: RoomKey, floor: Marks },
     Listed { rooms: Vec<ListedRoom>, next: Option<u64> },
     NotListed,
+    Heard { room: RoomKey, from: NodeId, ticket: Option<Ticket>, what: UnkeptText },
+    Missed { room: RoomKey },
+    Life { node: NodeId, life: u64 },
+    Gone { nodes: Vec<(NodeId, u64)> },
 }
 
 impl LogAnswer {
@@ -576,6 +727,12 @@ impl LogAnswer {
             Self::LetGo { room, floor } => FromLog::LetGo { room, floor },
             Self::Listed { ref rooms, next } => FromLog::Listed { rooms, next },
             Self::NotListed => FromLog::NotListed,
+            Self::Heard { room, from, ticket, ref what } => {
+                FromLog::Heard { room, from, ticket, what: what.unkept() }
+            }
+            Self::Missed { room } => FromLog::Missed { room },
+            Self::Life { node, life } => FromLog::Life { node, life },
+            Self::Gone { ref nodes } => FromLog::Gone { nodes },
         }
     }
 }
@@ -712,6 +869,12 @@ pub trait Log {
     /// Why they cannot be read now. Then there is no answer.
     fn audit(&mut self, _: Audit) -> Result<(), Why> {
         Err(Why::Unavailable)
+    }
+
+    /// Tells all who hear an open room something that is not kept, or one other node.
+    #[inline]
+    fn say(&mut self, _: Say<'_>) -> Spoken {
+        Spoken::Now
     }
 
     /// Closes a room. Later answers about it are ignored.

@@ -84,6 +84,10 @@ impl Rooms {
                 self.turn_epoch(cx, members, room, epoch, kept);
             }
             FromLog::LetGo { room, floor } => self.let_go(cx, room, floor),
+            FromLog::Heard { .. }
+            | FromLog::Missed { .. }
+            | FromLog::Life { .. }
+            | FromLog::Gone { .. } => {}
             FromLog::Listed { .. } | FromLog::NotListed => {
                 unreachable!("the shard hears it, which has the directory")
             }
