@@ -26,6 +26,7 @@ use crate::link::kept::{Found, Run};
 use crate::link::log::{Judged, Marks, Wanted, Why};
 use crate::link::record::{Field, records, struct_fields};
 use crate::link::said::{Fate, Said};
+use crate::wire::phx::Payload;
 
 records! {
     /// From a room's home to the engine.
@@ -90,6 +91,8 @@ records! {
         168 LetGo { room: RoomKey, floor: Marks }
         /// Something was said in a room, by a node, that is not kept.
         169 Heard { room: RoomKey, node: u64, number: Option<u64>, record: &'a [u8] }
+        /// What was said in a room and is not kept may have been missed.
+        176 Missed { room: RoomKey }
         /// Messages that were read.
         170 Read { number: u64, run: Run<'a> }
         /// Lines of an audit trail: the answer as it is told.
@@ -106,7 +109,8 @@ records! {
 }
 
 records! {
-    /// What is kept, or told, of an entry: the inside of a record that all nodes read.
+    /// What is kept and told of an entry, or is told and not kept: the inside of a record that all
+    /// nodes read.
     Told {
         /// A message.
         1 Message { said: Said<'a> }
@@ -120,6 +124,12 @@ records! {
         5 Standing { user: &'a str, standing: Standing }
         /// Nothing, but for the line of the audit trail.
         6 Noted {}
+        /// An event of an application, which is not kept.
+        7 Custom { event: &'a str, payload: Payload<'a> }
+        /// A user types, which is not kept.
+        8 Typing { user: &'a str, name: &'a str, thread: Option<u64> }
+        /// Who is there, which is not kept.
+        9 Presence { record: &'a [u8] }
     }
 }
 

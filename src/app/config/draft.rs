@@ -45,6 +45,7 @@ impl Draft {
             draft.apply(setting);
         }
         draft.settle_guests();
+        draft.settle_store();
         draft
     }
 
@@ -58,13 +59,20 @@ impl Draft {
         self.origins.insert(key.name, origin);
     }
 
-    /// The one default that depends on other keys.
+    /// Guests are let in by default where nobody else can be.
     fn settle_guests(&mut self) {
         if !self.is_set("auth.guests") {
             let has_key = self.is_set("auth.secret")
                 || self.is_set("auth.public_key_file")
                 || self.config.auth.has_key();
             self.config.auth.guests = !has_key && self.config.is_private();
+        }
+    }
+
+    /// Servers with an engine keep nothing beside it.
+    fn settle_store(&mut self) {
+        if self.config.engine.url.is_some() && !self.is_set("store.path") {
+            self.config.store.path.clear();
         }
     }
 

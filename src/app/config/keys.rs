@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use super::given::Given;
 use super::kind::{Kind, Slot, Word, number, number_or_zero};
-use super::values::{Config, CreateRooms, StoreAck, StoreDeliver};
+use super::values::{Config, CreateRooms, EngineAck, StoreAck, StoreDeliver};
 use crate::auth::token::Algorithm;
 use crate::limits::{
     BODY_BYTES_MAX, KEEP_BYTES_MAX, KEEP_MESSAGES_MAX, KEEP_S_MAX, PINS_MAX, READ_BUFFER_BYTES,
@@ -608,6 +608,86 @@ pub(super) const ALL: &[Key] = &[
         kind: number(1, 15_000_000, "", Slot::U32(|c| &mut c.store.rooms)),
         doc: "Rooms that are kept, in use or not; past them no new one can be made. `limits.rooms` bounds those in memory. The list of rooms has all of them, which takes each shard some 100 bytes for one.",
     },
+    Key {
+        name: "engine.url",
+        kind: Kind::Engine(|c| &mut c.engine.url),
+        doc: "Redis (7.0 or later) or Valkey (7.2 or later), in which several servers keep their rooms together. Nothing is kept in a `store.path` then.",
+    },
+    Key {
+        name: "engine.prefix",
+        kind: Kind::Text(|c| &mut c.engine.prefix),
+        doc: "What the names of all keys and channels there begin with; `cw`, if there is none. The same at each server.",
+    },
+    Key {
+        name: "engine.partitions",
+        kind: number(1, 16_384, "", Slot::U16(|c| &mut c.engine.partitions)),
+        doc: "Parts into which rooms fall there. The first server decides; another number refuses to start.",
+    },
+    Key {
+        name: "engine.ack",
+        kind: one_of!(EngineAck, |c| c.engine.ack),
+        doc: "When a message is answered `ok`: when the primary has it, or when replicas have it too. `auto`: one replica, where one is attached at the time of the connection.",
+    },
+    Key {
+        name: "engine.replicas",
+        kind: number(1, 16, "", Slot::U32(|c| &mut c.engine.replicas)),
+        doc: "How many replicas must have it, where `engine.ack` is `replica`.",
+    },
+    Key {
+        name: "engine.history",
+        kind: number(1, 100_000, "", Slot::U32(|c| &mut c.engine.history)),
+        doc: "Messages kept there of each room, about.",
+    },
+    Key {
+        name: "engine.history_s",
+        kind: number(60, 366 * 86_400, S, Slot::U64(|c| &mut c.engine.history_s)),
+        doc: "For how long messages are kept there after the last one of their room.",
+    },
+    Key {
+        name: "engine.room_s",
+        kind: number(60, 3_660 * 86_400, S, Slot::U64(|c| &mut c.engine.room_s)),
+        doc: "For how long it is known after the last message where a room stood, and what was decided of it. One that was made on purpose is known for ever.",
+    },
+    Key {
+        name: "engine.key_s",
+        kind: number(60, 366 * 86_400, S, Slot::U64(|c| &mut c.engine.key_s)),
+        doc: "For how long the last keys of messages are known, so that a message which is sent again is not said twice.",
+    },
+    Key {
+        name: "engine.waiting_bytes",
+        kind: number(MIB, GIB, BYTES, Slot::Usize(|c| &mut c.engine.limits.waiting_bytes)),
+        doc: "What may be on its way there; with more, a message is answered `busy`.",
+    },
+    Key {
+        name: "engine.room_waiting",
+        kind: number(1, 100_000, "", Slot::Usize(|c| &mut c.engine.limits.room_waiting)),
+        doc: "The same of one room, in messages.",
+    },
+    Key {
+        name: "engine.timeout_ms",
+        kind: number(10, 600_000, MS, Slot::U64(|c| &mut c.engine.limits.timeout_ms)),
+        doc: "After how long without an answer from there a message is answered: `unconfirmed` if it may be kept, else `unavailable`.",
+    },
+    Key {
+        name: "engine.ping_ms",
+        kind: number(10, 600_000, MS, Slot::U64(|c| &mut c.engine.limits.ping_ms)),
+        doc: "How often it is looked whether it answers.",
+    },
+    Key {
+        name: "engine.dead_ms",
+        kind: number(10, 600_000, MS, Slot::U64(|c| &mut c.engine.limits.dead_ms)),
+        doc: "After how long without a sign a new connection is made.",
+    },
+    Key {
+        name: "cluster.lease_ms",
+        kind: number(100, 600_000, MS, Slot::U64(|c| &mut c.engine.limits.lease_ms)),
+        doc: "For how long the other servers believe that one lives which does not say so. Then those who are there by it have left.",
+    },
+    Key {
+        name: "cluster.heartbeat_ms",
+        kind: number(10, 600_000, MS, Slot::U64(|c| &mut c.engine.limits.heartbeat_ms)),
+        doc: "How often each says so.",
+    },
 ];
 
 /// The key of this name.
@@ -660,7 +740,7 @@ pub(super) fn value_of(config: &Config, name: &str) -> u64 {
 impl Key {
     /// Whether its value must never be shown.
     pub(super) fn is_secret(&self) -> bool {
-        matches!(self.kind, Kind::Secret(_))
+        matches!(self.kind, Kind::Secret(_) | Kind::Engine(_))
     }
 
     /// Whether its value is a number.

@@ -19,6 +19,7 @@ pub(super) enum Kind {
     Folder(fn(&mut Config) -> &mut String),
     File(fn(&mut Config) -> &mut String),
     Secret(fn(&mut Config) -> &mut Option<Secret>),
+    Engine(fn(&mut Config) -> &mut Option<Secret>),
     Networks(fn(&mut Config) -> &mut Vec<Network>),
     Origins(fn(&mut Config) -> &mut Vec<String>),
     KeyFiles(fn(&mut Config) -> &mut Vec<PublicKey>),
@@ -94,6 +95,10 @@ impl Kind {
                 .filter(|text| text.len() >= SECRET_BYTES_MIN && !is_padded(text))
                 .filter(|text| weakness(text).is_none())
                 .map(|text| *slot(config) = Some(Secret(text.into()))),
+            Self::Engine(slot) => given
+                .as_text()
+                .filter(|text| is_engine(text))
+                .map(|text| *slot(config) = Some(Secret(text.into()))),
             Self::Networks(slot) => given
                 .as_list()
                 .and_then(|list| list.iter().map(|text| text.parse().ok()).collect())
@@ -128,6 +133,10 @@ impl Kind {
             Self::Secret(_) => format!(
                 "text of at least {SECRET_BYTES_MIN} bytes from a generator, without white space at its ends"
             ),
+            Self::Engine(_) => {
+                "redis://HOST:PORT or rediss://HOST:PORT (TLS), as redis://USER:PASSWORD@HOST:6379"
+                    .into()
+            }
             Self::Networks(_) => {
                 "ADDRESS or ADDRESS/BITS with no bits set behind these, as 10.0.0.0/8, and not /0"
                     .into()
@@ -164,7 +173,9 @@ impl Kind {
                 .into(),
             Self::Text(slot) => slot(&mut copy).as_deref().unwrap_or_default().into(),
             Self::Folder(slot) | Self::File(slot) => slot(&mut copy).clone(),
-            Self::Secret(slot) => slot(&mut copy).as_ref().map_or("", |_| "(secret)").into(),
+            Self::Secret(slot) | Self::Engine(slot) => {
+                slot(&mut copy).as_ref().map_or("", |_| "(secret)").into()
+            }
             Self::Networks(slot) => {
                 slot(&mut copy).iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
             }
@@ -233,6 +244,13 @@ impl Slot {
 fn is_padded(text: &str) -> bool {
     let is_unseen = |c: char| c.is_whitespace() || c.is_control() || c == '\u{feff}';
     text.starts_with(is_unseen) || text.ends_with(is_unseen)
+}
+
+/// Whether it is the address of an engine that is spoken to.
+fn is_engine(text: &str) -> bool {
+    let rest = ["redis://", "rediss://"].iter().find_map(|scheme| text.strip_prefix(scheme));
+    let is_one = |rest: &str| !rest.is_empty() && !rest.starts_with(['/', '?']);
+    rest.is_some_and(is_one) && text.len() <= 1_024 && !text.contains(char::is_whitespace)
 }
 
 /// `KID=FILE` or `FILE`. A slash before the `=` says that it belongs to the file's name.

@@ -102,6 +102,20 @@ const RELATIONS: &[AtLeast] = &[
         why: "no room collects for less",
     },
     AtLeast {
+        key: "engine.dead_ms",
+        other: "engine.ping_ms",
+        least: |ping| 2 * ping,
+        unless: |config| config.engine.url.is_none(),
+        why: "one ping may be late",
+    },
+    AtLeast {
+        key: "cluster.lease_ms",
+        other: "cluster.heartbeat_ms",
+        least: |heartbeat| 2 * heartbeat,
+        unless: |config| config.engine.url.is_none(),
+        why: "one heartbeat may be late",
+    },
+    AtLeast {
         key: "presence.full_max",
         other: "presence.listed",
         least: |listed| listed,
@@ -119,6 +133,7 @@ pub(super) fn check(draft: &mut Draft, surroundings: &Surroundings<'_>) {
     check_changes(draft);
     check_store(draft);
     check_backups(draft);
+    check_engine(draft);
     read_public_keys(draft, surroundings);
     read_phrases(draft, surroundings);
 }
@@ -154,6 +169,31 @@ fn check_store(draft: &mut Draft) {
         let message = "store.deliver = after_commit: is for store.ack = commit: nobody is answered \
                        before their message is seen";
         draft.add(Problem::new(draft.origin("store.deliver"), message.to_owned()));
+    }
+}
+
+/// What is kept in an engine is kept nowhere else, and its servers know each other's tokens.
+fn check_engine(draft: &mut Draft) {
+    let config = &draft.config;
+    if draft.is_bad("engine.url") || config.engine.url.is_none() {
+        return;
+    }
+    let mut found = Vec::new();
+    if !cfg!(feature = "engine-redis") {
+        let message = "this program was built without the feature `engine-redis`";
+        found.push(("engine.url", message));
+    }
+    if !draft.is_bad("store.path") && !config.store.path.is_empty() {
+        let message = "is nothing beside engine.url, in which rooms are kept";
+        found.push(("store.path", message));
+    }
+    if !config.auth.has_key() && !draft.is_bad("auth.secret") {
+        let message = "needs auth.secret, the same at each server: else a token counts at one of \
+                       them only";
+        found.push(("engine.url", message));
+    }
+    for (key, message) in found {
+        draft.add(Problem::new(draft.origin(key), format!("{key}: {message}")));
     }
 }
 

@@ -581,6 +581,37 @@ fn phrases_that_messages_may_not_have_are_read_and_what_is_none_is_said_by_its_l
 }
 
 #[test]
+fn servers_with_an_engine_keep_nothing_beside_it_and_know_each_others_tokens() {
+    let secret = &*format!("auth.secret={SECRET}");
+    let engine = "engine.url=redis://:password@localhost:6379";
+    let config = from_set(&[engine, secret]);
+    assert_eq!(config.store.path, "", "the default is for those without one");
+    assert!(!format!("{config:?}").contains("password"));
+    from_set(&[engine, secret, "store.path="]);
+    let beside = "--set: store.path: is nothing beside engine.url, in which rooms are kept";
+    check_set(&[engine, secret, "store.path=data"], &[beside]);
+    let needs = "--set: engine.url: needs auth.secret, the same at each server: else a token \
+                 counts at one of them only";
+    check_set(&[engine], &[needs]);
+    for url in
+        ["localhost:6379", "redis://", "http://:hush@host", "redis:///0", "redis://:hush@a b"]
+    {
+        let text = Start { set: &[&format!("engine.url={url}"), secret], ..Start::default() };
+        let text = text.load().unwrap_err().to_string();
+        assert!(text.contains("engine.url: must be redis://HOST:PORT or rediss://"), "{text}");
+        assert!(!text.contains("hush"), "{text}");
+    }
+    let late = [engine, secret, "engine.dead_ms=1500", "cluster.lease_ms=3999"];
+    let message = [
+        "--set: engine.dead_ms = 1_500: must be at least 2_000, because one ping may be late, \
+         and engine.ping_ms = 1_000 (default)",
+        "--set: cluster.lease_ms = 3_999: must be at least 4_000, because one heartbeat may be \
+         late, and cluster.heartbeat_ms = 2_000 (default)",
+    ];
+    check_set(&late, &message);
+}
+
+#[test]
 fn backups_are_of_a_store_and_do_not_lie_in_it() {
     let nothing = ["--set: store.backup: is nothing without store.path"];
     check_set(&["store.path=", "store.backup=b"], &nothing);

@@ -10,7 +10,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use crate::auth::token::{Algorithm, Key, KeyError, Parties, Signer, Verifier};
 use crate::base::phrases::{Fault, Phrases};
 use crate::limits::{
-    ChatLimits, HistoryLimits, Limits, PresenceLimits, STORE_ROOMS, StoreLimits, TOKEN_WARN_S,
+    ChatLimits, EngineLimits, HistoryLimits, Limits, PresenceLimits, STORE_ROOMS, StoreLimits,
+    TOKEN_WARN_S,
 };
 use crate::wire::http::forwarded::{ForwardedHeader, Network};
 
@@ -49,6 +50,8 @@ pub struct Config {
     pub blocked: BlockedFile,
     /// Where what was said is kept.
     pub store: StoreConfig,
+    /// Where several servers keep it together.
+    pub engine: EngineConfig,
 }
 
 /// How rooms come to be.
@@ -196,6 +199,71 @@ impl Default for StoreConfig {
     }
 }
 
+/// Where several servers keep their rooms together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EngineConfig {
+    /// Where the engine is. None: there is none.
+    pub url: Option<Secret>,
+    /// What all names there begin with; None: [`EngineConfig::PREFIX`].
+    pub prefix: Option<Box<str>>,
+    /// How many parts rooms fall into there.
+    pub partitions: u16,
+    /// When a message is answered `ok`.
+    pub ack: EngineAck,
+    /// How many replicas must have it then, where that matters.
+    pub replicas: u32,
+    /// How many messages are kept of each room, about.
+    pub history: u32,
+    /// For how long they are kept after the last one, in seconds.
+    pub history_s: u64,
+    /// For how long a room is known after that, in seconds.
+    pub room_s: u64,
+    /// For how long keys of messages are known, in seconds.
+    pub key_s: u64,
+    /// What its thread takes at a time, and for how long it waits.
+    pub limits: EngineLimits,
+}
+
+impl EngineConfig {
+    /// What all names in the engine begin with, unless it is configured.
+    pub const PREFIX: &str = "cw";
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self {
+            url: None,
+            prefix: None,
+            partitions: 1_024,
+            ack: EngineAck::Auto,
+            replicas: 1,
+            history: 1_000,
+            history_s: 7 * 86_400,
+            room_s: 30 * 86_400,
+            key_s: 3_600,
+            limits: EngineLimits::default(),
+        }
+    }
+}
+
+/// When a message is answered `ok` that an engine keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EngineAck {
+    /// When a replica has it, if there is one; else when the primary has it.
+    Auto,
+    /// When the primary has it.
+    Primary,
+    /// When replicas have it.
+    Replica,
+}
+
+impl EngineAck {
+    /// All of them.
+    pub(super) const ALL: [Self; 3] = [Self::Auto, Self::Primary, Self::Replica];
+    /// Their names, in that order.
+    pub(super) const NAMES: [&'static str; 3] = ["auto", "primary", "replica"];
+}
+
 /// What is logged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogConfig {
@@ -262,6 +330,7 @@ impl Default for Config {
             rooms: RoomsConfig::default(),
             blocked: BlockedFile::default(),
             store: StoreConfig::default(),
+            engine: EngineConfig::default(),
         }
     }
 }

@@ -36,12 +36,12 @@ mod room;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use leases::Leases;
-use room::{Call, Followed, Stage, Waits};
+use room::{Call, Followed, Held, Stage, Waits};
 
 use super::command::{
     Act as CommandAct, Append, Command, Entry, Failure, Head, News, Pushed, Receipt, Reply, State,
 };
-use super::record::{Origin, unsealed};
+use super::record::unsealed;
 use super::view::{Messages, Room, TailBounds};
 use crate::limits::EngineLimits;
 use crate::link::audit::{AuditLine, AuditPage, AuditWanted};
@@ -100,8 +100,8 @@ enum Asked {
     Lines(RoomId, u64, AuditWanted, usize),
     /// To hear what is said in a room.
     Subscribe(RoomId),
-    /// What is not kept, of this shard, under this number.
-    Say(u16, Option<u64>),
+    /// What is not kept, under this number.
+    Say(RoomId, Option<u64>),
     /// Which nodes live.
     Beat,
     /// That replicas have what was kept.
@@ -367,19 +367,25 @@ impl Follower {
         to: Option<u64>,
         record: &[u8],
     ) {
-        let topic = self.by_key.get(&key).and_then(|id| Some(self.rooms.get(id)?.topic.clone()));
-        let Some(topic) = topic.filter(|_| self.connected.is_some()) else {
+        let id = self.by_key.get(&key).copied().filter(|_| self.connected.is_some());
+        // Where it is not heard, its home would never hear of it.
+        let is_heard = |followed: &&mut Followed| followed.stage != Stage::Away;
+        let followed = id.and_then(|id| self.rooms.get_mut(&id)).filter(is_heard);
+        let (Some(id), Some(followed)) = (id, followed) else {
             if let Some(number) = number {
                 ways.tell(key.0, &FromEngine::Refused { number, why: Why::Unavailable });
             }
             return;
         };
-        let record = record.to_vec();
+        let topic = followed.topic.clone();
         let command = match to {
-            Some(node) => Command::Tell { node, record },
-            None => Command::Say { topic, record },
+            Some(node) => Command::Tell { node, record: to_node(&topic, record) },
+            None => Command::Say { topic, record: record.to_vec() },
         };
-        self.ask(ways, now_ms, Asked::Say(key.0, number), command);
+        if let Some(number) = number {
+            followed.says(number);
+        }
+        self.ask(ways, now_ms, Asked::Say(id, number), command);
     }
 
     /// Asks for what a home wants to read.
@@ -444,8 +450,8 @@ impl Follower {
         }
     }
 
-    /// Tells those who have asked something that it will not be answered. Appends are told by their
-    /// room.
+    /// Tells those who have asked something that it will not be answered. What was to be kept, or
+    /// said, is told by its room.
     fn not_answered(&mut self, ways: &mut impl Ways, asked: Asked) {
         match asked {
             Asked::Page(id, number, _) | Asked::Lines(id, number, ..) => {
@@ -454,15 +460,12 @@ impl Follower {
                     ways.tell(shard, &FromEngine::NotRead { number, why: Why::Unavailable });
                 }
             }
-            Asked::Say(shard, Some(number)) => {
-                ways.tell(shard, &FromEngine::Refused { number, why: Why::Unconfirmed });
-            }
             Asked::Replicas(unreplicated) => self.doubt(ways, unreplicated),
             Asked::Append(_)
             | Asked::Touch(_)
             | Asked::Follow(_)
             | Asked::Subscribe(_)
-            | Asked::Say(_, None)
+            | Asked::Say(..)
             | Asked::Beat
             | Asked::Nothing => {}
         }
@@ -527,8 +530,13 @@ impl Follower {
             (Asked::Beat, Ok(Reply::Nodes { now_ms: engine_ms, life, nodes })) => {
                 self.beaten(ways, now_ms, engine_ms, life, &nodes);
             }
-            (Asked::Say(shard, Some(number)), Err(_)) => {
-                ways.tell(shard, &FromEngine::Refused { number, why: Why::Unavailable });
+            (Asked::Say(id, Some(number)), Err(_)) => {
+                if let Some(followed) = self.rooms.get_mut(&id)
+                    && followed.says_no_more(number)
+                {
+                    let (shard, why) = (followed.key.0, Why::Unavailable);
+                    ways.tell(shard, &FromEngine::Refused { number, why });
+                }
             }
             (Asked::Subscribe(_), Err(_)) => ways.disconnect("a channel cannot be subscribed to"),
             (Asked::Say(..) | Asked::Subscribe(_) | Asked::Beat | Asked::Nothing, _) => {}
@@ -635,20 +643,22 @@ impl Follower {
             let append = Append { topic, fresh_epoch, entries: Vec::new() };
             return self.ask(ways, now_ms, Asked::Touch(id), Command::Append(append));
         }
-        let is_on = match &followed.known {
+        let known = followed.known.clone();
+        let is_on = match &known {
             None => followed.opened(ways, &state, tail),
-            Some(known) => {
-                let known = known.clone();
-                followed.catch_up(ways, self.node.id, &known, &state)
-            }
+            Some(known) => followed.catch_up(ways, self.node.id, known, &state),
         };
         self.read_ended(ways, now_ms);
         if !is_on {
             return self.not_followed(ways, id, &Failure::Layout);
         }
-        let held = self.rooms.get_mut(&id).map_or(Vec::new(), Followed::go_live);
-        for news in held {
-            self.news(ways, now_ms, id, news);
+        let Some(followed) = self.rooms.get_mut(&id) else { return };
+        if known.is_some() && std::mem::take(&mut followed.is_cut_off) {
+            let (shard, room) = followed.key;
+            ways.tell(shard, &FromEngine::Missed { room });
+        }
+        for held in followed.go_live() {
+            self.heard(ways, now_ms, id, held);
         }
         self.call(ways, now_ms, id);
     }
@@ -659,25 +669,26 @@ impl Follower {
         match pushed {
             Pushed::News { topic, news } => {
                 if let Some(id) = self.by_topic.get(&topic).copied() {
-                    self.news(ways, now_ms, id, news);
+                    self.heard(ways, now_ms, id, Held::News(news));
                 }
             }
             Pushed::Said { topic, record } => {
-                let id = self.by_topic.get(&topic);
-                if let Some(followed) = id.and_then(|id| self.rooms.get(id)) {
-                    heard(ways, self.node.id, followed, &record);
+                if let Some(id) = self.by_topic.get(&topic).copied() {
+                    self.heard(ways, now_ms, id, Held::Said(record));
                 }
             }
             Pushed::Told { record } => {
                 let Some((topic, record)) = topic_of(&record) else { return };
-                let id = self.by_topic.get(topic);
-                if let Some(followed) = id.and_then(|id| self.rooms.get(id)) {
-                    heard(ways, self.node.id, followed, record);
+                if let Some(id) = self.by_topic.get(topic).copied() {
+                    self.heard(ways, now_ms, id, Held::Said(record.to_vec()));
                 }
             }
             Pushed::Unsubscribed { topic } => {
                 if let Some(id) = self.by_topic.get(&topic).copied() {
-                    // Its slot has moved, or it was cut off: nothing is heard of it any more.
+                    // Its slot has moved: nothing is heard of it any more.
+                    if let Some(followed) = self.rooms.get_mut(&id) {
+                        followed.is_cut_off = true;
+                    }
                     self.to_follow.push_back(id);
                     self.follow_next(ways, now_ms);
                 }
@@ -685,15 +696,25 @@ impl Follower {
         }
     }
 
-    /// Handles news of a room: they are told, or kept until it has been read.
-    fn news(&mut self, ways: &mut impl Ways, now_ms: u64, id: RoomId, news: News) {
+    /// Handles what is heard of a room: it is told, or held until the room has been read.
+    fn heard(&mut self, ways: &mut impl Ways, now_ms: u64, id: RoomId, heard: Held) {
         let node = self.node.id;
         let Some(followed) = self.rooms.get_mut(&id) else { return };
-        if followed.stage != Stage::Live {
-            return followed.hold(news, self.node.limits.held_bytes);
+        let is_told = followed.stage == Stage::Live
+            && match &heard {
+                Held::News(news) => followed.follow(ways, node, news),
+                Held::Said(record) => {
+                    followed.hear(ways, node, record);
+                    true
+                }
+            };
+        if is_told {
+            return;
         }
-        if !followed.follow(ways, node, &news) {
-            followed.hold(news, self.node.limits.held_bytes);
+        if !followed.hold(heard, self.node.limits.held_bytes) {
+            return ways.disconnect("too much was said in a room while it was read");
+        }
+        if followed.stage == Stage::Live {
             self.read_again(ways, now_ms, id);
         }
     }
@@ -788,15 +809,6 @@ impl Follower {
             assert!(!is_read || self.connected.is_some(), "rooms are read on a connection");
         }
     }
-}
-
-/// Tells a home what a node has said in a room that is not kept.
-fn heard(ways: &mut impl Ways, me: u64, followed: &Followed, record: &[u8]) {
-    // Of a version that writes otherwise.
-    let Some((Origin { node, shard, number }, inside)) = unsealed(record) else { return };
-    let (of, room) = followed.key;
-    let number = number.filter(|_| (node, shard) == (me, of));
-    ways.tell(of, &FromEngine::Heard { room, node, number, record: inside });
 }
 
 /// What is said to a node names the room first.

@@ -3,7 +3,7 @@
 //!
 //! Deliberately absent: what is asked of the engine, which `follower` decides.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use super::Ways;
 use super::catch_up::{Missed, missed};
@@ -12,7 +12,7 @@ use crate::link::engine::FromEngine;
 use crate::link::ids::RoomKey;
 use crate::link::log::{Marks, Why};
 use crate::side::engine::command::{Append, Done, Entry, Head, News, Place, State};
-use crate::side::engine::record::unsealed;
+use crate::side::engine::record::{Origin, unsealed};
 use crate::side::engine::view::{Room, TailBounds};
 
 /// How often a room is looked at anew that has turned meanwhile.
@@ -27,6 +27,29 @@ pub(super) enum Stage {
     Reading,
     /// What is pushed is told.
     Live,
+}
+
+/// What was pushed while a room was read.
+#[derive(Debug)]
+pub(super) enum Held {
+    /// Entries.
+    News(News),
+    /// What is not kept.
+    Said(Vec<u8>),
+}
+
+impl Held {
+    /// What it takes, in bytes.
+    fn bytes(&self) -> usize {
+        let bytes = match self {
+            Self::News(news) => {
+                let of = |done: &Done| size_of::<Done>() + done.record.len() + done.line.1.len();
+                news.entries.iter().map(of).sum()
+            }
+            Self::Said(record) => record.len(),
+        };
+        size_of::<Self>() + bytes
+    }
 }
 
 /// An entry that is to be appended.
@@ -76,10 +99,14 @@ pub(super) struct Followed {
     /// What is under way.
     pub(super) call: Option<Call>,
     waiting: VecDeque<Waits>,
-    /// What was pushed while it was read. Without a place for all of it, the later ones.
-    held: VecDeque<News>,
+    /// What was pushed while it was read.
+    held: Vec<Held>,
     held_bytes: usize,
+    /// What its home has said that is not kept, and has not been heard yet.
+    says: BTreeSet<u64>,
     touches: u32,
+    /// Whether something may have been said meanwhile that is not kept.
+    pub(super) is_cut_off: bool,
 }
 
 impl Followed {
@@ -93,9 +120,11 @@ impl Followed {
             spoken_ms: 0,
             call: None,
             waiting: VecDeque::new(),
-            held: VecDeque::new(),
+            held: Vec::new(),
             held_bytes: 0,
+            says: BTreeSet::new(),
             touches: 0,
+            is_cut_off: false,
         }
     }
 
@@ -112,21 +141,39 @@ impl Followed {
     }
 
     /// It has been read: what is pushed is told from now on. Returns what was pushed meanwhile.
-    pub(super) fn go_live(&mut self) -> Vec<News> {
+    pub(super) fn go_live(&mut self) -> Vec<Held> {
         self.stage = Stage::Live;
         self.held_bytes = 0;
-        self.held.drain(..).collect()
+        std::mem::take(&mut self.held)
     }
 
-    /// Keeps news until it has been read. If there are too many the first ones go: that there is a
-    /// hole then is seen, and it is read again.
-    pub(super) fn hold(&mut self, news: News, bytes_max: usize) {
-        self.held_bytes += bytes_of(&news);
-        self.held.push_back(news);
-        while self.held_bytes > bytes_max {
-            let Some(first) = self.held.pop_front() else { return };
-            self.held_bytes -= bytes_of(&first);
+    /// Keeps what is pushed until the room has been read. False, if that is too much.
+    pub(super) fn hold(&mut self, held: Held, bytes_max: usize) -> bool {
+        self.held_bytes += held.bytes();
+        self.held.push(held);
+        self.held_bytes <= bytes_max
+    }
+
+    /// Its home says something under this number that is not kept.
+    pub(super) fn says(&mut self, number: u64) {
+        self.says.insert(number);
+    }
+
+    /// What its home has said under this number will not be heard. False, if it was.
+    pub(super) fn says_no_more(&mut self, number: u64) -> bool {
+        self.says.remove(&number)
+    }
+
+    /// Tells its home what a node has said in it that is not kept.
+    pub(super) fn hear(&mut self, ways: &mut impl Ways, me: u64, record: &[u8]) {
+        // Else it is of a version that writes otherwise.
+        let Some((Origin { node, shard, number }, record)) = unsealed(record) else { return };
+        let (of, room) = self.key;
+        let number = number.filter(|_| (node, shard) == (me, of));
+        if let Some(number) = number {
+            self.says.remove(&number);
         }
+        ways.tell(of, &FromEngine::Heard { room, node, number, record });
     }
 
     /// How many entries are to be appended, or are being.
@@ -188,13 +235,15 @@ impl Followed {
 
     /// The connection has ended: what is to be refused, and why.
     pub(super) fn lost(&mut self) -> Vec<(u64, Why)> {
-        self.stage = Stage::Away;
+        (self.stage, self.is_cut_off) = (Stage::Away, true);
         self.held.clear();
         self.held_bytes = 0;
         let call = self.call.take().filter(|call| !call.is_doubtful);
         let under_way = call.into_iter().flat_map(|call| call.numbers);
         let mut refused: Vec<_> = under_way.map(|number| (number, Why::Unconfirmed)).collect();
         refused.extend(self.waiting.drain(..).map(|waits| (waits.number, Why::Unavailable)));
+        let says = std::mem::take(&mut self.says);
+        refused.extend(says.into_iter().map(|number| (number, Why::Unconfirmed)));
         refused
     }
 
@@ -320,10 +369,4 @@ impl Head {
 /// Whether news are of an epoch that is over, as far as is known.
 fn is_before(news: &Head, known: &Head) -> bool {
     known.lineage.iter().any(|(epoch, _)| *epoch == news.epoch)
-}
-
-fn bytes_of(news: &News) -> usize {
-    let entries = news.entries.iter();
-    let bytes = entries.map(|done| size_of::<Done>() + done.record.len() + done.line.1.len());
-    size_of::<News>() + bytes.sum::<usize>()
 }
