@@ -33,11 +33,10 @@ records! {
     ToEngine {
         /// What is there of a room? `epoch` is new: the room's, if it begins or turns.
         151 Open { room: RoomKey, topic: &'a str, epoch: u64 }
-        /// Something is to be kept. `judged` is `None` where it does not matter what was decided
-        /// meanwhile; `record` is kept and told, `line` is what the audit trail says, without its
-        /// number, or empty.
+        /// Something is to be kept. `record` is kept and told, `line` is what the audit trail says,
+        /// without its number, or empty.
         152 Append {
-            number: u64, room: RoomKey, judged: Option<Judged>, act: Act<'a>, record: &'a [u8],
+            number: u64, room: RoomKey, judged: Judged, act: Act<'a>, record: &'a [u8],
             line: &'a [u8],
         }
         /// Something is said that is not kept: in the room, or to one node.
@@ -222,11 +221,9 @@ mod tests {
             Act::Decision { title: Some("Tea"), facts: &facts },
             Act::Note {},
         ] {
-            for judged in [None, Some(Judged { epoch: u64::MAX, rev: 2 })] {
-                let (record, line) = (&[1, 2][..], &[3][..]);
-                let append = ToEngine::Append { number: 1, room, judged, act, record, line };
-                check(append, &mut Vec::new());
-            }
+            let judged = Judged { epoch: u64::MAX, rev: 2 };
+            let (record, line) = (&[1, 2][..], &[3][..]);
+            check(ToEngine::Append { number: 1, room, judged, act, record, line }, &mut Vec::new());
         }
         check(ToEngine::Open { room, topic: "room:é", epoch: 5 }, &mut Vec::new());
         for to in [None, Some(8)] {

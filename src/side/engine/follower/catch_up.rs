@@ -29,7 +29,8 @@ pub(super) struct Missed<'a> {
 }
 
 /// What a home has missed that was told up to `known`. `None`, if that does not lead on from there:
-/// messages are gone that it has not, or the room has turned more than once.
+/// messages are gone that it has not, the room has turned more than once, or this version cannot read
+/// what is there.
 pub(super) fn missed<'a>(known: &Head, state: &'a State) -> Option<Missed<'a>> {
     let head = state.head.as_ref()?;
     let turned = if head.epoch == known.epoch {

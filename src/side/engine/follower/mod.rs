@@ -36,7 +36,7 @@ mod room;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use leases::Leases;
-use room::{Call, Followed, Held, Stage, Waits};
+use room::{Call, Followed, Held, LeadsOn, Stage, Waits};
 
 use super::command::{
     Act as CommandAct, Append, Command, Entry, Failure, Head, News, Pushed, Receipt, Reply, State,
@@ -196,7 +196,7 @@ impl Follower {
             }
             ToEngine::Append { number, room, judged, act, record, line } => {
                 let entry = Entry {
-                    judged: judged.map(|judged| (judged.epoch, judged.rev)),
+                    judged: Some((judged.epoch, judged.rev)),
                     act: act_of(act),
                     record: record.to_vec(),
                     line: line.to_vec(),
@@ -700,16 +700,19 @@ impl Follower {
     fn heard(&mut self, ways: &mut impl Ways, now_ms: u64, id: RoomId, heard: Held) {
         let node = self.node.id;
         let Some(followed) = self.rooms.get_mut(&id) else { return };
-        let is_told = followed.stage == Stage::Live
-            && match &heard {
+        if followed.stage == Stage::Live {
+            let leads_on = match &heard {
                 Held::News(news) => followed.follow(ways, node, news),
                 Held::Said(record) => {
                     followed.hear(ways, node, record);
-                    true
+                    LeadsOn::Yes
                 }
             };
-        if is_told {
-            return;
+            match leads_on {
+                LeadsOn::Yes => return,
+                LeadsOn::No => {}
+                LeadsOn::Never => return self.not_followed(ways, id, &Failure::Layout),
+            }
         }
         if !followed.hold(heard, self.node.limits.held_bytes) {
             return ways.disconnect("too much was said in a room while it was read");

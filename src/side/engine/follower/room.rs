@@ -29,6 +29,17 @@ pub(super) enum Stage {
     Live,
 }
 
+/// Whether news lead on from what is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LeadsOn {
+    Yes,
+    /// Something is missing between: it is to be read.
+    No,
+    /// This version cannot read them, or what was told before may be lost: the room is to be opened
+    /// again.
+    Never,
+}
+
 /// What was pushed while a room was read.
 #[derive(Debug)]
 pub(super) enum Held {
@@ -285,25 +296,27 @@ impl Followed {
         true
     }
 
-    /// Tells its home what is new to it. False, if that does not lead on from what it knows: it is
-    /// to be read again.
-    pub(super) fn follow(&mut self, ways: &mut impl Ways, node: u64, news: &News) -> bool {
-        let Some(known) = &mut self.known else { return false };
+    /// Tells its home what is new to it.
+    pub(super) fn follow(&mut self, ways: &mut impl Ways, node: u64, news: &News) -> LeadsOn {
+        let Some(known) = &mut self.known else { return LeadsOn::No };
         let (head, (shard, room)) = (&news.head, self.key);
+        if news.entries.iter().any(|done| unsealed(&done.record).is_none()) {
+            return LeadsOn::Never;
+        }
         if head.epoch != known.epoch {
             let Some((_, kept)) = head.lineage.first().filter(|of| of.0 == known.epoch) else {
-                // What was said in an epoch before, and has been told since it was read; or more
-                // than one turn.
-                return is_before(&news.head, known);
+                // They were told since it was read; or it has turned more than once.
+                let is_old = known.lineage.iter().any(|(epoch, _)| *epoch == head.epoch);
+                return if is_old { LeadsOn::Yes } else { LeadsOn::No };
             };
             if !kept.is_within(known.top) {
-                return false;
+                return LeadsOn::No;
             }
             *known = known.turned(head.epoch, *kept);
             ways.tell(shard, &FromEngine::Turned { room, epoch: head.epoch, kept: *kept });
         }
         if !news.before.is_within(known.top) {
-            return false;
+            return LeadsOn::No;
         }
         for done in &news.entries {
             if self.is_new(done) {
@@ -311,10 +324,11 @@ impl Followed {
                 self.tell(ways, node, done, (head.at_ms, rev));
             }
         }
-        let Some(known) = &mut self.known else { return false };
-        known.floor = known.floor.max(head.floor);
-        known.at_ms = known.at_ms.max(head.at_ms);
-        true
+        if let Some(known) = &mut self.known {
+            known.floor = known.floor.max(head.floor);
+            known.at_ms = known.at_ms.max(head.at_ms);
+        }
+        LeadsOn::Yes
     }
 
     /// Whether an entry is new to its home; from now on it is not.
@@ -341,11 +355,10 @@ impl Followed {
             Place::Change { change, .. } => Marks { offset: 0, change },
             Place::Decision(_) | Place::Note => Marks::default(),
         };
-        // What this version cannot read has its place all the same.
-        let read = unsealed(&done.record);
-        let own = read.filter(|(origin, _)| (origin.node, origin.shard) == (node, of));
-        let number = own.and_then(|(origin, _)| origin.number);
-        let record = read.map_or(&[][..], |(_, inside)| inside);
+        let Some((origin, record)) = unsealed(&done.record) else {
+            unreachable!("it was looked at before")
+        };
+        let number = origin.number.filter(|_| (origin.node, origin.shard) == (node, of));
         let (line_number, line) = (done.line.0, &*done.line.1);
         let entry =
             FromEngine::Entry { room, number, marks, at_ms, rev, record, line_number, line };

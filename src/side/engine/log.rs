@@ -1,0 +1,387 @@
+//! A shard's end of the engine: the log of its rooms.
+//!
+//! ```text
+//!   home ── open, append, say, read, close ──> EngineLog ── ToEngine ──> thread
+//!        <─ LogAnswer ────────────────────────           <─ FromEngine ──
+//! ```
+//!
+//! All that is appended has its place when it comes back, as what others append does. While the
+//! engine is away nothing is taken.
+//!
+//! Invariants: what was taken is answered once, unless its room is closed before; what waits for
+//! the thread is bounded.
+//!
+//! Deliberately absent: keys in the engine, and who else follows a room.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::record::{Origin, key_hash, sealed};
+use super::stats::EngineStats;
+use super::view::fact;
+use crate::auth::level::Standing;
+use crate::limits::EngineLimits;
+use crate::link::audit::{AuditLine, LineText};
+use crate::link::engine::{Act, FromEngine, ToEngine, Told, push_fact, read_lives};
+use crate::link::ids::RoomKey;
+use crate::link::kept::{Found, read_whole};
+use crate::link::log::{
+    Append, Appended, Audit, Log, LogAnswer, LogEnd, Marks, Opened, Opening, Placed, Read, Say,
+    Spoken, Ticket, Unkept, UnkeptText, What, WhatText, Why,
+};
+use crate::link::record::Field;
+use crate::link::said::{Fate, MessageText, SaidText};
+use crate::mesh::{Port, Wake};
+
+/// The log of a shard's rooms. See the module.
+pub struct EngineLog {
+    port: Port,
+    /// What the mesh calls the thread.
+    thread: u16,
+    node: u64,
+    limits: EngineLimits,
+    is_up: bool,
+    /// Counts what is asked, over all lives of the shard.
+    number: u64,
+    /// What is not answered yet: what its home calls it, by its number.
+    asked: HashMap<u64, (RoomKey, Ticket), ahash::RandomState>,
+    stats: Arc<EngineStats>,
+    /// Memory to write and read a record in,
+    record: Vec<u8>,
+    /// and what is inside of one.
+    inside: Vec<u8>,
+}
+
+impl EngineLog {
+    /// The end of a shard whose port of the engine's mesh this is.
+    pub(super) fn new(
+        port: Port,
+        thread: u16,
+        node: u64,
+        limits: EngineLimits,
+        stats: Arc<EngineStats>,
+    ) -> Self {
+        Self {
+            port,
+            thread,
+            node,
+            limits,
+            is_up: false,
+            number: 0,
+            asked: HashMap::default(),
+            stats,
+            record: Vec::new(),
+            inside: Vec::new(),
+        }
+    }
+
+    fn send(&mut self, message: &ToEngine<'_>) {
+        self.record.clear();
+        (*message).put(&mut self.record);
+        self.port.send(self.thread, &self.record);
+    }
+
+    /// Why nothing is taken now, if so.
+    fn refuses(&self) -> Option<Why> {
+        if !self.is_up {
+            Some(Why::Unavailable)
+        } else if self.port.waiting_bytes(self.thread) > self.limits.waiting_bytes {
+            Some(Why::Busy)
+        } else {
+            None
+        }
+    }
+
+    /// The number of something that will be answered.
+    fn ask(&mut self, room: RoomKey, ticket: Ticket) -> u64 {
+        self.number += 1;
+        self.asked.insert(self.number, (room, ticket));
+        self.number
+    }
+
+    /// A record for other nodes. With a number, this shard knows it again.
+    fn sealed(&mut self, number: Option<u64>, told: Told<'_>) -> Vec<u8> {
+        self.inside.clear();
+        told.put(&mut self.inside);
+        let origin = Origin { node: self.node, shard: self.port.me(), number };
+        sealed(origin, &self.inside)
+    }
+
+    /// A line of the audit trail, for other nodes.
+    fn sealed_line(&mut self, line: &AuditLine<'_>, at_ms: u64) -> Vec<u8> {
+        self.inside.clear();
+        at_ms.put(&mut self.inside);
+        (*line).put(&mut self.inside);
+        let origin = Origin { node: self.node, shard: self.port.me(), number: None };
+        sealed(origin, &self.inside)
+    }
+
+    /// What was decided of a room, as it stands in the engine.
+    fn facts(&mut self, what: What<'_>) -> Vec<u8> {
+        let mut facts = Vec::new();
+        match what {
+            What::Founded { title, owner } => {
+                let record = self.sealed(None, Told::Founded { title, owner: None });
+                push_fact(&mut facts, fact::TITLE, &record);
+                if let Some(user) = owner {
+                    let record = self.sealed(None, Told::Standing { user, standing: Standing::OWNER });
+                    push_fact(&mut facts, &standing_of(user), &record);
+                }
+            }
+            What::Settings { title, settings } => {
+                let record = self.sealed(None, Told::Founded { title, owner: None });
+                push_fact(&mut facts, fact::TITLE, &record);
+                let record = self.sealed(None, Told::Settings { title, settings });
+                push_fact(&mut facts, fact::SETTINGS, &record);
+            }
+            What::Standing { user, standing } => {
+                // Also one that is as by default: who has missed that it changed is told so.
+                let record = self.sealed(None, Told::Standing { user, standing });
+                push_fact(&mut facts, &standing_of(user), &record);
+            }
+            What::Message(_) | What::Changed { .. } | What::Noted => {}
+        }
+        facts
+    }
+
+    fn hear(&mut self, message: FromEngine<'_>) -> Option<LogAnswer> {
+        Some(match message {
+            FromEngine::Opened { room, is_new, rev, found } => {
+                let opened = Some(Opened { rev, is_new, ..found.opened() });
+                LogAnswer::Opened { room, opened }
+            }
+            FromEngine::NotOpened { room, why } => LogAnswer::NotOpened { room, why },
+            FromEngine::Entry { room, number, marks, at_ms, rev, record, line_number, line } => {
+                // It is still to be kept: only its place is known.
+                let ticket = number.and_then(|number| self.asked.get(&number)).map(|of| of.1);
+                let placed = Placed { marks, at_ms };
+                let line = line_of(line_number, line);
+                let what = what_of(record, marks);
+                LogAnswer::Entry { room, ticket, placed, rev, what, line }
+            }
+            FromEngine::Kept { number, marks, at_ms } => {
+                let (room, ticket) = self.asked.remove(&number)?;
+                LogAnswer::Kept { room, ticket, placed: Placed { marks, at_ms } }
+            }
+            FromEngine::Refused { number, why } => {
+                let (room, ticket) = self.asked.remove(&number)?;
+                LogAnswer::Refused { room, ticket, why }
+            }
+            FromEngine::Turned { room, epoch, kept } => LogAnswer::Turned { room, epoch, kept },
+            FromEngine::Closed { room } => {
+                self.forget(room);
+                LogAnswer::Closed { room }
+            }
+            FromEngine::LetGo { room, floor } => LogAnswer::LetGo { room, floor },
+            FromEngine::Heard { room, node, number, record } => {
+                let ticket = number.and_then(|number| self.asked.remove(&number)).map(|of| of.1);
+                LogAnswer::Heard { room, from: node, ticket, what: unkept_of(record)? }
+            }
+            FromEngine::Missed { room } => LogAnswer::Missed { room },
+            FromEngine::Read { number, run } => {
+                let (room, ticket) = self.asked.remove(&number)?;
+                LogAnswer::Read { room, ticket, stretch: run.stretch() }
+            }
+            FromEngine::Lines { number, page } => {
+                let (room, ticket) = self.asked.remove(&number)?;
+                LogAnswer::Audited { room, ticket, page: page.into() }
+            }
+            FromEngine::NotRead { number, why } => {
+                let (room, ticket) = self.asked.remove(&number)?;
+                LogAnswer::NotRead { room, ticket, why }
+            }
+            FromEngine::Life { node, life } => LogAnswer::Life { node, life },
+            FromEngine::Gone { nodes } => LogAnswer::Gone { nodes: read_lives(nodes) },
+            FromEngine::Health { is_up } => {
+                self.is_up = is_up;
+                return None;
+            }
+        })
+    }
+
+    /// Forgets what was asked of a room that is closed: it will not be answered.
+    fn forget(&mut self, room: RoomKey) {
+        self.asked.retain(|_, (of, _)| *of != room);
+    }
+}
+
+fn standing_of(user: &str) -> String {
+    [fact::STANDING, user].concat()
+}
+
+/// What an entry says, by what is inside of its record and its place.
+fn what_of(inside: &[u8], marks: Marks) -> WhatText {
+    match read_whole(inside) {
+        Told::Message { said } => WhatText::Message(SaidText::new(said)),
+        Told::Changed { offset, said_ms, said, fate } => {
+            let fate = Fate { change: marks.change, ..fate };
+            WhatText::Changed(offset, Box::new(MessageText::new(said_ms, said, fate)))
+        }
+        Told::Founded { title, owner } => {
+            WhatText::Founded { title: title.into(), owner: owner.map(Box::from) }
+        }
+        Told::Settings { title, settings } => {
+            WhatText::Settings { title: title.into(), settings: settings.into() }
+        }
+        Told::Standing { user, standing } => WhatText::Standing { user: user.into(), standing },
+        Told::Noted {} | Told::Custom { .. } | Told::Typing { .. } | Told::Presence { .. } => {
+            WhatText::Noted
+        }
+    }
+}
+
+/// What was said that is not kept, by what is inside of its record.
+fn unkept_of(inside: &[u8]) -> Option<UnkeptText> {
+    let what = match read_whole(inside) {
+        Told::Custom { event, payload } => Unkept::Custom { event, payload },
+        Told::Typing { user, name, thread } => Unkept::Typing { user, name, thread },
+        Told::Presence { record } => Unkept::Presence(record),
+        _ => return None,
+    };
+    Some(UnkeptText::new(what))
+}
+
+/// A line of an audit trail, with the number that it was given.
+fn line_of(number: u64, record: &[u8]) -> Option<LineText> {
+    let (_, line) = super::follower::line_of(number, record)?;
+    Some(LineText::new(&line))
+}
+
+impl Log for EngineLog {
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn open(&mut self, room: RoomKey, topic: &str, fresh_epoch: u64) -> Opening {
+        if let Some(why) = self.refuses() {
+            return Opening::Refused(why);
+        }
+        self.send(&ToEngine::Open { room, topic, epoch: fresh_epoch });
+        Opening::Later
+    }
+
+    fn append(&mut self, append: Append<'_>) -> Appended {
+        let Append { room, ticket, at_ms, entry, .. } = append;
+        if let Some(why) = self.refuses() {
+            return Appended::Refused(why);
+        }
+        let number = self.ask(room, ticket);
+        let facts = self.facts(entry.what);
+        let (act, told) = match entry.what {
+            What::Message(said) => {
+                let key = said.key.map(|key| key_hash(said.user, key));
+                (Act::Message { key }, Told::Message { said })
+            }
+            What::Changed { offset, message } => {
+                let fate = message.fate();
+                let (expected, is_deleted) = (fate.change, fate.deleted.is_some());
+                let (said_ms, said) = (message.at_ms, message.said.said());
+                let told = Told::Changed { offset, said_ms, said, fate };
+                (Act::Change { offset, expected, is_deleted }, told)
+            }
+            What::Founded { title, owner } => {
+                let act = Act::Decision { title: Some(title), facts: &facts };
+                (act, Told::Founded { title, owner })
+            }
+            What::Settings { title, settings } => {
+                let act = Act::Decision { title: Some(title), facts: &facts };
+                (act, Told::Settings { title, settings })
+            }
+            What::Standing { user, standing } => {
+                let act = Act::Decision { title: None, facts: &facts };
+                (act, Told::Standing { user, standing })
+            }
+            What::Noted => (Act::Note {}, Told::Noted {}),
+        };
+        let record = self.sealed(Some(number), told);
+        let line = entry.audit.map(|line| self.sealed_line(line, at_ms)).unwrap_or_default();
+        let (record, line) = (&*record, &*line);
+        let judged = entry.judged;
+        self.send(&ToEngine::Append { number, room, judged, act, record, line });
+        Appended::Later
+    }
+
+    fn is_filling(&self) -> bool {
+        // Messages have three quarters of the place.
+        self.port.waiting_bytes(self.thread) > self.limits.waiting_bytes / 4
+    }
+
+    fn reads(&self) -> bool {
+        true
+    }
+
+    fn read(&mut self, read: Read<'_>) -> Result<(), Why> {
+        if let Some(why) = self.refuses() {
+            return Err(why);
+        }
+        let Read { room, ticket, wanted, .. } = read;
+        let number = self.ask(room, ticket);
+        self.send(&ToEngine::Read { number, room, wanted });
+        Ok(())
+    }
+
+    fn audit(&mut self, audit: Audit) -> Result<(), Why> {
+        if let Some(why) = self.refuses() {
+            return Err(why);
+        }
+        let Audit { room, ticket, wanted, bytes } = audit;
+        let number = self.ask(room, ticket);
+        self.send(&ToEngine::Lines { number, room, wanted, bytes });
+        Ok(())
+    }
+
+    fn say(&mut self, say: Say<'_>) -> Spoken {
+        if let Some(why) = self.refuses() {
+            return Spoken::Refused(why);
+        }
+        let Say { room, ticket, to, what, .. } = say;
+        let number = ticket.map(|ticket| self.ask(room, ticket));
+        let told = match what {
+            Unkept::Custom { event, payload } => Told::Custom { event, payload },
+            Unkept::Typing { user, name, thread } => Told::Typing { user, name, thread },
+            Unkept::Presence(record) => Told::Presence { record },
+        };
+        let record = self.sealed(number, told);
+        self.send(&ToEngine::Say { number, room, to, record: &record });
+        Spoken::Later
+    }
+
+    fn close(&mut self, room: RoomKey) {
+        self.forget(room);
+        self.send(&ToEngine::Close { room });
+    }
+}
+
+impl LogEnd for EngineLog {
+    fn set_waker(&self, waker: Arc<dyn Wake>) {
+        self.port.set_waker(waker);
+    }
+
+    fn next(&mut self) -> Option<LogAnswer> {
+        loop {
+            let mut record = std::mem::take(&mut self.record);
+            let answer = self.port.recv(&mut record).map(|_| self.hear(read_whole(&record)));
+            self.record = record;
+            if let Some(answer) = answer? {
+                return Some(answer);
+            }
+        }
+    }
+
+    fn end_turn(&mut self) {
+        self.port.end_turn();
+    }
+
+    fn may_sleep(&mut self) -> bool {
+        self.port.may_sleep()
+    }
+
+    fn woke(&self) {
+        self.port.woke();
+    }
+
+    fn restarted(&mut self) {
+        self.asked.clear();
+        self.send(&ToEngine::Restarted {});
+    }
+}

@@ -1,0 +1,398 @@
+//! The thread of the engine: rings to the shards on one side, a connection on the other.
+//!
+//! ```text
+//!   loop: rings ──> follower ──> commands
+//!         answers, pushes ──> follower ──> rings
+//!         what is due ──> follower
+//!         nothing to do: waits for any of them, and for a connection if there is none
+//! ```
+//!
+//! Deliberately absent: what a room is, and what follows from an answer (`follower`).
+//!
+//! Called by: `app`. Calls: `follower`, `redis`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+use std::{io, mem};
+
+use tokio::runtime::{self, LocalOptions};
+use tokio::sync::Notify;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::time;
+
+use super::command::Command;
+use super::follower::{Connected, Follower, Node, Ways};
+use super::log::EngineLog;
+use super::redis::{self, ConnectError, Connection, Event, Facts, Target};
+use super::stats::EngineStats;
+use super::view::TailBounds;
+use crate::limits::EngineLimits;
+use crate::link::engine::FromEngine;
+use crate::link::kept::read_whole;
+use crate::link::record::Field;
+use crate::mesh::{self, Port, Wake};
+
+/// How many records and events are handled before the others are looked at.
+const PER_TURN: usize = 1_024;
+
+/// Between two attempts to connect: doubled each time, up to the longest.
+const AGAIN: Duration = Duration::from_millis(50);
+const AGAIN_MAX: Duration = Duration::from_secs(1);
+
+/// When a message is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ack {
+    /// When one replica has it, if one is attached; else when the primary has it.
+    Auto,
+    /// When the primary has it.
+    Primary,
+    /// When so many replicas have it.
+    Replicas(u32),
+}
+
+/// What an engine is started with.
+pub struct Start {
+    /// Which engine it is, and how rooms are kept there.
+    pub target: Target,
+    /// When a message is kept.
+    pub ack: Ack,
+    /// How many shards there are.
+    pub shards: u16,
+    /// How much of a room's end is told when it is opened.
+    pub tail: TailBounds,
+    /// What the thread takes at a time, and for how long it waits.
+    pub limits: EngineLimits,
+    /// The size of a ring between a shard and the thread, in words: a power of two.
+    pub ring_words: usize,
+    /// What is done when the thread panics: it is a defect, and nothing is kept from then on.
+    pub on_panic: Arc<dyn Fn() + Send + Sync>,
+}
+
+/// Why an engine cannot be started.
+#[derive(Debug)]
+pub enum StartError {
+    /// It is not fit to keep rooms: what is to be changed.
+    Unfit(Box<str>),
+    /// The system has no thread for it.
+    Thread(io::Error),
+}
+
+/// An engine that is followed.
+pub struct Engine {
+    stats: Arc<EngineStats>,
+    stop: Arc<Stop>,
+    thread: JoinHandle<()>,
+}
+
+/// How the thread is told to end.
+#[derive(Default)]
+struct Stop {
+    is_set: AtomicBool,
+    wakes: Arc<Notify>,
+}
+
+/// Wakes the thread when a shard has something for it.
+struct Wakes(Arc<Notify>);
+
+impl Wake for Wakes {
+    fn wake(&self) {
+        self.0.notify_one();
+    }
+}
+
+impl Engine {
+    /// Connects to an engine and begins its thread. Returns each shard's end of it. If it cannot be
+    /// reached now, that is tried again for as long as it takes.
+    ///
+    /// # Errors
+    ///
+    /// If it is not fit to keep rooms, or the system has no thread.
+    ///
+    /// # Panics
+    ///
+    /// If the size of rings is not a power of two.
+    pub fn start(start: Start) -> Result<(Self, Vec<EngineLog>), StartError> {
+        let shards = start.shards;
+        // Shards have nothing to say to each other here.
+        let between = |from, to| if from == shards || to == shards { start.ring_words } else { 1 };
+        let mut ports = mesh::connect_with(shards + 1, between);
+        let port = ports.pop().expect("the last one is the thread's");
+        let stop = Arc::new(Stop::default());
+        port.set_waker(Arc::new(Wakes(Arc::clone(&stop.wakes))));
+        let stats = Arc::new(EngineStats::default());
+        let logs = ports.into_iter().map(|port| {
+            EngineLog::new(port, shards, start.target.node, start.limits, Arc::clone(&stats))
+        });
+        let logs = logs.collect();
+        let (tells, told) = std::sync::mpsc::channel();
+        let (thread_stop, thread_stats) = (Arc::clone(&stop), Arc::clone(&stats));
+        let thread = thread::Builder::new().name("engine".to_owned()).spawn(move || {
+            let _panics = Panics(Arc::clone(&start.on_panic));
+            let options = LocalOptions::default();
+            let runtime = runtime::Builder::new_current_thread().enable_all().build_local(options);
+            let runtime = runtime.expect("a runtime of one thread needs an epoll and an eventfd");
+            runtime.block_on(async {
+                let (events, heard) = unbounded_channel();
+                let first = redis::connect(&start.target, events).await;
+                let (first, why) = match first {
+                    Ok(connection) => (Ok((connection, heard)), None),
+                    Err(ConnectError::Unfit(why)) => (Err(()), Some(why)),
+                    Err(ConnectError::Passing(why)) => {
+                        tracing::warn!(%why, "the engine cannot be reached: trying again");
+                        (Err(()), None)
+                    }
+                };
+                let is_fit = why.is_none();
+                // Whoever starts it may have given up.
+                let _ = tells.send(why);
+                if is_fit {
+                    let turns = Turns::new(start, port, thread_stop, thread_stats);
+                    turns.run(first.ok()).await;
+                }
+            });
+        });
+        let thread = thread.map_err(StartError::Thread)?;
+        match told.recv() {
+            Ok(None) => Ok((Self { stats, stop, thread }, logs)),
+            Ok(Some(why)) => Err(StartError::Unfit(why)),
+            Err(_) => Err(StartError::Unfit("its thread has ended: see the log".into())),
+        }
+    }
+
+    /// What it has counted.
+    #[must_use]
+    pub fn stats(&self) -> &Arc<EngineStats> {
+        &self.stats
+    }
+
+    /// Asks for all that the shards have said, and ends. They must have ended before.
+    pub fn stop(self) {
+        self.stop.is_set.store(true, Ordering::Release);
+        self.stop.wakes.notify_one();
+        // A panic was told when it happened.
+        let _ = self.thread.join();
+    }
+}
+
+/// Does what is to be done when the thread panics.
+struct Panics(Arc<dyn Fn() + Send + Sync>);
+
+impl Drop for Panics {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            (self.0)();
+        }
+    }
+}
+
+/// A connection, and what comes from it.
+type Line = (Connection, UnboundedReceiver<Event>);
+
+/// The thread's own state.
+struct Turns {
+    start: Start,
+    port: Port,
+    stop: Arc<Stop>,
+    stats: Arc<EngineStats>,
+    began: Instant,
+    follower: Follower,
+    line: Option<Line>,
+    /// Why the connection is to end, if it is.
+    ended: Option<Box<str>>,
+    /// How long it is waited before the next attempt to connect.
+    again: Duration,
+    record: Vec<u8>,
+}
+
+/// What a follower acts on, in a turn.
+struct Wires<'a> {
+    port: &'a mut Port,
+    connection: Option<&'a Connection>,
+    ended: &'a mut Option<Box<str>>,
+    record: Vec<u8>,
+}
+
+impl Ways for Wires<'_> {
+    fn ask(&mut self, number: u64, command: Command) {
+        if let Some(connection) = self.connection {
+            connection.send(number, command);
+        }
+    }
+
+    fn tell(&mut self, shard: u16, message: &FromEngine<'_>) {
+        self.record.clear();
+        (*message).put(&mut self.record);
+        self.port.send(shard, &self.record);
+    }
+
+    fn disconnect(&mut self, why: &'static str) {
+        self.ended.get_or_insert(why.into());
+    }
+}
+
+impl Turns {
+    fn new(start: Start, port: Port, stop: Arc<Stop>, stats: Arc<EngineStats>) -> Self {
+        let node = Node {
+            id: start.target.node,
+            shards: start.shards,
+            tail: start.tail,
+            limits: start.limits,
+        };
+        Self {
+            start,
+            port,
+            stop,
+            stats,
+            began: Instant::now(),
+            follower: Follower::new(node),
+            line: None,
+            ended: None,
+            again: AGAIN,
+            record: Vec::new(),
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Lets the follower act.
+    fn act<R>(&mut self, act: impl FnOnce(&mut Follower, &mut Wires<'_>, u64) -> R) -> R {
+        let now_ms = self.now_ms();
+        let Self { port, line, ended, record, follower, .. } = self;
+        let connection = line.as_ref().map(|(connection, _)| connection);
+        let mut wires = Wires { port, connection, ended, record: mem::take(record) };
+        let acted = act(follower, &mut wires, now_ms);
+        self.record = wires.record;
+        acted
+    }
+
+    async fn run(mut self, first: Option<Line>) {
+        if let Some(line) = first {
+            self.connected(line);
+        }
+        loop {
+            let is_busy = self.hear_shards() | self.hear_engine();
+            self.end_if_lost();
+            let due_ms = self.act(|follower, wires, now_ms| {
+                follower.end_turn(wires, now_ms);
+                follower.tick(wires, now_ms)
+            });
+            self.end_if_lost();
+            self.stats.set_waiting(self.follower.rooms_count(), self.follower.waiting_bytes());
+            self.port.end_turn();
+            if self.stop.is_set.load(Ordering::Acquire) && !is_busy {
+                return;
+            }
+            if is_busy {
+                // The connection moves bytes only when it is its turn.
+                tokio::task::yield_now().await;
+            } else if self.port.may_sleep() {
+                self.rest(due_ms).await;
+                self.port.woke();
+            } else {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    /// Handles what shards have said. Returns whether there may be more.
+    fn hear_shards(&mut self) -> bool {
+        for _ in 0..PER_TURN {
+            let mut record = Vec::new();
+            let Some(shard) = self.port.recv(&mut record) else { return false };
+            self.act(|follower, wires, now_ms| {
+                follower.hear(wires, now_ms, shard, read_whole(&record));
+            });
+        }
+        true
+    }
+
+    /// Handles what came on the connection. Returns whether there may be more.
+    fn hear_engine(&mut self) -> bool {
+        for _ in 0..PER_TURN {
+            let Some((_, events)) = &mut self.line else { return false };
+            let Ok(event) = events.try_recv() else { return false };
+            self.hear_event(event);
+        }
+        true
+    }
+
+    fn hear_event(&mut self, event: Event) {
+        match event {
+            Event::Answered { number, result } => {
+                self.stats.count_answer(&result);
+                self.act(|follower, wires, now_ms| {
+                    follower.answered(wires, now_ms, number, result);
+                });
+            }
+            Event::Pushed(pushed) => {
+                self.stats.count_push();
+                self.act(|follower, wires, now_ms| follower.pushed(wires, now_ms, pushed));
+            }
+            Event::Ended { why } => {
+                self.ended.get_or_insert(why);
+            }
+        }
+    }
+
+    /// Waits until there is something to do, and connects meanwhile if that is to be done.
+    async fn rest(&mut self, due_ms: u64) {
+        let due = self.began + Duration::from_millis(due_ms);
+        let wakes = Arc::clone(&self.stop.wakes);
+        if let Some((_, events)) = &mut self.line {
+            let event = tokio::select! {
+                () = wakes.notified() => None,
+                () = time::sleep_until(due.into()) => None,
+                event = events.recv() => event,
+            };
+            return event.into_iter().for_each(|event| self.hear_event(event));
+        }
+        let (events, heard) = unbounded_channel();
+        let connecting = async {
+            time::sleep(self.again).await;
+            redis::connect(&self.start.target, events).await
+        };
+        tokio::select! {
+            () = wakes.notified() => {}
+            connected = connecting => match connected {
+                Ok(connection) => self.connected((connection, heard)),
+                Err(ConnectError::Unfit(why) | ConnectError::Passing(why)) => {
+                    tracing::warn!(%why, "the engine cannot be reached");
+                    self.again = (self.again * 2).min(AGAIN_MAX);
+                }
+            },
+        }
+    }
+
+    fn connected(&mut self, line: Line) {
+        let Facts { branch, replicas, version, is_valkey, has_aof, .. } = line.0.facts();
+        let name = if *is_valkey { "Valkey" } else { "Redis" };
+        tracing::info!(%version, %branch, replicas, has_aof, "connected to {name}");
+        let replicas = match self.start.ack {
+            Ack::Primary => 0,
+            Ack::Auto => (*replicas).min(1),
+            Ack::Replicas(count) => count,
+        };
+        if replicas == 0 && !has_aof {
+            tracing::warn!("the engine has no replica and no append-only file: if it ends, what was \
+                            said since its last snapshot is lost");
+        }
+        (self.line, self.again) = (Some(line), AGAIN);
+        self.stats.set_up(true);
+        self.act(|follower, wires, now_ms| {
+            follower.connected(wires, now_ms, Connected { replicas });
+        });
+    }
+
+    /// Ends the connection, if there is a reason to.
+    fn end_if_lost(&mut self) {
+        let Some(why) = self.ended.take() else { return };
+        tracing::warn!(%why, "the connection to the engine has ended");
+        self.line = None;
+        self.stats.set_up(false);
+        self.act(|follower, wires, _| follower.lost(wires));
+    }
+}
