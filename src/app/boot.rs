@@ -6,6 +6,7 @@
 //!   "watchdog"         says when a shard is stuck, and to a service manager that none is
 //!   "log"              writes lines (`log`)
 //!   "store-…"          a writer and readers, where rooms are kept
+//!   "engine"           the connection to the engine that several servers share, where there is one
 //!   "shard-0" …        a reactor each: own listener, own sockets, own rooms; rings between them
 //! ```
 
@@ -23,6 +24,7 @@ use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
 use super::assets::Assets;
+use super::cluster::{self, Cluster};
 use super::config::{Config, CreateRooms, Keys, StoreAck, StoreConfig};
 use super::keeping::{self, Keeper};
 use super::manager::{self, Pulse};
@@ -81,12 +83,13 @@ struct Server {
     shards: Vec<JoinHandle<io::Result<()>>>,
     control: Arc<Control>,
     keeper: Option<Keeper>,
+    cluster: Option<Cluster>,
 }
 
 fn start(config: Config) -> Result<Server, Failure> {
     let mut made = [0; 32];
-    let mut seed = [0; 8];
-    for bytes in [&mut made[..], &mut seed[..]] {
+    let (mut seed, mut node) = ([0; 8], [0; 8]);
+    for bytes in [&mut made[..], &mut seed[..], &mut node[..]] {
         getrandom::fill(bytes)
             .map_err(|error| format!("the system has no random numbers: {error}"))?;
     }
@@ -100,10 +103,18 @@ fn start(config: Config) -> Result<Server, Failure> {
     let address = listeners[0].local_addr().unwrap_or(config.listen);
     // A server that keeps nothing although it should is none.
     let failing = Arc::clone(&control);
-    let on_panic = Arc::new(move || failing.give_up(GIVE_UP_OVER_MS));
-    let kept = keeping::open(&store, &history, shards, made, on_panic)?;
-    let (keeper, ends) = kept.unzip();
-    let made = keeper.as_ref().map_or(made, Keeper::guest_secret);
+    let on_panic: Arc<dyn Fn() + Send + Sync> =
+        Arc::new(move || failing.give_up(GIVE_UP_OVER_MS));
+    let kept = keeping::open(&store, &history, shards, made, Arc::clone(&on_panic))?;
+    let (keeper, store_ends) = kept.unzip();
+    let node = u64::from_le_bytes(node);
+    let shared = cluster::open(&config.engine, &history, shards, node, made, on_panic)?;
+    let (cluster, engine_ends) = shared.unzip();
+    let made = match (&keeper, &cluster) {
+        (Some(keeper), _) => keeper.guest_secret(),
+        (None, Some(cluster)) => cluster.secret(),
+        (None, None) => made,
+    };
     let Keys { verifier, signer } =
         config.auth.keys(&made).map_err(|error| format!("auth: {error}"))?;
     let guests = signer.filter(|_| config.auth.guests);
@@ -121,6 +132,7 @@ fn start(config: Config) -> Result<Server, Failure> {
         origins: config.http.origins.clone(),
         health: config.http.metrics.then(|| Arc::clone(&health)),
         store: keeper.as_ref().map(Keeper::stats),
+        engine: cluster.as_ref().map(Cluster::stats),
         bounds: [
             ("limits.connections", u64::from(limits.connections)),
             ("limits.memory_bytes", limits.memory_bytes as u64),
@@ -160,20 +172,22 @@ fn start(config: Config) -> Result<Server, Failure> {
         site,
         seed,
     };
-    let shards_begun = match ends {
-        None => common.begin_shards(listeners, vec![MemoryLog; usize::from(shards)])?,
-        Some(ends) => common.begin_shards(listeners, ends)?,
+    let shards_begun = match (store_ends, engine_ends) {
+        (Some(ends), _) => common.begin_shards(listeners, ends)?,
+        (None, Some(ends)) => common.begin_shards(listeners, ends)?,
+        (None, None) => common.begin_shards(listeners, vec![MemoryLog; usize::from(shards)])?,
     };
     // In the log like everything else, and on one line.
     panic::set_hook(Box::new(|panic| tracing::error!(%panic, "a defect")));
     obey_signals(Arc::clone(&control), config.drain_s.saturating_mul(1_000))?;
     watch(clock, health)?;
     memory::log(&settings, ring_words(shards));
-    let greeting = greeting(address, shards, has_key, has_guests, &store);
+    let is_shared = config.engine.url.is_some();
+    let greeting = greeting(address, shards, has_key, has_guests, &store, is_shared);
     manager::say_ready(&greeting);
     // Who starts it may have left: that is no reason not to serve.
     let _ = writeln!(io::stdout(), "{greeting}");
-    Ok(Server { shards: shards_begun, control, keeper })
+    Ok(Server { shards: shards_begun, control, keeper, cluster })
 }
 
 /// What all shards begin with.
@@ -308,7 +322,11 @@ impl Server {
             }
         }
         self.control.begin(Phase::Stop);
-        // All that the shards have said is with the store by now, and nobody says more.
+        // All that the shards have said is with the store or the engine by now, and nobody says
+        // more.
+        if let Some(cluster) = self.cluster {
+            cluster.stop();
+        }
         if self.keeper.is_some_and(|keeper| !keeper.stop()) {
             code = ExitCode::from(EXIT_OS);
         }
@@ -418,6 +436,7 @@ fn greeting(
     has_key: bool,
     has_guests: bool,
     store: &StoreConfig,
+    is_shared: bool,
 ) -> String {
     let is_everywhere = address.ip().is_unspecified();
     let host = match address.ip() {
@@ -434,7 +453,9 @@ fn greeting(
         "Chinwag {version} on http://{host}:{}{others} ({shards} shard{plural})",
         address.port()
     );
-    if !store.path.is_empty() {
+    if is_shared {
+        line.push_str("; rooms are kept in the engine, with other servers");
+    } else if !store.path.is_empty() {
         // Without the working directory's name nobody knows where that is.
         let folder = path::absolute(&store.path).unwrap_or_else(|_| (&store.path).into());
         line.push_str("; rooms are kept in ");
@@ -467,7 +488,7 @@ mod tests {
         let version = env!("CARGO_PKG_VERSION");
         let store = StoreConfig { path: String::new(), ..StoreConfig::default() };
         assert_eq!(
-            greeting(address.parse().unwrap(), 2, true, false, &store),
+            greeting(address.parse().unwrap(), 2, true, false, &store, false),
             format!("Chinwag {version} on http://{expected} (2 shards)")
         );
     }
@@ -486,7 +507,7 @@ mod tests {
     fn the_greeting_says_where_rooms_are_kept_and_what_may_be_lost() {
         let said = |ack| {
             let store = StoreConfig { path: "/folder".to_owned(), ack, ..StoreConfig::default() };
-            greeting("127.0.0.1:80".parse().unwrap(), 2, true, false, &store)
+            greeting("127.0.0.1:80".parse().unwrap(), 2, true, false, &store, false)
         };
         let kept = said(StoreAck::Commit);
         assert!(kept.ends_with("; rooms are kept in /folder"), "{kept}");

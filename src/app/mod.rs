@@ -6,6 +6,7 @@
 mod assets;
 mod boot;
 pub mod cli;
+mod cluster;
 pub mod config;
 mod health;
 mod keeping;

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::assets::Assets;
+use super::cluster;
 use super::keeping::Stats;
 use super::memory::major_page_faults;
 use crate::auth::identity::Identity;
@@ -43,6 +44,8 @@ pub(super) struct ChatSite {
     pub(super) health: Option<Arc<[Arc<Health>]>>,
     /// What the store has counted; `None` if rooms are in memory only.
     pub(super) store: Option<Arc<Stats>>,
+    /// What the engine's thread has counted, where several servers share one.
+    pub(super) engine: Option<Arc<cluster::Stats>>,
     /// The limits that depend on the machine where they are not configured, by their keys, as they
     /// are now. 0 is no bound.
     pub(super) bounds: [(&'static str, u64); 2],
@@ -261,6 +264,9 @@ impl ChatSite {
         }
         if let Some(store) = &self.store {
             store.push_text(&mut body);
+        }
+        if let Some(engine) = &self.engine {
+            engine.push_text(&mut body);
         }
         let headers = [
             ("content-type", "text/plain; version=0.0.4; charset=utf-8"),

@@ -640,17 +640,17 @@ pub(super) const ALL: &[Key] = &[
     },
     Key {
         name: "engine.history_s",
-        kind: number(60, 366 * 86_400, S, Slot::U64(|c| &mut c.engine.history_s)),
+        kind: number(60, 366 * 86_400, S, Slot::U32(|c| &mut c.engine.history_s)),
         doc: "For how long messages are kept there after the last one of their room.",
     },
     Key {
         name: "engine.room_s",
-        kind: number(60, 3_660 * 86_400, S, Slot::U64(|c| &mut c.engine.room_s)),
+        kind: number(60, 3_660 * 86_400, S, Slot::U32(|c| &mut c.engine.room_s)),
         doc: "For how long it is known after the last message where a room stood, and what was decided of it. One that was made on purpose is known for ever.",
     },
     Key {
         name: "engine.key_s",
-        kind: number(60, 366 * 86_400, S, Slot::U64(|c| &mut c.engine.key_s)),
+        kind: number(60, 366 * 86_400, S, Slot::U32(|c| &mut c.engine.key_s)),
         doc: "For how long the last keys of messages are known, so that a message which is sent again is not said twice.",
     },
     Key {

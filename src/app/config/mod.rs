@@ -42,7 +42,7 @@ pub use problem::{Origin, Problem, Problems};
 pub use sources::{Flags, Surroundings};
 pub use values::{
     AuthConfig, BlockedFile, Config, CreateRooms, HttpConfig, Keys, LogConfig, PublicKey,
-    RoomsConfig, Secret, StoreAck, StoreConfig, StoreDeliver,
+    EngineAck, EngineConfig, RoomsConfig, Secret, StoreAck, StoreConfig, StoreDeliver,
 };
 
 impl Config {

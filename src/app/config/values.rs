@@ -215,11 +215,11 @@ pub struct EngineConfig {
     /// How many messages are kept of each room, about.
     pub history: u32,
     /// For how long they are kept after the last one, in seconds.
-    pub history_s: u64,
+    pub history_s: u32,
     /// For how long a room is known after that, in seconds.
-    pub room_s: u64,
+    pub room_s: u32,
     /// For how long keys of messages are known, in seconds.
-    pub key_s: u64,
+    pub key_s: u32,
     /// What its thread takes at a time, and for how long it waits.
     pub limits: EngineLimits,
 }

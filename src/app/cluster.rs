@@ -1,0 +1,147 @@
+//! The engine as the process sees it: connected to before the shards begin, left after they have
+//! ended.
+//!
+//! Built without the feature `engine-redis` there is none, and a configuration that asks for one is
+//! refused (`config::relations`).
+
+#[cfg(feature = "engine-redis")]
+mod with_engine {
+    use std::sync::Arc;
+
+    use crate::app::boot::{EXIT_OS, Failure};
+    use crate::app::cli::EXIT_CONFIG;
+    use crate::app::config::{EngineAck, EngineConfig};
+    use crate::limits::{AUDIT_LINES_MAX, HistoryLimits, RING_WORDS};
+    use crate::side::engine::{
+        Ack, Engine, EngineLog, Start, StartError, TailBounds, Target,
+    };
+
+    pub(in crate::app) use crate::side::engine::EngineStats as Stats;
+
+    /// A shard's end of the engine.
+    pub(in crate::app) type End = EngineLog;
+
+    /// An engine that is connected to.
+    pub(in crate::app) struct Cluster(Engine);
+
+    /// Connects to the engine that is configured, however long that takes; `None`, if there is
+    /// none. `node` is what others call this server, `made_secret` is for all of them, if this is
+    /// the first.
+    pub(in crate::app) fn open(
+        config: &EngineConfig,
+        history: &HistoryLimits,
+        shards: u16,
+        node: u64,
+        made_secret: [u8; 32],
+        on_panic: Arc<dyn Fn() + Send + Sync>,
+    ) -> Result<Option<(Cluster, Vec<End>)>, Failure> {
+        let Some(url) = &config.url else { return Ok(None) };
+        let prefix = config.prefix.as_deref().unwrap_or(EngineConfig::PREFIX);
+        let target = Target {
+            url: String::from_utf8_lossy(url.as_bytes()).into(),
+            prefix: prefix.into(),
+            partitions: config.partitions,
+            node,
+            made_secret,
+            timeout_ms: config.limits.timeout_ms,
+            history: config.history,
+            history_s: config.history_s,
+            room_s: config.room_s,
+            key_s: config.key_s,
+            audit_lines: u32::try_from(AUDIT_LINES_MAX).expect("few"),
+        };
+        let ack = match config.ack {
+            EngineAck::Auto => Ack::Auto,
+            EngineAck::Primary => Ack::Primary,
+            EngineAck::Replica => Ack::Replicas(config.replicas),
+        };
+        let tail = TailBounds { messages: history.messages, bytes: history.room_bytes };
+        let (limits, ring_words) = (config.limits, RING_WORDS);
+        let start = Start { target, ack, shards, tail, limits, ring_words, on_panic };
+        let (engine, ends) = Engine::start(start).map_err(|error| match error {
+            StartError::Unfit(why) => Failure {
+                code: EXIT_CONFIG,
+                message: format!("engine.url: rooms cannot be kept there: {why}"),
+            },
+            StartError::Thread(error) => {
+                let message = format!("cannot start the engine's thread: {error}");
+                Failure { code: EXIT_OS, message }
+            }
+        })?;
+        Ok(Some((Cluster(engine), ends)))
+    }
+
+    impl Cluster {
+        /// What all servers with this engine sign by which has no key of its own.
+        pub(in crate::app) fn secret(&self) -> [u8; 32] {
+            *self.0.secret()
+        }
+
+        /// What it counts.
+        pub(in crate::app) fn stats(&self) -> Arc<Stats> {
+            Arc::clone(self.0.stats())
+        }
+
+        /// Passes on all that the shards have said, which have ended.
+        pub(in crate::app) fn stop(self) {
+            self.0.stop();
+        }
+    }
+}
+
+#[cfg(feature = "engine-redis")]
+pub(super) use with_engine::*;
+
+#[cfg(not(feature = "engine-redis"))]
+mod without_engine {
+    use std::sync::Arc;
+
+    use crate::app::boot::Failure;
+    use crate::app::config::EngineConfig;
+    use crate::limits::HistoryLimits;
+    use crate::link::log::MemoryLog;
+
+    /// There are none.
+    pub(in crate::app) enum Stats {}
+
+    /// There is none.
+    pub(in crate::app) enum Cluster {}
+
+    /// A shard's end of it.
+    pub(in crate::app) type End = MemoryLog;
+
+    /// Nothing.
+    pub(in crate::app) fn open(
+        _: &EngineConfig,
+        _: &HistoryLimits,
+        _: u16,
+        _: u64,
+        _: [u8; 32],
+        _: Arc<dyn Fn() + Send + Sync>,
+    ) -> Result<Option<(Cluster, Vec<End>)>, Failure> {
+        Ok(None)
+    }
+
+    impl Stats {
+        pub(in crate::app) fn push_text(&self, _: &mut String) {
+            match *self {}
+        }
+    }
+
+    impl Cluster {
+        pub(in crate::app) fn secret(&self) -> [u8; 32] {
+            match *self {}
+        }
+
+        pub(in crate::app) fn stats(&self) -> Arc<Stats> {
+            match *self {}
+        }
+
+        pub(in crate::app) fn stop(self) {
+            match self {}
+        }
+    }
+}
+
+#[cfg(not(feature = "engine-redis"))]
+pub(super) use without_engine::*;
