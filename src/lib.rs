@@ -30,7 +30,7 @@ pub mod member;
 
 pub mod shard;
 
-#[cfg(feature = "store")]
+#[cfg(any(feature = "engine-redis", feature = "store"))]
 pub mod side;
 
 pub mod reactor;

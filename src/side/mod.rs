@@ -8,4 +8,7 @@
 //!
 //! Deliberately absent: rooms and connections. What is here knows records, and no shard.
 
+#[cfg(feature = "engine-redis")]
+pub mod engine;
+#[cfg(feature = "store")]
 pub mod store;

@@ -3,3 +3,4 @@
 //! Deliberately absent: what a room is, who may read it, and when a message is answered.
 
 pub mod command;
+pub mod redis;
