@@ -20,5 +20,15 @@
 
 pub mod command;
 mod follower;
+mod log;
 mod record;
+pub mod redis;
+mod stats;
+mod thread;
 mod view;
+
+pub use log::EngineLog;
+pub use redis::Target;
+pub use stats::EngineStats;
+pub use thread::{Ack, Engine, Start, StartError};
+pub use view::TailBounds;

@@ -1,0 +1,291 @@
+#!lua name=chinwag_1
+-- What the engine does in one step: entries are appended to a room (`chinwag_1_append`), a node
+-- says that it lives (`chinwag_1_beat`), and commands that a user may not call are named
+-- (`chinwag_1_lacks`).
+--
+-- An engine keeps the library that it has, and nodes of several versions share it. So whoever
+-- changes what these functions do or keep gives all of them a new number.
+-- No record is read here: numbers are compared, places are given, and what was given is kept.
+
+local HOUR_S = 3600
+-- How many epochs before its own a room knows.
+local TURNS = 16
+-- So many keys make the hash of keys the older one: between so many and twice as many are known.
+local KEYS_PER_HASH = 1000
+-- Trimming and the counting of keys are for each so many messages.
+local STRIDE = 32
+local META = '^1 (%x+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%x+) (.*)$'
+
+-- `redis.call`, which is not there yet when the library is loaded.
+local call
+local branch, asked
+
+-- The time in milliseconds, and on which history of the engine this is. That is asked once a second
+-- at most, since its answer is long. Called before all else.
+local function look()
+  call = redis.call
+  local now = call('TIME')
+  if now[1] ~= asked then
+    branch = string.match(call('INFO', 'replication'), 'master_replid:(%x+)')
+    asked = now[1]
+  end
+  return now[1] * 1000 + math.floor(now[2] / 1000)
+end
+
+-- The number of a stream's last entry, whether that is still there or not.
+local function last_of(stream)
+  if call('EXISTS', stream) == 0 then return 0 end
+  local info = call('XINFO', 'STREAM', stream)
+  for i = 1, #info, 2 do
+    if info[i] == 'last-generated-id' then return tonumber(string.match(info[i + 1], '^%d+')) end
+  end
+end
+
+-- A room as it stands; nothing, if another version has written it.
+local function room_of(keys, fresh_epoch)
+  local room = {
+    stream = keys[2], keys = keys[3], older = keys[4], changed = keys[5], facts = keys[6],
+    audit = keys[7], founded = keys[8], meta = call('GET', keys[1]), turned = true,
+  }
+  if room.meta then
+    local epoch, top, changes, rev, floor, audited, at, of, lineage = string.match(room.meta, META)
+    if not epoch then return nil end
+    room.epoch, room.lineage = epoch, lineage
+    room.top, room.changes, room.rev = tonumber(top), tonumber(changes), tonumber(rev)
+    room.floor, room.audited, room.at = tonumber(floor), tonumber(audited), tonumber(at)
+    room.turned = of ~= branch
+    if room.turned then
+      -- What came after these may be lost. Numbers go on, so that none means two things.
+      local turns = {epoch .. ':' .. top .. '/' .. changes}
+      for turn in string.gmatch(lineage, '[^,]+') do
+        if #turns < TURNS then turns[#turns + 1] = turn end
+      end
+      room.lineage, room.epoch = table.concat(turns, ','), fresh_epoch
+    end
+  else
+    -- Nothing is known: no cursor fits from now on, but what is there stays.
+    room.epoch, room.lineage, room.rev, room.at = fresh_epoch, '', 0, 0
+    room.top, room.audited, room.changes = last_of(room.stream), last_of(room.audit), 0
+    for _, changed in ipairs(call('HVALS', room.changed)) do
+      room.changes = math.max(room.changes, tonumber(string.match(changed, '^%d+')))
+    end
+    room.floor = room.changes
+  end
+  return room
+end
+
+-- What an entry does, by its kind. Given are the room, all arguments, the place of the first one
+-- that is its own, its record, and whether it was judged by what has changed. Answers the place
+-- behind its arguments and its receipt; and if it was done its kind for readers, its number, and
+-- for a change the offset.
+local acts = {}
+
+function acts.m(room, args, i, record, stale)
+  local key = args[i]
+  -- Before all else: who says it again is answered as the first time, whatever has changed since.
+  local known = key ~= '' and (call('HGET', room.keys, key) or call('HGET', room.older, key))
+  if known then return i + 1, 'm ' .. known end
+  if stale then return i + 1, 'stale' end
+  room.top = room.top + 1
+  call('XADD', room.stream, room.top .. '-0', 'd', record, 't', room.now .. ' ' .. room.epoch)
+  local receipt = room.epoch .. ' ' .. room.top .. ' ' .. room.now
+  if key ~= '' then
+    call('HSET', room.keys, key, receipt)
+    room.has_new_keys = true
+  end
+  return i + 1, 'm ' .. receipt, 'm', room.top, 0
+end
+
+function acts.c(room, args, i, record, stale)
+  local offset, expected, fate = args[i], args[i + 1], args[i + 2]
+  if stale then return i + 3, 'stale' end
+  local known = call('HGET', room.changed, offset)
+  if (known and string.match(known, '^%d+') or '0') ~= expected or tonumber(offset) > room.top then
+    return i + 3, 'conflict'
+  end
+  -- All changes have expired: those before this one are forgotten.
+  if not known and call('EXISTS', room.changed) == 0 then room.floor = room.changes end
+  room.changes = room.changes + 1
+  -- The body before cannot be read any more.
+  call('XDEL', room.stream, offset .. '-0')
+  call('HSET', room.changed, offset, room.changes .. ' ' .. fate .. ' ' .. record)
+  room.is_renewed = true
+  return i + 3, 'c ' .. room.changes, fate == 'd' and 'x' or 'c', room.changes, tonumber(offset)
+end
+
+function acts.d(room, args, i, record, stale)
+  local title, last = args[i], i + 1 + 2 * tonumber(args[i + 1])
+  if stale then return last + 1, 'stale' end
+  if title ~= '' then call('HSET', room.founded, room.topic, string.sub(title, 2)) end
+  for at = i + 2, last, 2 do
+    if args[at + 1] == '' then
+      call('HDEL', room.facts, args[at])
+    else
+      call('HSET', room.facts, args[at], args[at + 1])
+    end
+  end
+  room.rev = room.rev + 1
+  room.is_renewed = true
+  return last + 1, 'd ' .. room.rev, 'd', room.rev, 0
+end
+
+function acts.n(room, args, i, record, stale)
+  if stale then return i, 'stale' end
+  return i, 'd ' .. room.rev, 'n', 0, 0
+end
+
+-- Lets go of what lies before the last `history` messages: of changes all but the last deletions,
+-- since whoever has a deleted message must hear of that.
+local function trim(room, history)
+  local first = room.top - history + 1
+  if first <= 1 then return end
+  call('XTRIM', room.stream, 'MINID', '~', first .. '-0')
+  local function forget(change, offset)
+    room.floor = math.max(room.floor, change)
+    call('HDEL', room.changed, offset)
+  end
+  local deleted = {}
+  for _, offset in ipairs(call('HKEYS', room.changed)) do
+    if tonumber(offset) < first then
+      local change, fate = string.match(call('HGET', room.changed, offset), '^(%d+) (.)')
+      if fate == 'd' then
+        deleted[#deleted + 1] = {tonumber(change), offset}
+      else
+        forget(tonumber(change), offset)
+      end
+    end
+  end
+  table.sort(deleted, function(a, b) return a[1] < b[1] end)
+  for i = 1, #deleted - history do forget(deleted[i][1], deleted[i][2]) end
+end
+
+-- Sets anew when a room's keys expire. That is for each hour of the room's, and for each call that
+-- may have made one of them; so they live for an hour longer than is asked for. Messages and their
+-- changes go together, and so does all that is known of a room, if it was not founded.
+local function renew(room, history_s, room_s)
+  call('EXPIRE', room.stream, history_s + HOUR_S)
+  call('EXPIRE', room.changed, history_s + HOUR_S)
+  local is_founded = call('HEXISTS', room.founded, room.topic) == 1
+  for _, key in ipairs({room.facts, room.audit, room.name}) do
+    if is_founded then call('PERSIST', key) else call('EXPIRE', key, room_s + HOUR_S) end
+  end
+end
+
+-- Appends entries to a room, or only looks on which history of the engine it is.
+--
+-- KEYS: meta, stream, keys, older keys, changed, facts, audit, founded; all in one slot.
+-- ARGV: fresh epoch, channel, topic, history, history_s, room_s, key_s, audit lines; then for each
+-- entry its kind, `EPOCH REV` that it was judged by or '', record, line or '', and
+--   m  hash of its key or ''
+--   c  offset, expected change, d or -
+--   d  =TITLE or '', count of facts, then for each its field and its value or ''
+--   n
+-- Answers the meta, then a receipt for each entry: `m EPOCH OFFSET AT`, `c CHANGE`, `d REV`,
+-- `stale`, `conflict`.
+redis.register_function('chinwag_1_append', function(keys, args)
+  local now = look()
+  local room = room_of(keys, args[1])
+  if not room then return redis.error_reply('CHINWAG meta of another layout') end
+  local history = tonumber(args[4])
+  local top_before, changes_before, at_before = room.top, room.changes, room.at
+  room.name, room.topic = keys[1], args[3]
+  -- A room has one clock, which is never put back.
+  room.now = math.max(room.at, now)
+  local answer, news, i = {''}, {}, 9
+  while i <= #args do
+    local kind, judged, record, line = args[i], args[i + 1], args[i + 2], args[i + 3]
+    local stale = judged ~= '' and judged ~= room.epoch .. ' ' .. room.rev
+    local receipt, told, number, offset
+    i, receipt, told, number, offset = acts[kind](room, args, i + 4, record, stale)
+    answer[#answer + 1] = receipt
+    if told then
+      local audited = 0
+      if line ~= '' then
+        room.audited = room.audited + 1
+        room.is_renewed = true
+        audited = room.audited
+        call('XADD', room.audit, 'MAXLEN', '~', args[8], audited .. '-0', 'd', line)
+      end
+      news[#news + 1] = struct.pack(
+        '<c1I8I8I4c0I8I4c0', told, number, offset, #record, record, audited, #line, line)
+    end
+  end
+  if #news == 0 and not room.turned then
+    answer[1] = room.meta
+    return answer
+  end
+  if #news > 0 then room.at = room.now end
+  if room.has_new_keys then call('EXPIRE', room.keys, tonumber(args[7])) end
+  if math.floor(room.top / STRIDE) ~= math.floor(top_before / STRIDE) then
+    if call('HLEN', room.keys) >= KEYS_PER_HASH then call('RENAME', room.keys, room.older) end
+    trim(room, history)
+  end
+  answer[1] = table.concat({
+    1, room.epoch, room.top, room.changes, room.rev, room.floor, room.audited, room.at, branch,
+    room.lineage,
+  }, ' ')
+  call('SET', room.name, answer[1], 'KEEPTTL')
+  local hour_ms = 1000 * HOUR_S
+  local is_new_hour = math.floor(room.at / hour_ms) ~= math.floor(at_before / hour_ms)
+  if room.turned or room.is_renewed or is_new_hour then
+    renew(room, tonumber(args[5]), tonumber(args[6]))
+  end
+  local head = struct.pack(
+    '<c16I8I8I8I8I8I8I8I8I4c0I4', room.epoch, top_before, changes_before, room.top, room.changes,
+    room.rev, room.audited, room.floor, room.at, #room.lineage, room.lineage, #news)
+  call('SPUBLISH', args[2], 'E' .. head .. table.concat(news))
+  return answer
+end)
+
+-- Says that a node lives for so long, and which nodes do.
+--
+-- KEYS: nodes. ARGV: node, its life or 0, lease_ms.
+-- Answers the time, the node's life, then `NODE:LIFE` of each that lives.
+local function beat(keys, args)
+  local nodes, node, life = keys[1], args[1], tonumber(args[2])
+  local now = look()
+  local function name() return node .. ':' .. string.format('%016x', life) end
+  call('ZREMRANGEBYSCORE', nodes, '-inf', now)
+  if life == 0 or not call('ZSCORE', nodes, name()) then
+    -- Whoever was thought dead lives anew, and lives of a node grow though a clock is put back.
+    for _, known in ipairs(call('ZRANGE', nodes, 0, -1)) do
+      local of, other = string.match(known, '^(%x+):(%x+)$')
+      if of == node then
+        life = math.max(life, tonumber(other, 16))
+        call('ZREM', nodes, known)
+      end
+    end
+    life = math.max(now, life + 1)
+  end
+  call('ZADD', nodes, now + tonumber(args[3]), name())
+  return {now, life, unpack(call('ZRANGE', nodes, 0, -1))}
+end
+
+-- It needs next to no memory, and nodes are not dead because there is none.
+redis.register_function{
+  function_name = 'chinwag_1_beat', callback = beat, flags = {'allow-oom'},
+}
+
+-- Names the commands that this user may not call, of all that are ever called. Of keys and channels
+-- only those that are given are looked at.
+--
+-- KEYS: any of ours. ARGV: a channel of ours.
+local function lacks(keys, args)
+  local key, channel, lacking = keys[1], args[1], {}
+  for _, command in ipairs({
+    {'EXEC'}, {'EXISTS', key}, {'EXPIRE', key, 1}, {'FCALL', 'chinwag_1_beat', 1, key},
+    {'GET', key}, {'HDEL', key, 1}, {'HEXISTS', key, 1}, {'HGET', key, 1}, {'HGETALL', key},
+    {'HKEYS', key}, {'HLEN', key}, {'HMGET', key, 1}, {'HSET', key, 1, 1}, {'HSETNX', key, 1, 1},
+    {'HVALS', key}, {'INFO'}, {'MULTI'}, {'PERSIST', key}, {'PING'}, {'RENAME', key, key},
+    {'SET', key, 1}, {'SPUBLISH', channel, 1}, {'SSUBSCRIBE', channel}, {'SUNSUBSCRIBE', channel},
+    {'TIME'}, {'WAIT', 1, 1}, {'XADD', key, '*', 1, 1}, {'XDEL', key, '1-0'},
+    {'XINFO', 'STREAM', key}, {'XREVRANGE', key, '+', '-'}, {'XTRIM', key, 'MAXLEN', 1},
+    {'ZADD', key, 1, 1}, {'ZRANGE', key, 0, 1}, {'ZREM', key, 1},
+    {'ZREMRANGEBYSCORE', key, 0, 1}, {'ZSCORE', key, 1},
+  }) do
+    if not redis.acl_check_cmd(unpack(command)) then lacking[#lacking + 1] = command[1] end
+  end
+  return lacking
+end
+
+redis.register_function{function_name = 'chinwag_1_lacks', callback = lacks, flags = {'no-writes'}}

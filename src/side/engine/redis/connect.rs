@@ -1,0 +1,296 @@
+//! From an address to a connection: what the engine is, whether rooms can be kept there, and what
+//! it needs for that.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, ErrorKind, IntoConnectionInfo,
+    ProtocolVersion, RedisError, ServerError, Value, cmd,
+};
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::time;
+
+use super::keys::Names;
+use super::life::{Connection, Life};
+use super::{Event, NO_FUNCTION, Target};
+
+/// The functions that the engine runs.
+const LIBRARY: &str = include_str!("../chinwag_1.lua");
+
+/// How the keys are laid out, as `cw:cfg` names it.
+const LAYOUT: &str = "1";
+
+/// The first version of Redis with functions and with channels of slots. Valkey began behind it.
+const VERSION_MIN: (u32, u32) = (7, 0);
+
+/// What the engine says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// On which of its histories it is: `master_replid`.
+    pub branch: Box<str>,
+    /// How many replicas are attached.
+    pub replicas: u32,
+    /// Its version, by its own name.
+    pub version: Box<str>,
+    /// Whether it is Valkey.
+    pub is_valkey: bool,
+    /// Whether it writes a file of what it was asked.
+    pub has_aof: bool,
+    /// When that is synced; `None`, if it is not told.
+    pub appendfsync: Option<Box<str>>,
+}
+
+/// Why there is no connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConnectError {
+    /// Rooms cannot be kept there before somebody has changed something: what that is.
+    Unfit(Box<str>),
+    /// It may be better later.
+    Passing(Box<str>),
+}
+
+/// Connects to an engine, and sees to it that rooms can be kept there. All that happens on the
+/// connection is told to `events`, in order. Runs on a current-thread runtime.
+///
+/// # Errors
+///
+/// Those of [`ConnectError`]; of a connection that was not made nothing is told to `events`.
+pub async fn connect(
+    target: &Target,
+    events: UnboundedSender<Event>,
+) -> Result<Connection, ConnectError> {
+    let timeout = Duration::from_millis(target.timeout_ms);
+    time::timeout(timeout, connect_in_time(target, events)).await.unwrap_or_else(|_| {
+        let why = format!("it has not answered in {} ms", target.timeout_ms);
+        Err(ConnectError::Passing(why.into()))
+    })
+}
+
+async fn connect_in_time(
+    target: &Target,
+    events: UnboundedSender<Event>,
+) -> Result<Connection, ConnectError> {
+    let address = address(target)?;
+    let names = Names::new(target);
+    let life = Life::new(target, &names, events);
+    let config = AsyncConnectionConfig::new()
+        .set_push_sender(life.clone())
+        // Deadlines are those of whoever asks.
+        .set_connection_timeout(None)
+        .set_response_timeout(None)
+        // Sending never waits, so that it keeps its order. Whoever asks bounds what is under way.
+        .set_pipeline_buffer_size(tokio::sync::Semaphore::MAX_PERMITS);
+    let client = Client::open(address).map_err(|error| not_made(&error))?;
+    let mut redis = client
+        .get_multiplexed_async_connection_with_config(&config)
+        .await
+        .map_err(|error| not_made(&error))?;
+    let facts = look(&mut redis, target).await?;
+    check_rights(&mut redis, &names, target).await?;
+    check_config(&mut redis, &names, target).await?;
+    Ok(Connection::new(redis, target.clone(), names, facts, life))
+}
+
+/// Where the engine is: for Sentinel that is to be asked here, each time anew.
+fn address(target: &Target) -> Result<ConnectionInfo, ConnectError> {
+    let info = (&*target.url)
+        .into_connection_info()
+        .map_err(|error| unfit(format!("engine.url: {error}")))?;
+    let settings = info.redis_settings().clone();
+    if settings.db() != 0 {
+        return Err(unfit(
+            "engine.url names a database, but channels are those of all: set engine.prefix to \
+             keep servers apart",
+        ));
+    }
+    // `HELLO 3`: answers and what is heard come on one connection, in one order.
+    Ok(info.set_redis_settings(settings.set_protocol(ProtocolVersion::RESP3)))
+}
+
+/// Asks the engine what it is, and refuses one in which rooms cannot be kept.
+async fn look(redis: &mut MultiplexedConnection, target: &Target) -> Result<Facts, ConnectError> {
+    let info = text(call(redis, cmd("INFO")).await?.map_err(|error| refused(&error, target))?)?;
+    let facts: HashMap<&str, &str> =
+        info.lines().filter_map(|line| line.trim_end().split_once(':')).collect();
+    let fact = |name| facts.get(name).copied().unwrap_or_default();
+    let version = fact("redis_version");
+    if !is_new_enough(version) {
+        return Err(unfit(format!("it is Redis {version}: 7.0 or newer is needed, or Valkey")));
+    }
+    if fact("redis_mode") == "cluster" {
+        return Err(unfit("it is part of a cluster, of which this version knows nothing"));
+    }
+    let policy = fact("maxmemory_policy");
+    if policy != "noeviction" {
+        return Err(unfit(format!(
+            "maxmemory-policy is {policy:?}, by which parts of rooms are forgotten silently: \
+             CONFIG SET maxmemory-policy noeviction"
+        )));
+    }
+    if fact("role") != "master" {
+        return Err(ConnectError::Passing("it is a replica".into()));
+    }
+    let branch = fact("master_replid");
+    if branch.is_empty() {
+        return Err(unfit(
+            "INFO tells no master_replid, without which nobody would notice that messages were \
+             lost: another engine is needed",
+        ));
+    }
+    let valkey = facts.get("valkey_version");
+    Ok(Facts {
+        branch: branch.into(),
+        replicas: fact("connected_slaves").parse().unwrap_or_default(),
+        version: valkey.map_or(version, |version| version).into(),
+        is_valkey: valkey.is_some(),
+        has_aof: fact("aof_enabled") == "1",
+        appendfsync: appendfsync(redis).await?,
+    })
+}
+
+fn is_new_enough(version: &str) -> bool {
+    let mut numbers = version.split('.').map(|number| number.parse().unwrap_or_default());
+    (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default()) >= VERSION_MIN
+}
+
+/// When the engine syncs its file, which not every user is told.
+async fn appendfsync(redis: &mut MultiplexedConnection) -> Result<Option<Box<str>>, ConnectError> {
+    match call(redis, command(&["CONFIG", "GET", "appendfsync"])).await? {
+        Ok(Value::Map(pairs)) => {
+            pairs.into_iter().next().map(|(_, value)| Ok(text(value)?.into())).transpose()
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Loads the library where it is missing, and asks it which commands this user may not call.
+async fn check_rights(
+    redis: &mut MultiplexedConnection,
+    names: &Names,
+    target: &Target,
+) -> Result<(), ConnectError> {
+    let (key, channel) = (names.config(), names.node(target.node));
+    let lacks = || command(&["FCALL", "chinwag_1_lacks", "1", &key, &channel]);
+    let mut answer = call(redis, lacks()).await?;
+    if answer.as_ref().is_err_and(|error| error.details() == Some(NO_FUNCTION)) {
+        // Another node may be faster.
+        if let Err(error) = call(redis, command(&["FUNCTION", "LOAD", LIBRARY])).await?
+            && !error.details().is_some_and(|details| details.contains("already exists"))
+        {
+            return Err(refused(&error, target));
+        }
+        answer = call(redis, lacks()).await?;
+    }
+    let lacking = match answer.map_err(|error| refused(&error, target))? {
+        Value::Array(lacking) => lacking.into_iter().map(text).collect::<Result<Vec<_>, _>>()?,
+        _ => return Err(foreign()),
+    };
+    if lacking.is_empty() {
+        return Ok(());
+    }
+    Err(unfit(format!("this user may not call {}: {}", lacking.join(", "), rights(target))))
+}
+
+/// Writes down what all nodes must agree on, or compares it.
+async fn check_config(
+    redis: &mut MultiplexedConnection,
+    names: &Names,
+    target: &Target,
+) -> Result<(), ConnectError> {
+    let config = names.config();
+    for (field, ours, fix) in [
+        ("layout", LAYOUT, "all nodes must have a version of the server that knows it"),
+        (
+            "partitions",
+            &*target.partitions.to_string(),
+            "set engine.partitions to that, or another engine.prefix",
+        ),
+    ] {
+        let read = || command(&["HGET", &config, field]);
+        let mut theirs = call(redis, read()).await?.map_err(|error| refused(&error, target))?;
+        if theirs == Value::Nil {
+            let write = command(&["HSETNX", &config, field, ours]);
+            call(redis, write).await?.map_err(|error| refused(&error, target))?;
+            theirs = call(redis, read()).await?.map_err(|error| refused(&error, target))?;
+        }
+        let theirs = text(theirs)?;
+        if theirs != ours {
+            let what = format!("{field} in {config} is {theirs}, and here {ours}: {fix}");
+            return Err(unfit(what));
+        }
+    }
+    Ok(())
+}
+
+/// What the engine's administrator does so that a user may do all that is needed.
+fn rights(target: &Target) -> String {
+    let Target { prefix, .. } = target;
+    format!(
+        "ACL SETUSER NAME ~{prefix}:* &{prefix}:* +@read +@write +@pubsub +@connection \
+         +@transaction +fcall +function|load +info +time +wait"
+    )
+}
+
+/// Calls one command. An error of the engine is an answer too.
+async fn call(
+    redis: &mut MultiplexedConnection,
+    command: Cmd,
+) -> Result<Result<Value, ServerError>, ConnectError> {
+    match redis.send_packed_command(&command).await {
+        Ok(Value::ServerError(error)) => Ok(Err(error)),
+        Ok(value) => Ok(Ok(value)),
+        Err(error) => Err(not_made(&error)),
+    }
+}
+
+fn command(words: &[&str]) -> Cmd {
+    let mut command = Cmd::new();
+    for word in words {
+        command.arg(*word);
+    }
+    command
+}
+
+/// An error of the crate, before there is a connection.
+fn not_made(error: &RedisError) -> ConnectError {
+    let why = error.to_string();
+    match error.kind() {
+        ErrorKind::AuthenticationFailed | ErrorKind::InvalidClientConfig => unfit(why),
+        ErrorKind::RESP3NotSupported => unfit(format!("{why}: Redis 7.0 or newer is needed")),
+        _ => match error.code() {
+            Some("WRONGPASS" | "NOAUTH" | "NOPERM") => unfit(why),
+            _ => ConnectError::Passing(why.into()),
+        },
+    }
+}
+
+/// An error of the engine, at something that is done at each start.
+fn refused(error: &ServerError, target: &Target) -> ConnectError {
+    let why = format!("{} {}", error.code(), error.details().unwrap_or_default());
+    match error.code() {
+        "NOPERM" | "NOAUTH" => unfit(format!("{why}: {}", rights(target))),
+        "ERR" if why.contains("unknown command") => {
+            unfit(format!("{why}: Redis 7.0 or newer is needed, or Valkey"))
+        }
+        _ => ConnectError::Passing(why.into()),
+    }
+}
+
+fn unfit(why: impl Into<Box<str>>) -> ConnectError {
+    ConnectError::Unfit(why.into())
+}
+
+fn text(value: Value) -> Result<String, ConnectError> {
+    match value {
+        Value::BulkString(bytes) => String::from_utf8(bytes).map_err(|_| foreign()),
+        Value::SimpleString(text) | Value::VerbatimString { text, .. } => Ok(text),
+        _ => Err(foreign()),
+    }
+}
+
+/// It answers otherwise than Redis and Valkey do.
+fn foreign() -> ConnectError {
+    unfit("it does not answer as Redis and Valkey do")
+}

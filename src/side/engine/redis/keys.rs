@@ -1,0 +1,156 @@
+//! The names of keys and channels. Those of a room have one hash tag, so that a cluster has them in
+//! one slot, and braces in a topic do not matter.
+
+use std::fmt::Display;
+
+use super::Target;
+
+/// How the names of an engine are made.
+#[derive(Clone, Debug)]
+pub(super) struct Names {
+    prefix: Box<str>,
+    partitions: u16,
+}
+
+impl Names {
+    pub(super) fn new(target: &Target) -> Self {
+        Self { prefix: target.prefix.clone(), partitions: target.partitions }
+    }
+
+    /// The names of a room.
+    pub(super) fn of<'a>(&'a self, topic: &'a str) -> RoomNames<'a> {
+        RoomNames { prefix: &self.prefix, partition: partition(topic, self.partitions), topic }
+    }
+
+    /// A node's own channel.
+    pub(super) fn node(&self, node: u64) -> String {
+        format!("{}:n:{node:016x}", self.prefix)
+    }
+
+    /// The nodes, by when their leases end.
+    pub(super) fn nodes(&self) -> String {
+        format!("{}:nodes", self.prefix)
+    }
+
+    /// What all nodes must agree on.
+    pub(super) fn config(&self) -> String {
+        format!("{}:cfg", self.prefix)
+    }
+
+    /// The topic of a room's channel; `None`, if it is no room's.
+    pub(super) fn topic_of<'c>(&self, channel: &'c str) -> Option<&'c str> {
+        let (digits, topic) =
+            channel.strip_prefix(&*self.prefix)?.strip_prefix(":{")?.split_once("}:")?;
+        digits.bytes().all(|digit| digit.is_ascii_digit()).then_some(topic)
+    }
+}
+
+/// The names of a room.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RoomNames<'a> {
+    prefix: &'a str,
+    partition: u16,
+    topic: &'a str,
+}
+
+impl RoomNames<'_> {
+    /// Where it stands.
+    pub(super) fn meta(self) -> String {
+        self.key('m')
+    }
+
+    /// Its messages that have not changed.
+    pub(super) fn stream(self) -> String {
+        self.key('s')
+    }
+
+    /// Its messages that have changed.
+    pub(super) fn changed(self) -> String {
+        self.key('x')
+    }
+
+    /// Its facts.
+    pub(super) fn facts(self) -> String {
+        self.key('r')
+    }
+
+    /// Its audit trail.
+    pub(super) fn audit(self) -> String {
+        self.key('a')
+    }
+
+    /// All keys that `chinwag_1_append` asks for, in its order.
+    pub(super) fn all(self) -> [String; 8] {
+        let Self { prefix, partition, .. } = self;
+        let founded = format!("{prefix}:{{{partition}}}:f");
+        let [keys, older] = ['k', 'o'].map(|kind| self.key(kind));
+        let [meta, stream, changed] = [self.meta(), self.stream(), self.changed()];
+        [meta, stream, keys, older, changed, self.facts(), self.audit(), founded]
+    }
+
+    /// What is said in it.
+    pub(super) fn channel(self) -> String {
+        let Self { prefix, partition, topic } = self;
+        format!("{prefix}:{{{partition}}}:{topic}")
+    }
+
+    fn key(self, kind: impl Display) -> String {
+        let Self { prefix, partition, topic } = self;
+        format!("{prefix}:{{{partition}}}:{kind}:{topic}")
+    }
+}
+
+/// The partition of a topic, below `partitions`, which is not 0.
+fn partition(topic: &str, partitions: u16) -> u16 {
+    crc16(topic.as_bytes()) % partitions
+}
+
+/// CRC-16/XMODEM, by which clusters find a key's slot.
+fn crc16(bytes: &[u8]) -> u16 {
+    bytes.iter().fold(0, |crc, byte| {
+        (0..8).fold(crc ^ u16::from(*byte) << 8, |crc, _| {
+            let next = crc << 1;
+            if crc & 0x8000 == 0 { next } else { next ^ 0x1021 }
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names() -> Names {
+        Names { prefix: "cw".into(), partitions: 1024 }
+    }
+
+    #[test]
+    fn partitions_are_those_of_the_specification() {
+        // https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/, appendix A.
+        assert_eq!(crc16(b"123456789"), 0x31C3);
+        assert_eq!(partition("123456789", 1024), 0x31C3 % 1024);
+        assert_eq!(partition("", 1), 0);
+    }
+
+    #[test]
+    fn a_room_is_in_one_slot_whatever_its_topic_has() {
+        let names = names();
+        for topic in ["room:tea", "room:{x}", "}:{", ""] {
+            let room = names.of(topic);
+            let tag = format!("cw:{{{}}}:", partition(topic, 1024));
+            for name in room.all().into_iter().chain([room.channel()]) {
+                assert!(name.starts_with(&tag), "{name} of {topic}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_channel_names_its_topic_and_others_name_none() {
+        let names = names();
+        for topic in ["room:tea", "room:{x}", "}:{", "", "n:00"] {
+            assert_eq!(names.topic_of(&names.of(topic).channel()), Some(topic));
+        }
+        for other in [&*names.node(7), "cw:{1", "cw:{1}", "cw:{x}:y", "cw2:{1}:y", "", "cw"] {
+            assert_eq!(names.topic_of(other), None, "{other}");
+        }
+    }
+}

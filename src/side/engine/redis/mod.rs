@@ -1,0 +1,82 @@
+//! One connection to Redis or Valkey, for one life of it: commands go out, answers and what is
+//! heard come in as events. Whoever has it knows no protocol, and makes another one when it has
+//! ended.
+//!
+//! ```text
+//!            connect ── fit? library? ──> Connection
+//!   Command ── send ──> write ── RESP3 ──> engine
+//!   Event   <── life <── read <────────────┘        in the order of the wire
+//! ```
+//!
+//! Invariants:
+//!
+//! 1. commands reach the engine in the order in which they were sent;
+//! 2. answers and pushes are told in the order in which the engine has said them, so that whoever
+//!    reads a room may leave out what it heard before the answer;
+//! 3. each command is answered once, before [`Event::Ended`]; nothing comes after that;
+//! 4. nothing that the engine says is a panic: what is not understood ends the connection.
+//!
+//! Deliberately absent: deadlines, and when to connect again. Sentinel and clusters are not known
+//! yet: the one comes in where `connect` finds the address, the other has a [`Connection`] for each
+//! primary.
+//!
+//! Called by: whoever runs the engine's thread.
+
+mod connect;
+mod keys;
+mod life;
+mod news;
+mod read;
+mod write;
+
+pub use connect::{ConnectError, Facts, connect};
+pub use life::Connection;
+
+use super::command::{Failure, Pushed, Reply};
+
+/// What the engine says if it has no function of that name.
+const NO_FUNCTION: &str = "Function not found";
+
+/// Which engine is meant, and how rooms are kept there.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// `redis://` or `rediss://`, with user and password if it asks for them.
+    pub url: Box<str>,
+    /// What all names there begin with; without braces.
+    pub prefix: Box<str>,
+    /// Over how many slots rooms are spread: the same on all nodes, and for ever.
+    pub partitions: u16,
+    /// This node.
+    pub node: u64,
+    /// How long connecting may take, in milliseconds.
+    pub timeout_ms: u64,
+    /// How many messages of a room are kept.
+    pub history: u32,
+    /// For how long they are kept after the last one, in seconds.
+    pub history_s: u32,
+    /// For how long a room that was not founded is known after the last entry, in seconds.
+    pub room_s: u32,
+    /// For how long keys of messages are known after the last one, in seconds.
+    pub key_s: u32,
+    /// How many lines of a room's audit trail are kept, or a few more.
+    pub audit_lines: u32,
+}
+
+/// What comes from a connection.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A command is answered.
+    Answered {
+        /// As it was sent with.
+        number: u64,
+        /// The answer.
+        result: Result<Reply, Failure>,
+    },
+    /// Something was heard.
+    Pushed(Pushed),
+    /// The connection has ended.
+    Ended {
+        /// Why, for a log.
+        why: Box<str>,
+    },
+}

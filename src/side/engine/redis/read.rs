@@ -1,0 +1,342 @@
+//! Answers and pushes of the engine as values. What has another form than ours is [`Malformed`].
+
+use std::str;
+
+use redis::{ServerError, Value};
+
+use super::super::command::{
+    Changed, Command, Failure, Head, Message, Pushed, Receipt, Reply, State,
+};
+use super::NO_FUNCTION;
+use super::keys::Names;
+use super::news;
+use crate::link::log::Marks;
+
+/// Something that the engine does not say, if it is ours: what it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Malformed(pub(super) &'static str);
+
+/// The form in which a command is answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// The answer of `chinwag_1_append`, with so many receipts.
+    Appended(usize),
+    /// All of a room, of which so many messages are wanted.
+    State { history: u64 },
+    /// Lines of an audit trail.
+    Lines,
+    /// The answer of `chinwag_1_beat`.
+    Nodes,
+    /// A number of replicas.
+    Replicas,
+    /// The channel of a room is heard no more.
+    Unsubscribed(Box<str>),
+    /// Anything.
+    Done,
+}
+
+impl Form {
+    /// Of the answer to a command.
+    pub(super) fn of(command: Command, history: u32) -> Self {
+        match command {
+            Command::Append(append) => Self::Appended(append.entries.len()),
+            Command::Read { .. } => Self::State { history: history.into() },
+            Command::Lines { .. } => Self::Lines,
+            Command::Beat { .. } => Self::Nodes,
+            Command::Wait { .. } => Self::Replicas,
+            Command::Unsubscribe { topic } => Self::Unsubscribed(topic),
+            Command::Subscribe { .. }
+            | Command::Say { .. }
+            | Command::Tell { .. }
+            | Command::Ping => Self::Done,
+        }
+    }
+}
+
+/// An answer. `branch` is the engine's history of now: the answer of an append sets it, and with a
+/// room's state it is compared.
+pub(super) fn reply(
+    form: &Form,
+    value: Value,
+    branch: &mut Box<str>,
+) -> Result<Result<Reply, Failure>, Malformed> {
+    if let Value::ServerError(error) = value {
+        return Ok(Err(failure(&error)));
+    }
+    Ok(Ok(match form {
+        Form::Appended(entries) => appended(value, *entries, branch)?,
+        Form::State { history } => return state(value, *history, branch),
+        Form::Lines => Reply::Lines(
+            stream(value)?
+                .into_iter()
+                .map(|(number, fields)| Ok((number, field(fields, b"d")?)))
+                .collect::<Result<_, _>>()?,
+        ),
+        Form::Nodes => nodes(value)?,
+        Form::Replicas => {
+            Reply::Replicas(u32::try_from(int(&value)?).map_err(|_| Malformed("replicas"))?)
+        }
+        Form::Unsubscribed(_) | Form::Done => Reply::Done,
+    }))
+}
+
+/// What an error of the engine means. Nothing was done, since the script writes nothing before it
+/// has looked at what could refuse it, and the engine asks before the script whether it may write.
+pub(super) fn failure(error: &ServerError) -> Failure {
+    let why = || match error.details() {
+        Some(details) => format!("{} {details}", error.code()).into(),
+        None => error.code().into(),
+    };
+    match error.code() {
+        "CHINWAG" => Failure::Layout,
+        "READONLY" | "LOADING" | "MASTERDOWN" | "CLUSTERDOWN" | "MOVED" | "ASK" | "TRYAGAIN"
+        | "NOPERM" | "NOAUTH" => Failure::Elsewhere(why()),
+        // It has lost its functions, or has never had them.
+        "ERR" if error.details() == Some(NO_FUNCTION) => Failure::Elsewhere(why()),
+        _ => Failure::Refused(why()),
+    }
+}
+
+/// Something heard on a shard's channel; `None`, if it is on a channel that is not ours.
+pub(super) fn pushed(
+    data: Vec<Value>,
+    names: &Names,
+    own_channel: &str,
+) -> Result<Option<Pushed>, Malformed> {
+    const WHAT: Malformed = Malformed("a push");
+    let [channel, said] = <[Value; 2]>::try_from(data).map_err(|_| WHAT)?;
+    let channel = String::from_utf8(bytes(channel)?).map_err(|_| WHAT)?;
+    let mut said = bytes(said)?;
+    if channel == own_channel {
+        return Ok(Some(Pushed::Told { record: said }));
+    }
+    let Some(topic) = names.topic_of(&channel) else { return Ok(None) };
+    let topic = topic.into();
+    match said.split_first() {
+        Some((b'E', told)) => Ok(Some(Pushed::News { topic, news: news::read(told)? })),
+        Some((b'S', _)) => {
+            said.remove(0);
+            Ok(Some(Pushed::Said { topic, record: said }))
+        }
+        _ => Err(Malformed("what is said on a room's channel")),
+    }
+}
+
+/// The channel of a push that says that it is heard no more.
+pub(super) fn unsubscribed(data: &[Value]) -> Option<&str> {
+    match data.first()? {
+        Value::BulkString(channel) => str::from_utf8(channel).ok(),
+        _ => None,
+    }
+}
+
+fn appended(value: Value, entries: usize, branch: &mut Box<str>) -> Result<Reply, Malformed> {
+    let mut answer = array(value)?.into_iter();
+    let meta = bytes(answer.next().ok_or(Malformed("the answer of an append"))?)?;
+    let meta = meta_of(&meta).ok_or(Malformed("where a room stands"))?;
+    let receipts: Vec<Receipt> = answer.map(receipt).collect::<Result<_, _>>()?;
+    if receipts.len() != entries {
+        return Err(Malformed("the receipts of an append"));
+    }
+    if **branch != *meta.branch {
+        *branch = meta.branch;
+    }
+    Ok(Reply::Appended { head: meta.head, receipts })
+}
+
+fn receipt(value: Value) -> Result<Receipt, Malformed> {
+    let bytes = bytes(value)?;
+    let words = str::from_utf8(&bytes).unwrap_or_default().split(' ').collect::<Vec<_>>();
+    let receipt = match words[..] {
+        ["m", _, offset, at_ms] => decimal(offset)
+            .zip(decimal(at_ms))
+            .map(|(offset, at_ms)| Receipt::Message { offset, at_ms }),
+        ["c", change] => decimal(change).map(|change| Receipt::Change { change }),
+        ["d", rev] => decimal(rev).map(|rev| Receipt::Decided { rev }),
+        ["stale"] => Some(Receipt::Stale),
+        ["conflict"] => Some(Receipt::Conflict),
+        _ => None,
+    };
+    receipt.ok_or(Malformed("a receipt"))
+}
+
+fn state(value: Value, history: u64, branch: &str) -> Result<Result<Reply, Failure>, Malformed> {
+    let parts = <[Value; 4]>::try_from(array(value)?).map_err(|_| Malformed("a room"))?;
+    for part in &parts {
+        if let Value::ServerError(error) = part {
+            return Ok(Err(failure(error)));
+        }
+    }
+    let [meta, messages, changed, facts] = parts;
+    let meta = match meta {
+        Value::Nil => None,
+        meta => match meta_of(&bytes(meta)?) {
+            None => return Ok(Err(Failure::Layout)),
+            meta => meta,
+        },
+    };
+    let is_current = meta.as_ref().is_some_and(|meta| *meta.branch == *branch);
+    let mut head = meta.map(|meta| meta.head);
+    // The engine trims a few at a time, and changes are let go of with what was before these.
+    let last = head.as_ref().map_or(0, |head| head.top.offset);
+    let first = (last + 1).saturating_sub(history);
+    let mut messages = stream(messages)?
+        .into_iter()
+        .filter(|(offset, _)| *offset >= first)
+        .map(message)
+        .collect::<Result<Vec<_>, _>>()?;
+    messages.reverse();
+    let changed = map(changed)?.into_iter().map(|(offset, changed)| change(&offset, &changed));
+    let mut changed = changed.collect::<Result<Vec<_>, _>>()?;
+    changed.sort_unstable_by_key(|changed| changed.offset);
+    // The script notes that changes have expired when the next one comes.
+    if let Some(head) = &mut head
+        && changed.is_empty()
+    {
+        head.floor = head.top.change;
+    }
+    let mut facts = map(facts)?
+        .into_iter()
+        .map(|(field, value)| Some((String::from_utf8(field).ok()?.into(), value)))
+        .collect::<Option<Vec<(Box<str>, _)>>>()
+        .ok_or(Malformed("a fact"))?;
+    facts.sort_unstable();
+    Ok(Ok(Reply::State(State { head, is_current, messages, changed, facts })))
+}
+
+fn message((offset, fields): (u64, Vec<Value>)) -> Result<Message, Malformed> {
+    const WHAT: Malformed = Malformed("a message");
+    let [name, record, time_name, time] = <[Value; 4]>::try_from(fields).map_err(|_| WHAT)?;
+    if (bytes(name)?, bytes(time_name)?) != (b"d".to_vec(), b"t".to_vec()) {
+        return Err(WHAT);
+    }
+    let time = bytes(time)?;
+    let (at_ms, epoch) = str::from_utf8(&time)
+        .ok()
+        .and_then(|time| time.split_once(' '))
+        .and_then(|(at_ms, epoch)| decimal(at_ms).zip(hexadecimal(epoch)))
+        .ok_or(WHAT)?;
+    Ok(Message { offset, at_ms, epoch, record: bytes(record)? })
+}
+
+fn change(offset: &[u8], changed: &[u8]) -> Result<Changed, Malformed> {
+    let parse = || {
+        let offset = decimal(str::from_utf8(offset).ok()?)?;
+        let mut words = changed.splitn(3, |byte| *byte == b' ');
+        let change = decimal(str::from_utf8(words.next()?).ok()?)?;
+        let is_deleted = words.next()? == b"d";
+        Some(Changed { offset, change, is_deleted, record: words.next()?.to_vec() })
+    };
+    parse().ok_or(Malformed("a changed message"))
+}
+
+fn nodes(value: Value) -> Result<Reply, Malformed> {
+    const WHAT: Malformed = Malformed("the nodes");
+    let mut answer = array(value)?.into_iter();
+    let mut next = || int(&answer.next().ok_or(WHAT)?);
+    let (now_ms, life) = (next()?, next()?);
+    let nodes = answer.map(|node| {
+        let node = bytes(node)?;
+        let (node, life) =
+            str::from_utf8(&node).ok().and_then(|node| node.split_once(':')).ok_or(WHAT)?;
+        hexadecimal(node).zip(hexadecimal(life)).ok_or(WHAT)
+    });
+    Ok(Reply::Nodes { now_ms, life, nodes: nodes.collect::<Result<_, _>>()? })
+}
+
+/// What is kept of where a room stands, and on which history of the engine that is.
+struct Meta {
+    head: Head,
+    branch: Box<str>,
+}
+
+/// `None`, if its layout is not this version's.
+fn meta_of(meta: &[u8]) -> Option<Meta> {
+    let words: Vec<&str> = str::from_utf8(meta).ok()?.split(' ').collect();
+    let ["1", epoch, top, changes, rev, floor, audited, at, branch, turns] = words[..] else {
+        return None;
+    };
+    let head = Head {
+        epoch: hexadecimal(epoch)?,
+        top: Marks { offset: decimal(top)?, change: decimal(changes)? },
+        rev: decimal(rev)?,
+        audited: decimal(audited)?,
+        floor: decimal(floor)?,
+        at_ms: decimal(at)?,
+        lineage: lineage(turns)?,
+    };
+    Some(Meta { head, branch: branch.into() })
+}
+
+/// The epochs before a room's own, `EPOCH:OFFSET/CHANGE` each, the latest first.
+pub(super) fn lineage(turns: &str) -> Option<Vec<(u64, Marks)>> {
+    let turns = turns.split(',').filter(|turn| !turn.is_empty());
+    turns
+        .map(|turn| {
+            let (epoch, kept) = turn.split_once(':')?;
+            let (offset, change) = kept.split_once('/')?;
+            let marks = Marks { offset: decimal(offset)?, change: decimal(change)? };
+            Some((hexadecimal(epoch)?, marks))
+        })
+        .collect()
+}
+
+/// The entries of a stream as they come, each with its number and its fields.
+fn stream(value: Value) -> Result<Vec<(u64, Vec<Value>)>, Malformed> {
+    const WHAT: Malformed = Malformed("an entry of a stream");
+    let entries = array(value)?.into_iter().map(|entry| {
+        let [id, fields] = <[Value; 2]>::try_from(array(entry)?).map_err(|_| WHAT)?;
+        let id = bytes(id)?;
+        let number = str::from_utf8(&id).ok().and_then(|id| id.split_once('-'));
+        Ok((number.and_then(|(number, _)| decimal(number)).ok_or(WHAT)?, array(fields)?))
+    });
+    entries.collect()
+}
+
+/// The value of the only field, which has this name.
+fn field(fields: Vec<Value>, name: &[u8]) -> Result<Vec<u8>, Malformed> {
+    const WHAT: Malformed = Malformed("a field of a stream");
+    let [found, value] = <[Value; 2]>::try_from(fields).map_err(|_| WHAT)?;
+    if bytes(found)? == name { bytes(value) } else { Err(WHAT) }
+}
+
+/// A field of a hash, and its value.
+type Pair = (Vec<u8>, Vec<u8>);
+
+fn array(value: Value) -> Result<Vec<Value>, Malformed> {
+    match value {
+        Value::Array(values) => Ok(values),
+        _ => Err(Malformed("no array")),
+    }
+}
+
+fn map(value: Value) -> Result<Vec<Pair>, Malformed> {
+    match value {
+        Value::Map(pairs) => {
+            pairs.into_iter().map(|(field, value)| Ok((bytes(field)?, bytes(value)?))).collect()
+        }
+        _ => Err(Malformed("no map")),
+    }
+}
+
+fn bytes(value: Value) -> Result<Vec<u8>, Malformed> {
+    match value {
+        Value::BulkString(bytes) => Ok(bytes),
+        _ => Err(Malformed("no string")),
+    }
+}
+
+fn int(value: &Value) -> Result<u64, Malformed> {
+    match value {
+        Value::Int(number) => u64::try_from(*number).map_err(|_| Malformed("a negative number")),
+        _ => Err(Malformed("no number")),
+    }
+}
+
+fn decimal(digits: &str) -> Option<u64> {
+    digits.parse().ok()
+}
+
+fn hexadecimal(digits: &str) -> Option<u64> {
+    u64::from_str_radix(digits, 16).ok()
+}

@@ -1,0 +1,118 @@
+//! Commands as the engine reads them.
+
+use redis::{Cmd, Pipeline, cmd, pipe};
+
+use super::super::command::{Act, Append, Command, Entry};
+use super::Target;
+use super::keys::Names;
+use crate::base::word;
+
+/// A command, written.
+pub(super) enum Written {
+    /// Answered by one value.
+    One(Cmd),
+    /// Done in one step, and answered by one value for all of it.
+    Transaction(Pipeline),
+}
+
+/// Writes a command.
+pub(super) fn write(command: &Command, names: &Names, target: &Target) -> Written {
+    Written::One(match command {
+        Command::Append(append) => write_append(append, names, target),
+        Command::Read { topic } => return Written::Transaction(write_read(topic, names, target)),
+        Command::Subscribe { topic } => subscribe(names.of(topic).channel()),
+        Command::Unsubscribe { topic } => {
+            let mut unsubscribe = cmd("SUNSUBSCRIBE");
+            unsubscribe.arg(names.of(topic).channel());
+            unsubscribe
+        }
+        Command::Say { topic, record } => say(names.of(topic).channel(), b"S", record),
+        Command::Tell { node, record } => say(names.node(*node), b"", record),
+        Command::Lines { topic, before, count } => {
+            let mut lines = cmd("XREVRANGE");
+            lines.arg(names.of(topic).audit()).arg(before.saturating_sub(1)).arg("-");
+            lines.arg("COUNT").arg(count);
+            lines
+        }
+        Command::Beat { node, life, lease_ms } => {
+            let mut beat = cmd("FCALL");
+            beat.arg("chinwag_1_beat").arg(1).arg(names.nodes());
+            beat.arg(&word::hex(*node)).arg(life).arg(lease_ms);
+            beat
+        }
+        Command::Ping => cmd("PING"),
+        Command::Wait { replicas, timeout_ms } => {
+            let mut wait = cmd("WAIT");
+            wait.arg(replicas).arg(timeout_ms);
+            wait
+        }
+    })
+}
+
+/// Hears a channel from now on. Channels are of slots, so that a cluster tells no node that hears
+/// nothing there.
+pub(super) fn subscribe(channel: String) -> Cmd {
+    let mut subscribe = cmd("SSUBSCRIBE");
+    subscribe.arg(channel);
+    subscribe
+}
+
+/// The first byte on a room's channel tells what a node says from what the engine does.
+fn say(channel: String, kind: &[u8], record: &[u8]) -> Cmd {
+    let mut publish = cmd("SPUBLISH");
+    publish.arg(channel).arg([kind, record].concat());
+    publish
+}
+
+fn write_read(topic: &str, names: &Names, target: &Target) -> Pipeline {
+    let room = names.of(topic);
+    let mut read = pipe();
+    read.atomic();
+    read.cmd("GET").arg(room.meta());
+    read.cmd("XREVRANGE").arg(room.stream()).arg("+").arg("-").arg("COUNT").arg(target.history);
+    read.cmd("HGETALL").arg(room.changed());
+    read.cmd("HGETALL").arg(room.facts());
+    read
+}
+
+fn write_append(append: &Append, names: &Names, target: &Target) -> Cmd {
+    let room = names.of(&append.topic);
+    let keys = room.all();
+    let mut call = cmd("FCALL");
+    call.arg("chinwag_1_append").arg(keys.len()).arg(&keys);
+    call.arg(&word::hex(append.fresh_epoch)).arg(room.channel()).arg(&*append.topic);
+    call.arg(target.history).arg(target.history_s).arg(target.room_s).arg(target.key_s);
+    call.arg(target.audit_lines);
+    for entry in &append.entries {
+        write_entry(&mut call, entry);
+    }
+    call
+}
+
+fn write_entry(call: &mut Cmd, entry: &Entry) {
+    let kind = match entry.act {
+        Act::Message { .. } => "m",
+        Act::Change { .. } => "c",
+        Act::Decision { .. } => "d",
+        Act::Note => "n",
+    };
+    let judged = entry.judged.map(|(epoch, rev)| format!("{epoch:016x} {rev}"));
+    call.arg(kind).arg(judged.unwrap_or_default()).arg(&entry.record).arg(&entry.line);
+    match &entry.act {
+        Act::Message { key } => {
+            let key = key.map(|key| word::hex(u64::from_be_bytes(key)));
+            call.arg(key.as_ref().map_or(&b""[..], |key| key));
+        }
+        Act::Change { offset, expected, is_deleted } => {
+            call.arg(offset).arg(expected).arg(if *is_deleted { "d" } else { "-" });
+        }
+        Act::Decision { title, facts } => {
+            let title = title.as_ref().map(|title| format!("={title}"));
+            call.arg(title.unwrap_or_default()).arg(facts.len());
+            for (field, value) in facts {
+                call.arg(&**field).arg(value);
+            }
+        }
+        Act::Note => {}
+    }
+}

@@ -1,0 +1,84 @@
+//! A connection as a node of Chinwag has it, with one command at a time.
+
+use chinwag::side::engine::command::{Append, Command, Entry, Failure, Pushed, Reply, State};
+use chinwag::side::engine::redis::{ConnectError, Connection, Event, Target, connect};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use super::servers::Server;
+
+/// What the tests' servers are asked for: little, so that trimming is reached soon.
+pub fn target(server: &Server, node: u64) -> Target {
+    Target {
+        url: server.url().into(),
+        prefix: "cw".into(),
+        partitions: 16,
+        node,
+        timeout_ms: 10_000,
+        history: 64,
+        history_s: 604_800,
+        room_s: 2_592_000,
+        key_s: 3600,
+        audit_lines: 100,
+    }
+}
+
+pub fn runtime() -> Runtime {
+    Builder::new_current_thread().enable_all().build().expect("a runtime")
+}
+
+pub struct Node {
+    pub connection: Connection,
+    pub events: UnboundedReceiver<Event>,
+    asked: u64,
+}
+
+impl Node {
+    pub async fn connect(target: &Target) -> Result<Self, ConnectError> {
+        let (told, events) = unbounded_channel();
+        Ok(Self { connection: connect(target, told).await?, events, asked: 0 })
+    }
+
+    /// Calls a command, and answers too what was heard until all that it has caused is.
+    pub async fn call(&mut self, command: Command) -> (Result<Reply, Failure>, Vec<Pushed>) {
+        let number = self.send(command);
+        // The engine may tell what an answer has caused before or behind it.
+        let last = self.send(Command::Ping);
+        let (mut answer, mut heard) = (None, Vec::new());
+        loop {
+            match self.events.recv().await.expect("an event") {
+                Event::Answered { number: of, result } if of == number => answer = Some(result),
+                Event::Answered { number, result } => {
+                    assert_eq!((number, result), (last, Ok(Reply::Done)));
+                    return (answer.expect("answers come in order"), heard);
+                }
+                Event::Pushed(pushed) => heard.push(pushed),
+                Event::Ended { why } => panic!("the connection has ended: {why}"),
+            }
+        }
+    }
+
+    /// Sends a command, and answers the number by which its answer is known.
+    pub fn send(&mut self, command: Command) -> u64 {
+        self.asked += 1;
+        self.connection.send(self.asked, command);
+        self.asked
+    }
+
+    /// What was heard since the last call.
+    pub async fn hear(&mut self) -> Vec<Pushed> {
+        self.call(Command::Ping).await.1
+    }
+
+    pub async fn append(&mut self, topic: &str, fresh_epoch: u64, entries: Vec<Entry>) -> Reply {
+        let append = Append { topic: topic.into(), fresh_epoch, entries };
+        self.call(Command::Append(append)).await.0.expect("an answer")
+    }
+
+    pub async fn read(&mut self, topic: &str) -> State {
+        match self.call(Command::Read { topic: topic.into() }).await.0 {
+            Ok(Reply::State(state)) => state,
+            other => panic!("{other:?}"),
+        }
+    }
+}

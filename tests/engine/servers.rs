@@ -1,0 +1,116 @@
+//! Real servers, Redis and Valkey: each on a port of its own with a folder of its own, and stopped
+//! by whoever has it.
+
+use std::env;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+
+use redis::{Client, Connection};
+
+/// A program that speaks the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Redis,
+    Valkey,
+}
+
+/// Both, since they differ in what is said first.
+pub const KINDS: [Kind; 2] = [Kind::Redis, Kind::Valkey];
+
+impl Kind {
+    fn program(self) -> PathBuf {
+        let named = match self {
+            Self::Redis => env::var_os("CHINWAG_REDIS"),
+            Self::Valkey => env::var_os("CHINWAG_VALKEY"),
+        };
+        let name = match self {
+            Self::Redis => "redis-server",
+            Self::Valkey => "valkey-server",
+        };
+        named.map_or_else(|| name.into(), PathBuf::from)
+    }
+
+    /// What to do if it is not there.
+    fn missing(self) -> &'static str {
+        match self {
+            Self::Redis => "apt-get install redis-server, or name it in CHINWAG_REDIS",
+            Self::Valkey => {
+                "tests/engine/valkey prints where it is, and fetches it first if it is not there: \
+                 name that in CHINWAG_VALKEY"
+            }
+        }
+    }
+}
+
+/// A server. It is stopped when it is dropped.
+pub struct Server {
+    process: Child,
+    folder: PathBuf,
+    pub port: u16,
+}
+
+impl Server {
+    /// Starts one that keeps nothing on disk.
+    pub fn start(kind: Kind, extra: &[&str]) -> Self {
+        // Somebody else may take a port that was free.
+        (0..10).find_map(|_| Self::try_start(kind, extra)).expect("a server starts")
+    }
+
+    fn try_start(kind: Kind, extra: &[&str]) -> Option<Self> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("chinwag-engine-{}-{count}", std::process::id());
+        let folder = env::temp_dir().join(name);
+        fs::create_dir_all(&folder).expect("a folder");
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
+        let port = port.expect("a port").port();
+        let process = Command::new(kind.program())
+            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
+            .args(["--repl-diskless-sync-delay", "0", "--dir"])
+            .arg(&folder)
+            .args(extra)
+            .stdout(Stdio::piped())
+            .spawn();
+        let mut process = process.unwrap_or_else(|error| {
+            panic!("{kind:?} does not start ({error}): {}", kind.missing());
+        });
+        let mut said = BufReader::new(process.stdout.take().expect("a pipe")).lines();
+        let is_ready = said
+            .by_ref()
+            .map_while(Result::ok)
+            .any(|line| line.contains("Ready to accept connections"));
+        // It must not wait for a reader.
+        thread::spawn(move || said.map_while(Result::ok).for_each(drop));
+        let server = Self { process, folder, port };
+        is_ready.then_some(server)
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// A connection for what a test does behind the server's back.
+    pub fn look(&self) -> Connection {
+        Client::open(self.url()).and_then(|client| client.get_connection()).expect("a connection")
+    }
+
+    /// Sends a signal, named as `kill` does.
+    pub fn signal(&self, name: &str) {
+        let pid = self.process.id().to_string();
+        let sent = Command::new("kill").args([name, &pid]).status().expect("kill");
+        assert!(sent.success(), "kill {name}");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
