@@ -103,8 +103,7 @@ fn start(config: Config) -> Result<Server, Failure> {
     let address = listeners[0].local_addr().unwrap_or(config.listen);
     // A server that keeps nothing although it should is none.
     let failing = Arc::clone(&control);
-    let on_panic: Arc<dyn Fn() + Send + Sync> =
-        Arc::new(move || failing.give_up(GIVE_UP_OVER_MS));
+    let on_panic: Arc<dyn Fn() + Send + Sync> = Arc::new(move || failing.give_up(GIVE_UP_OVER_MS));
     let kept = keeping::open(&store, &history, shards, made, Arc::clone(&on_panic))?;
     let (keeper, store_ends) = kept.unzip();
     let node = u64::from_le_bytes(node);

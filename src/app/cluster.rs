@@ -12,9 +12,7 @@ mod with_engine {
     use crate::app::cli::EXIT_CONFIG;
     use crate::app::config::{EngineAck, EngineConfig};
     use crate::limits::{AUDIT_LINES_MAX, HistoryLimits, RING_WORDS};
-    use crate::side::engine::{
-        Ack, Engine, EngineLog, Start, StartError, TailBounds, Target,
-    };
+    use crate::side::engine::{Ack, Engine, EngineLog, Start, StartError, TailBounds, Target};
 
     pub(in crate::app) use crate::side::engine::EngineStats as Stats;
 

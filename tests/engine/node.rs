@@ -14,6 +14,7 @@ pub fn target(server: &Server, node: u64) -> Target {
         prefix: "cw".into(),
         partitions: 16,
         node,
+        made_secret: [7; 32],
         timeout_ms: 10_000,
         history: 64,
         history_s: 604_800,

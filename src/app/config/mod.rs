@@ -41,8 +41,8 @@ pub use keys::reference;
 pub use problem::{Origin, Problem, Problems};
 pub use sources::{Flags, Surroundings};
 pub use values::{
-    AuthConfig, BlockedFile, Config, CreateRooms, HttpConfig, Keys, LogConfig, PublicKey,
-    EngineAck, EngineConfig, RoomsConfig, Secret, StoreAck, StoreConfig, StoreDeliver,
+    AuthConfig, BlockedFile, Config, CreateRooms, EngineAck, EngineConfig, HttpConfig, Keys,
+    LogConfig, PublicKey, RoomsConfig, Secret, StoreAck, StoreConfig, StoreDeliver,
 };
 
 impl Config {

@@ -124,7 +124,8 @@ impl EngineLog {
                 let record = self.sealed(None, Told::Founded { title, owner: None });
                 push_fact(&mut facts, fact::TITLE, &record);
                 if let Some(user) = owner {
-                    let record = self.sealed(None, Told::Standing { user, standing: Standing::OWNER });
+                    let record =
+                        self.sealed(None, Told::Standing { user, standing: Standing::OWNER });
                     push_fact(&mut facts, &standing_of(user), &record);
                 }
             }

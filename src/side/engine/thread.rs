@@ -17,7 +17,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use std::{io, mem};
 
-use tokio::runtime::{self, LocalOptions};
+use tokio::runtime;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time;
@@ -81,6 +81,7 @@ pub enum StartError {
 
 /// An engine that is followed.
 pub struct Engine {
+    secret: [u8; 32],
     stats: Arc<EngineStats>,
     stop: Arc<Stop>,
     thread: JoinHandle<()>,
@@ -103,8 +104,8 @@ impl Wake for Wakes {
 }
 
 impl Engine {
-    /// Connects to an engine and begins its thread. Returns each shard's end of it. If it cannot be
-    /// reached now, that is tried again for as long as it takes.
+    /// Connects to an engine, however long that takes, and begins its thread. Returns each shard's
+    /// end of it.
     ///
     /// # Errors
     ///
@@ -130,35 +131,30 @@ impl Engine {
         let (thread_stop, thread_stats) = (Arc::clone(&stop), Arc::clone(&stats));
         let thread = thread::Builder::new().name("engine".to_owned()).spawn(move || {
             let _panics = Panics(Arc::clone(&start.on_panic));
-            let options = LocalOptions::default();
-            let runtime = runtime::Builder::new_current_thread().enable_all().build_local(options);
+            let runtime = runtime::Builder::new_current_thread().enable_all().build();
             let runtime = runtime.expect("a runtime of one thread needs an epoll and an eventfd");
             runtime.block_on(async {
-                let (events, heard) = unbounded_channel();
-                let first = redis::connect(&start.target, events).await;
-                let (first, why) = match first {
-                    Ok(connection) => (Ok((connection, heard)), None),
-                    Err(ConnectError::Unfit(why)) => (Err(()), Some(why)),
-                    Err(ConnectError::Passing(why)) => {
-                        tracing::warn!(%why, "the engine cannot be reached: trying again");
-                        (Err(()), None)
-                    }
-                };
-                let is_fit = why.is_none();
-                // Whoever starts it may have given up.
-                let _ = tells.send(why);
-                if is_fit {
-                    let turns = Turns::new(start, port, thread_stop, thread_stats);
-                    turns.run(first.ok()).await;
+                let first = first_line(&start.target).await;
+                let secret = first.as_ref().map(|(connection, _)| connection.facts().secret);
+                // Whoever starts it may have gone.
+                let _ = tells.send(secret.map_err(Clone::clone));
+                if let Ok(line) = first {
+                    Turns::new(start, port, thread_stop, thread_stats).run(line).await;
                 }
             });
         });
         let thread = thread.map_err(StartError::Thread)?;
         match told.recv() {
-            Ok(None) => Ok((Self { stats, stop, thread }, logs)),
-            Ok(Some(why)) => Err(StartError::Unfit(why)),
+            Ok(Ok(secret)) => Ok((Self { secret, stats, stop, thread }, logs)),
+            Ok(Err(why)) => Err(StartError::Unfit(why)),
             Err(_) => Err(StartError::Unfit("its thread has ended: see the log".into())),
         }
+    }
+
+    /// What all nodes sign by that have no key of their own.
+    #[must_use]
+    pub fn secret(&self) -> &[u8; 32] {
+        &self.secret
     }
 
     /// What it has counted.
@@ -189,6 +185,23 @@ impl Drop for Panics {
 
 /// A connection, and what comes from it.
 type Line = (Connection, UnboundedReceiver<Event>);
+
+/// The first connection. Nothing is served before there is one: no room could be opened.
+async fn first_line(target: &Target) -> Result<Line, Box<str>> {
+    let mut again = AGAIN;
+    loop {
+        let (events, heard) = unbounded_channel();
+        match redis::connect(target, events).await {
+            Ok(connection) => return Ok((connection, heard)),
+            Err(ConnectError::Unfit(why)) => return Err(why),
+            Err(ConnectError::Passing(why)) => {
+                tracing::warn!(%why, "the engine cannot be reached, which is waited for");
+            }
+        }
+        time::sleep(again).await;
+        again = (again * 2).min(AGAIN_MAX);
+    }
+}
 
 /// The thread's own state.
 struct Turns {
@@ -269,10 +282,8 @@ impl Turns {
         acted
     }
 
-    async fn run(mut self, first: Option<Line>) {
-        if let Some(line) = first {
-            self.connected(line);
-        }
+    async fn run(mut self, first: Line) {
+        self.connected(first);
         loop {
             let is_busy = self.hear_shards() | self.hear_engine();
             self.end_if_lost();
@@ -377,8 +388,10 @@ impl Turns {
             Ack::Replicas(count) => count,
         };
         if replicas == 0 && !has_aof {
-            tracing::warn!("the engine has no replica and no append-only file: if it ends, what was \
-                            said since its last snapshot is lost");
+            tracing::warn!(
+                "the engine has no replica and no append-only file: if it ends, what was \
+                            said since its last snapshot is lost"
+            );
         }
         (self.line, self.again) = (Some(line), AGAIN);
         self.stats.set_up(true);

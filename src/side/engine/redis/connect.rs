@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use data_encoding::HEXLOWER;
 use redis::aio::MultiplexedConnection;
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionInfo, ErrorKind, IntoConnectionInfo,
@@ -40,6 +41,8 @@ pub struct Facts {
     pub has_aof: bool,
     /// When that is synced; `None`, if it is not told.
     pub appendfsync: Option<Box<str>>,
+    /// What all nodes sign by that have no key of their own.
+    pub secret: [u8; 32],
 }
 
 /// Why there is no connection.
@@ -90,6 +93,8 @@ async fn connect_in_time(
     let facts = look(&mut redis, target).await?;
     check_rights(&mut redis, &names, target).await?;
     check_config(&mut redis, &names, target).await?;
+    let secret = secret(&mut redis, &names, target).await?;
+    let facts = Facts { secret, ..facts };
     Ok(Connection::new(redis, target.clone(), names, facts, life))
 }
 
@@ -147,6 +152,7 @@ async fn look(redis: &mut MultiplexedConnection, target: &Target) -> Result<Fact
         is_valkey: valkey.is_some(),
         has_aof: fact("aof_enabled") == "1",
         appendfsync: appendfsync(redis).await?,
+        secret: [0; 32],
     })
 }
 
@@ -208,20 +214,44 @@ async fn check_config(
             "set engine.partitions to that, or another engine.prefix",
         ),
     ] {
-        let read = || command(&["HGET", &config, field]);
-        let mut theirs = call(redis, read()).await?.map_err(|error| refused(&error, target))?;
-        if theirs == Value::Nil {
-            let write = command(&["HSETNX", &config, field, ours]);
-            call(redis, write).await?.map_err(|error| refused(&error, target))?;
-            theirs = call(redis, read()).await?.map_err(|error| refused(&error, target))?;
-        }
-        let theirs = text(theirs)?;
+        let theirs = agreed(redis, &config, (field, ours), target).await?;
         if theirs != ours {
             let what = format!("{field} in {config} is {theirs}, and here {ours}: {fix}");
             return Err(unfit(what));
         }
     }
     Ok(())
+}
+
+/// What all nodes sign by that have no key of their own.
+async fn secret(
+    redis: &mut MultiplexedConnection,
+    names: &Names,
+    target: &Target,
+) -> Result<[u8; 32], ConnectError> {
+    let config = names.config();
+    let ours = HEXLOWER.encode(&target.made_secret);
+    let theirs = agreed(redis, &config, ("secret", &ours), target).await?;
+    let secret = HEXLOWER.decode(theirs.as_bytes()).ok();
+    let secret = secret.and_then(|secret| secret.try_into().ok());
+    secret.ok_or_else(|| unfit(format!("secret in {config} is none: delete that field")))
+}
+
+/// What all nodes agree on: what the first one has written.
+async fn agreed(
+    redis: &mut MultiplexedConnection,
+    config: &str,
+    (field, ours): (&str, &str),
+    target: &Target,
+) -> Result<String, ConnectError> {
+    let read = || command(&["HGET", config, field]);
+    let mut theirs = call(redis, read()).await?.map_err(|error| refused(&error, target))?;
+    if theirs == Value::Nil {
+        let write = command(&["HSETNX", config, field, ours]);
+        call(redis, write).await?.map_err(|error| refused(&error, target))?;
+        theirs = call(redis, read()).await?.map_err(|error| refused(&error, target))?;
+    }
+    text(theirs)
 }
 
 /// What the engine's administrator does so that a user may do all that is needed.

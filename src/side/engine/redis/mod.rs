@@ -48,6 +48,8 @@ pub struct Target {
     pub partitions: u16,
     /// This node.
     pub node: u64,
+    /// What all nodes sign by that have no key of their own, if this is the first one.
+    pub made_secret: [u8; 32],
     /// How long connecting may take, in milliseconds.
     pub timeout_ms: u64,
     /// How many messages of a room are kept.
