@@ -35,7 +35,10 @@
 //!    [`FromLog::NotOpened`]. One of them always comes, unless the room is closed first;
 //! 7. a read is answered once, with [`FromLog::Read`] or [`FromLog::NotRead`], even if its room is
 //!    closed meanwhile. What is read has all that the home had applied when it asked; and if the
-//!    room turned before it was read, that is said first;
+//!    room turned before it was read, that is said first. A message that was said before the last
+//!    [`LINEAGE_EPOCHS_MAX`](crate::limits::LINEAGE_EPOCHS_MAX) epochs that have ended comes with
+//!    its own ([`Fate::epoch`](crate::link::said::Fate::epoch)), for its home may have forgotten
+//!    it: also where it is found, and where another node has changed it;
 //! 8. what is decided of a room has its place among the entries in the call. It is there when the
 //!    room is opened again, and what a room is opened with is kept;
 //! 9. the line of an entry is kept with that, or neither is.

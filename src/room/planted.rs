@@ -61,6 +61,10 @@ pub(crate) enum Planted {
     MutedKeptOut,
     /// What is decided is refused, though its log has taken it.
     DoneRefused,
+    /// A turn forgets all epochs but the last ones, though they name messages in memory.
+    NamesForgotten,
+    /// No cursor of an epoch that has ended is good.
+    EndedUnjudged,
 }
 
 thread_local! {
