@@ -9,7 +9,7 @@
 use crate::auth::level::{Inviters, Joiners, Reactors, Speakers, words};
 use crate::link::facts::{MemberWish, Sentence, SettingsWish, told_seconds};
 use crate::link::record::{Field, Given, struct_fields, word_fields};
-use crate::wire::json::{push_string, push_unsigned};
+use crate::wire::json::{self, push_string, push_unsigned};
 
 words! {
     /// What was done: the event that asked for it.
@@ -55,6 +55,12 @@ impl<'a> AuditLine<'a> {
         self.act == AuditAct::MsgReport || self.set == Some(INVITED)
     }
 
+    /// Whether it says that somebody was kicked.
+    pub(crate) fn is_of_kick(&self) -> bool {
+        self.act == AuditAct::RoomMember
+            && self.set.is_some_and(|set| json::field(set, "kick") == Some("true"))
+    }
+
     /// That somebody did something, and no more.
     #[must_use]
     pub fn new(number: u64, act: AuditAct, by: &'a str) -> Self {
@@ -87,6 +93,37 @@ impl<'a> AuditLine<'a> {
             }
         }
         out.push(b'}');
+    }
+}
+
+/// A line, with memory of its own: [`AuditLine`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "see `AuditLine`")]
+pub struct LineText {
+    pub number: u64,
+    pub act: AuditAct,
+    pub by: Box<str>,
+    pub user: Option<Box<str>>,
+    pub offset: Option<u64>,
+    pub text: Option<Box<str>>,
+    pub set: Option<Box<str>>,
+}
+
+impl LineText {
+    /// A copy.
+    #[must_use]
+    pub fn new(line: &AuditLine<'_>) -> Self {
+        let AuditLine { number, act, by, user, offset, text, set } = *line;
+        let [user, text, set] = [user, text, set].map(|text| text.map(Box::from));
+        Self { number, act, by: by.into(), user, offset, text, set }
+    }
+
+    /// As it is said.
+    #[must_use]
+    pub fn line(&self) -> AuditLine<'_> {
+        let Self { number, act, by, user, offset, text, set } = self;
+        let [user, text, set] = [user, text, set].map(Option::as_deref);
+        AuditLine { number: *number, act: *act, by, user, offset: *offset, text, set }
     }
 }
 

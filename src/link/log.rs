@@ -28,7 +28,8 @@
 //!    room's lineage says up to where they are;
 //! 3. [`Why::Storage`] and [`Why::Unavailable`]: nothing was kept, and nothing will be;
 //!    [`Why::Unconfirmed`]: either is possible; [`Why::Conflict`]: nothing was done, the home may
-//!    propose again;
+//!    propose again. What has changed is told, too, before that or behind it. What was judged in an
+//!    epoch that has ended is a conflict;
 //! 4. a log that gives the order remembers keys: a key that was used before gets the first receipt,
 //!    in [`FromLog::Kept`], and no second entry. Where the home gives the order, the home remembers
 //!    them;
@@ -37,15 +38,24 @@
 //!    [`FromLog::NotOpened`]. One of them always comes, unless the room is closed first;
 //! 7. a read is answered once, with [`FromLog::Read`] or [`FromLog::NotRead`], even if its room is
 //!    closed meanwhile. What is read has all that the home had applied when it asked; and if the
-//!    room turned before it was read, that is said first;
-//! 8. what is decided of a room has its place among the entries in the call. It is there when the
-//!    room is opened again, and what a room is opened with is kept;
+//!    room turned before it was read, that is said first. A message that was said before the last
+//!    [`LINEAGE_EPOCHS_MAX`](crate::limits::LINEAGE_EPOCHS_MAX) epochs that have ended comes with
+//!    its own ([`Fate::epoch`](crate::link::said::Fate::epoch)), for its home may have forgotten
+//!    it: also where it is found, and where another node has changed it;
+//! 8. what is decided of a room has its place among the entries: in the call, or, if that was
+//!    answered with [`Appended::Later`], when it comes back. It is there when the room is opened
+//!    again. What a room is opened with is kept, or a turn that loses something of it is said;
 //! 9. the line of an entry is kept with that, or neither is;
-//! 10. what is said and not kept is heard at most once, by all who hear the room, in one order with
+//! 10. a log that several homes share ([`Log::is_shared`]) gives all entries their order, and lines
+//!     their numbers. Each home hears all of them, its own with their tickets, each once. Of
+//!     changes that it has missed it may hear the last one of each message, so that numbers between
+//!     are never said. A turn that may have lost a decision that was told is not said: the room is
+//!     [`FromLog::Closed`], as it is where the log has lost its place in it otherwise;
+//! 11. what is said and not kept is heard at most once, by all who hear the room, in one order with
 //!     each other and with the entries of the room. If it was `Later` and has a ticket, one of
 //!     [`FromLog::Heard`] and [`FromLog::Refused`] follows. A say is never before an append that
 //!     was placed when it was said, and never behind one that was asked for later;
-//! 11. if something said in an open room may have been missed here, or not have been heard by
+//! 12. if something said in an open room may have been missed here, or not have been heard by
 //!     others, [`FromLog::Missed`] follows once the room is heard again.
 //!
 //! Deliberately absent: blocking, and errors. A log answers when it can, and says with a [`Why`]
@@ -54,7 +64,7 @@
 use std::sync::Arc;
 
 use crate::auth::level::Standing;
-use crate::link::audit::{AuditLine, AuditWanted};
+use crate::link::audit::{AuditLine, AuditWanted, LineText};
 use crate::link::ids::{Receipt, RoomKey};
 use crate::link::refusal::Refusal;
 use crate::link::said::{MessageText, Said, SaidText};
@@ -154,39 +164,60 @@ pub enum What<'a> {
     Noted,
 }
 
-/// What an entry about a message says, with memory of its own.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum WhatText {
-    /// A new message.
-    Message(SaidText),
-    /// A message has become another one: which one, and how it stands.
-    Changed(u64, Box<MessageText>),
-}
-
-impl WhatText {
-    /// A copy, of what is about a message. What is decided of the room holds from the call on, and
-    /// has nothing that comes later.
+impl What<'_> {
+    /// Whether it is about the room, and not about a message.
     #[must_use]
-    pub fn new(what: What<'_>) -> Option<Self> {
-        match what {
-            What::Message(said) => Some(Self::Message(SaidText::new(said))),
-            What::Changed { offset, message } => {
-                Some(Self::Changed(offset, Box::new(message.clone())))
-            }
-            What::Founded { .. } | What::Settings { .. } | What::Standing { .. } | What::Noted => {
-                None
+    pub fn is_of_room(&self) -> bool {
+        match self {
+            Self::Message(_) | Self::Changed { .. } => false,
+            Self::Founded { .. } | Self::Settings { .. } | Self::Standing { .. } | Self::Noted => {
+                true
             }
         }
     }
+}
 
-    /// As an entry.
+/// What an entry says, with memory of its own: [`What`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "see `What`")]
+pub enum WhatText {
+    Message(SaidText),
+    Changed(u64, Box<MessageText>),
+    Founded { title: Box<str>, owner: Option<Box<str>> },
+    Settings { title: Box<str>, settings: Box<str> },
+    Standing { user: Box<str>, standing: Standing },
+    Noted,
+}
+
+impl WhatText {
+    /// A copy.
     #[must_use]
-    pub fn entry(&self, judged: Judged) -> Entry<'_> {
-        let what = match self {
+    pub fn new(what: What<'_>) -> Self {
+        match what {
+            What::Message(said) => Self::Message(SaidText::new(said)),
+            What::Changed { offset, message } => Self::Changed(offset, Box::new(message.clone())),
+            What::Founded { title, owner } => {
+                Self::Founded { title: title.into(), owner: owner.map(Box::from) }
+            }
+            What::Settings { title, settings } => {
+                Self::Settings { title: title.into(), settings: settings.into() }
+            }
+            What::Standing { user, standing } => Self::Standing { user: user.into(), standing },
+            What::Noted => Self::Noted,
+        }
+    }
+
+    /// As it is said.
+    #[must_use]
+    pub fn what(&self) -> What<'_> {
+        match self {
             Self::Message(said) => What::Message(said.said()),
             Self::Changed(offset, message) => What::Changed { offset: *offset, message },
-        };
-        Entry { judged, what, audit: None }
+            Self::Founded { title, owner } => What::Founded { title, owner: owner.as_deref() },
+            Self::Settings { title, settings } => What::Settings { title, settings },
+            Self::Standing { user, standing } => What::Standing { user, standing: *standing },
+            Self::Noted => What::Noted,
+        }
     }
 }
 
@@ -546,8 +577,14 @@ pub enum FromLog<'a> {
     Opened {
         /// The room.
         room: RoomKey,
-        /// What was kept of it; `None` if it is new.
+        /// What was kept of it; `None` if it is new, and begins in the epoch that was given.
         opened: Option<&'a Opened>,
+    },
+    /// The log has lost its place in a room: nothing more is said of it, and its appends that have
+    /// not been answered are in doubt. It may be opened again.
+    Closed {
+        /// The room.
+        room: RoomKey,
     },
     /// A room could not be opened.
     NotOpened {
@@ -568,7 +605,9 @@ pub enum FromLog<'a> {
         /// The room's `rev` with it.
         rev: u64,
         /// What it says.
-        entry: Entry<'a>,
+        what: What<'a>,
+        /// Its line of the audit trail, if it has one and the log has given that its number.
+        line: Option<AuditLine<'a>>,
     },
     /// An append is kept, or its key had been used for one that is.
     Kept {
@@ -689,22 +728,85 @@ pub enum FromLog<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "see `FromLog`")]
 pub enum LogAnswer {
-    Opened { room: RoomKey, opened: Option<Opened> },
-    NotOpened { room: RoomKey, why: Why },
-    Entry { room: RoomKey, ticket: Ticket, placed: Placed, judged: Judged, what: WhatText },
-    Kept { room: RoomKey, ticket: Ticket, placed: Placed },
-    Refused { room: RoomKey, ticket: Ticket, why: Why },
-    Read { room: RoomKey, ticket: Ticket, stretch: Stretch },
-    Found { room: RoomKey, ticket: Ticket, hits: Hits },
-    Audited { room: RoomKey, ticket: Ticket, page: Box<str> },
-    NotRead { room: RoomKey, ticket: Ticket, why: Why },
-    LetGo { room: RoomKey, floor: Marks },
-    Listed { rooms: Vec<ListedRoom>, next: Option<u64> },
+    Opened {
+        room: RoomKey,
+        opened: Option<Opened>,
+    },
+    NotOpened {
+        room: RoomKey,
+        why: Why,
+    },
+    Entry {
+        room: RoomKey,
+        ticket: Option<Ticket>,
+        placed: Placed,
+        rev: u64,
+        what: WhatText,
+        line: Option<LineText>,
+    },
+    Closed {
+        room: RoomKey,
+    },
+    Kept {
+        room: RoomKey,
+        ticket: Ticket,
+        placed: Placed,
+    },
+    Refused {
+        room: RoomKey,
+        ticket: Ticket,
+        why: Why,
+    },
+    Read {
+        room: RoomKey,
+        ticket: Ticket,
+        stretch: Stretch,
+    },
+    Found {
+        room: RoomKey,
+        ticket: Ticket,
+        hits: Hits,
+    },
+    Audited {
+        room: RoomKey,
+        ticket: Ticket,
+        page: Box<str>,
+    },
+    NotRead {
+        room: RoomKey,
+        ticket: Ticket,
+        why: Why,
+    },
+    LetGo {
+        room: RoomKey,
+        floor: Marks,
+    },
+    Listed {
+        rooms: Vec<ListedRoom>,
+        next: Option<u64>,
+    },
     NotListed,
-    Heard { room: RoomKey, from: NodeId, ticket: Option<Ticket>, what: UnkeptText },
-    Missed { room: RoomKey },
-    Life { node: NodeId, life: u64 },
-    Gone { nodes: Vec<(NodeId, u64)> },
+    Turned {
+        room: RoomKey,
+        epoch: u64,
+        kept: Marks,
+    },
+    Heard {
+        room: RoomKey,
+        from: NodeId,
+        ticket: Option<Ticket>,
+        what: UnkeptText,
+    },
+    Missed {
+        room: RoomKey,
+    },
+    Life {
+        node: NodeId,
+        life: u64,
+    },
+    Gone {
+        nodes: Vec<(NodeId, u64)>,
+    },
 }
 
 impl LogAnswer {
@@ -714,10 +816,11 @@ impl LogAnswer {
         match *self {
             Self::Opened { room, ref opened } => FromLog::Opened { room, opened: opened.as_ref() },
             Self::NotOpened { room, why } => FromLog::NotOpened { room, why },
-            Self::Entry { room, ticket, placed, judged, ref what } => {
-                let (ticket, rev) = (Some(ticket), judged.rev);
-                FromLog::Entry { room, ticket, placed, rev, entry: what.entry(judged) }
+            Self::Entry { room, ticket, placed, rev, ref what, ref line } => {
+                let line = line.as_ref().map(LineText::line);
+                FromLog::Entry { room, ticket, placed, rev, what: what.what(), line }
             }
+            Self::Closed { room } => FromLog::Closed { room },
             Self::Kept { room, ticket, placed } => FromLog::Kept { room, ticket, placed },
             Self::Refused { room, ticket, why } => FromLog::Refused { room, ticket, why },
             Self::Read { room, ticket, ref stretch } => FromLog::Read { room, ticket, stretch },
@@ -727,6 +830,7 @@ impl LogAnswer {
             Self::LetGo { room, floor } => FromLog::LetGo { room, floor },
             Self::Listed { ref rooms, next } => FromLog::Listed { rooms, next },
             Self::NotListed => FromLog::NotListed,
+            Self::Turned { room, epoch, kept } => FromLog::Turned { room, epoch, kept },
             Self::Heard { room, from, ticket, ref what } => {
                 FromLog::Heard { room, from, ticket, what: what.unkept() }
             }
@@ -751,6 +855,9 @@ pub struct ListedRoom {
 pub struct Opened {
     /// The epoch that the room is in.
     pub epoch: u64,
+    /// Whether nothing was ever said or decided in it: it begins, in an epoch that its log has
+    /// given it.
+    pub is_new: bool,
     /// The one that it began in.
     pub origin: u64,
     /// Its counters.
@@ -815,6 +922,12 @@ pub trait Log {
     #[inline]
     fn keeps(&self) -> bool {
         true
+    }
+
+    /// Whether other homes than this one have its rooms, too: see rule 10.
+    #[inline]
+    fn is_shared(&self) -> bool {
+        false
     }
 
     /// Opens a room. A new one begins in `fresh_epoch`. Answers name it by `room` from now on.

@@ -315,6 +315,47 @@ impl NewMessage<'_> {
     }
 }
 
+impl ToHome<'_> {
+    /// The room of a push of a member; none, if it is none.
+    #[inline]
+    pub(crate) fn pushed_in(&self) -> Option<RoomKey> {
+        match *self {
+            Self::Publish { home, .. }
+            | Self::Change { home, .. }
+            | Self::Add { home, .. }
+            | Self::Custom { home, .. }
+            | Self::Typing { home, .. }
+            | Self::History { home, .. }
+            | Self::Search { home, .. }
+            | Self::Set { home, .. }
+            | Self::Stand { home, .. }
+            | Self::ListMembers { home, .. }
+            | Self::Report { home, .. }
+            | Self::Audit { home, .. }
+            | Self::Invite { home, .. }
+            | Self::Meta { home, .. } => Some(home),
+            Self::Join { .. }
+            | Self::Leave { .. }
+            | Self::Bounce { .. }
+            | Self::Renew { .. }
+            | Self::Create { .. }
+            | Self::Listing { .. }
+            | Self::Load { .. } => None,
+        }
+    }
+
+    /// The offset of the message that a push is about, if it is about one that is there.
+    pub(crate) fn about(&self) -> Option<u64> {
+        match *self {
+            Self::Publish { message, .. } => message.reply_to,
+            Self::Change { offset, .. }
+            | Self::Add { offset, .. }
+            | Self::Report { offset, .. } => Some(offset),
+            _ => None,
+        }
+    }
+}
+
 /// What is done to a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verb<'a> {

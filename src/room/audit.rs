@@ -138,6 +138,13 @@ impl Room {
         reports.push_back((report, ticket));
     }
 
+    /// What was proposed so is not known to be reported: it may be reported again.
+    pub(crate) fn forget_report(&mut self, ticket: Ticket) {
+        if let Some(facts) = &mut self.facts {
+            facts.trail.reports.retain(|(_, of)| *of != ticket);
+        }
+    }
+
     /// The lines in memory that are wanted: the answer to `room_audit`.
     pub(crate) fn audit_page(&self, wanted: AuditWanted) -> Vec<u8> {
         let AuditWanted { before, limit, act } = wanted;

@@ -3,10 +3,11 @@
 //!
 //! Invariants:
 //!
-//! 1. only [`Journal::apply`], [`Journal::apply_change`], [`Journal::turn`] and
-//!    [`Journal::drop_oldest`] change it, and none of them can refuse;
+//! 1. only [`Journal::apply`], [`Journal::apply_change`], [`Journal::skip_changes`],
+//!    [`Journal::turn`] and [`Journal::drop_oldest`] change it, and none of them can refuse;
 //! 2. an entry that is applied twice is applied once;
-//! 3. both counters are contiguous within an epoch, and go on over a turn from what is there.
+//! 3. both counters are contiguous within an epoch, and go on over a turn from what is there; but
+//!    for changes that a node has missed.
 //!
 //! Deliberately absent: judging commands (`propose`), and what members hear.
 //!
@@ -265,6 +266,13 @@ impl Journal {
         self.history.replace(offset, &message, limits);
         self.forget_changes(first);
         self.bound_reactions(limits);
+    }
+
+    /// Goes on behind changes that are never told here, up to this one.
+    pub(crate) fn skip_changes(&mut self, change: u64) {
+        if change > self.top().change + 1 {
+            self.rare.get_or_insert_default().change = change - 1;
+        }
     }
 
     /// Notes whether a message is pinned after a change that has just been applied.

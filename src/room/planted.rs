@@ -61,6 +61,20 @@ pub(crate) enum Planted {
     MutedKeptOut,
     /// What is decided is refused, though its log has taken it.
     DoneRefused,
+    /// What another home has decided is not heard.
+    OthersUnheard,
+    /// What was decided here is done when it is proposed, and when it comes back.
+    DecidedTwice,
+    /// What was collected is forgotten where it is a conflict.
+    ConflictsDropped,
+    /// What was collected is judged by the message as it was.
+    JudgedByOld,
+    /// A decision is answered when it is kept, though the room does not know it yet.
+    AnsweredUnapplied,
+    /// A turn forgets all epochs but the last ones, though they name messages in memory.
+    NamesForgotten,
+    /// No cursor of an epoch that has ended is good.
+    EndedUnjudged,
 }
 
 thread_local! {

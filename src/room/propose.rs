@@ -183,6 +183,18 @@ impl Room {
         true
     }
 
+    /// Changes before this one, and behind those that have been applied, are never told here: of the
+    /// messages that they were of, a later one is.
+    pub(crate) fn skip_changes(&mut self, change: u64) {
+        self.journal.skip_changes(change);
+    }
+
+    /// Whether a message is still what it was when the room had come as far as a change, as far as
+    /// is known.
+    pub(crate) fn is_as_was(&self, offset: u64, was: &MessageText, top: u64) -> bool {
+        self.journal.is_as_by(offset, was.fate().change, top)
+    }
+
     /// Notes the revision of settings and standings that an entry has brought.
     pub(crate) fn apply_rev(&mut self, rev: u64) {
         self.journal.apply_rev(rev);

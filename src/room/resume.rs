@@ -16,6 +16,8 @@
 use crate::limits::LINEAGE_EPOCHS_MAX;
 use crate::link::ids::Cursor;
 use crate::link::log::Marks;
+#[cfg(test)]
+use crate::room::planted::{self, Planted};
 
 /// The epochs before the present one, and up to where each is still true. Empty in nearly all
 /// rooms.
@@ -50,6 +52,8 @@ impl Lineage {
         self.ended.insert(0, (epoch, kept));
         // Of those that end at one offset only the first one has messages.
         let mut behind = self.ended.split_off(self.ended.len().min(LINEAGE_EPOCHS_MAX));
+        #[cfg(test)]
+        behind.retain(|_| !planted::is(Planted::NamesForgotten));
         behind.retain(|(_, kept)| kept.offset >= in_memory);
         behind.reverse();
         behind.dedup_by_key(|(_, kept)| kept.offset);
@@ -79,6 +83,10 @@ impl Lineage {
 
     /// Up to where an epoch is still true, if a cursor of it is judged.
     fn kept_of(&self, epoch: u64) -> Option<Marks> {
+        #[cfg(test)]
+        if planted::is(Planted::EndedUnjudged) {
+            return None;
+        }
         let mut judged = self.ended.iter().take(LINEAGE_EPOCHS_MAX);
         judged.find(|(ended, _)| *ended == epoch).map(|(_, kept)| *kept)
     }

@@ -15,7 +15,7 @@
 use crate::link::audit::{AuditAct, AuditLine};
 use crate::link::ids::RoomKey;
 use crate::link::io::Io;
-use crate::link::log::{Audit, Log, What, Why};
+use crate::link::log::{Audit, Log, Ticket, What, Why};
 use crate::link::message::text;
 use crate::link::outbox::{Cx, Tell};
 use crate::link::record::{ToHome, Verb};
@@ -23,6 +23,7 @@ use crate::link::refusal::Refusal;
 use crate::link::said::MessageText;
 #[cfg(test)]
 use crate::room::planted::{self, Planted};
+use crate::rooms::deciding::Decided;
 use crate::rooms::held::Membership;
 use crate::rooms::registry::Registered;
 use crate::rooms::{Answer, Rooms};
@@ -79,17 +80,26 @@ impl Rooms {
             ..AuditLine::new(room.next_audit_number(), AuditAct::MsgReport, &by)
         };
         match self.propose_decision(cx, membership, What::Noted, Some(&line)) {
-            Ok(under_way) => {
+            Ok(Decided::Holds(under_way)) => {
                 let ticket = under_way.as_ref().map_or(0, |(ticket, _)| *ticket);
-                if let Some(registered) = self.arena.get_mut(key) {
-                    registered.room.note_report(report, ticket);
-                    self.registry.weigh(registered);
-                }
+                self.note_report(key, report, ticket);
                 self.answer_with(cx, members, membership, reference, under_way, "{}");
+            }
+            Ok(Decided::Later(ticket, entry)) => {
+                self.note_report(key, report, ticket);
+                self.hold_decided(ticket, reference, entry, push);
             }
             Err(why) => {
                 self.answer_refused(cx, members, membership, reference, why.refusal());
             }
+        }
+    }
+
+    /// Notes how it was proposed that somebody reports a message.
+    fn note_report(&mut self, key: RoomKey, report: u64, ticket: Ticket) {
+        if let Some(registered) = self.arena.get_mut(key) {
+            registered.room.note_report(report, ticket);
+            self.registry.weigh(registered);
         }
     }
 
@@ -124,7 +134,7 @@ impl Rooms {
         });
     }
 
-    /// Notes a line that its log has taken.
+    /// Notes a line that its log has taken, or has told.
     pub(super) fn note_audit<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,

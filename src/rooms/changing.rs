@@ -27,7 +27,7 @@ use crate::link::io::Io;
 use crate::link::log::{Appended, Entry, Log, Marks, Placed, Ticket, What, Why};
 use crate::link::message::text;
 use crate::link::outbox::{Cx, Tell};
-use crate::link::record::{ToHome, Verb};
+use crate::link::record::{Field as _, ToHome, Verb};
 use crate::link::refusal::{CHANGES_LIMIT, PINS_LIMIT, Refusal};
 use crate::link::said::MessageText;
 use crate::room::Room;
@@ -35,7 +35,7 @@ use crate::room::verbs::{Actor, judge};
 use crate::rooms::Rooms;
 use crate::rooms::auditing::audited;
 use crate::rooms::held::Membership;
-use crate::rooms::pending::UnderWay;
+use crate::rooms::pending::{Again, UnderWay, Was};
 use crate::rooms::registry::Registered;
 use crate::rooms::speech::{append_of, deliver, take_fanout};
 use crate::wire::phx::Payload;
@@ -157,6 +157,10 @@ impl Rooms {
             Ok(Proposed::Kept(placed)) => {
                 self.answer_kept(cx, members, membership, reference, placed);
             }
+            Ok(Proposed::UnderWay(ticket, entry)) if cx.io.log().is_shared() => {
+                let again = Again::Push(push.into_record());
+                self.hold_under_way(ticket, reference, UnderWay { again, ..entry });
+            }
             Ok(Proposed::UnderWay(ticket, entry)) => self.hold_under_way(ticket, reference, entry),
             Err(why) => {
                 self.answer_refused(cx, members, membership, reference, why.refusal());
@@ -179,6 +183,10 @@ impl Rooms {
         audit: Option<&AuditLine<'_>>,
     ) -> Result<Proposed, Why> {
         let (key, now_ms) = (membership.room, cx.now.unix_ms);
+        if self.loading.is_closed(key) {
+            return Err(Why::Unavailable);
+        }
+        let is_shared = cx.io.log().is_shared();
         let Some(Registered { room, .. }) = self.arena.get(key) else { return Err(Why::Busy) };
         let entry = Entry {
             judged: room.journal().judged(),
@@ -196,7 +204,7 @@ impl Rooms {
             Appended::Later => {}
             Appended::Refused(why) => return Err(why),
         }
-        if let Some(line) = audit {
+        if let Some(line) = audit.filter(|_| !is_shared) {
             self.note_audit(cx, key, line, now_ms);
         }
         if appended == Appended::Kept {
@@ -204,9 +212,11 @@ impl Rooms {
         }
         let is_ordered = appended == Appended::Ordered;
         let top = placed.marks.change - 1;
-        let was = was.filter(|_| !is_ordered).map(|was| Box::new((top, was.clone())));
+        let was = was.or(is_shared.then_some(next)).filter(|_| !is_ordered).cloned();
+        let was = was.map(|message| Box::new(Was { offset, top, message, is_news: false }));
         let entry = UnderWay {
             was,
+            proposals: 1 + self.proposals,
             applied_at: is_ordered.then_some(placed.marks),
             placed: is_ordered.then_some(placed),
             ..UnderWay::new(membership, ticket, entry.judged)

@@ -4,7 +4,8 @@
 //!   add ── the message is there ── collected ─┬─ the room was quiet: told now
 //!                                             └─ else at its tick: tell_collected
 //!   tell_collected ── each message as it is by then, and all that is added ── Log::append ── told
-//!                                                             └─ each is answered when it is kept
+//!        └────────────────────────── a conflict: with the next tick ──┘ └─ each is answered when
+//!                                                                          it is kept
 //! ```
 //!
 //! However many react to a message, it changes once in a tick. What is answered is kept: so all
@@ -20,7 +21,7 @@
 //! Deliberately absent: who may add what (`room::rights`), and what becomes of it
 //! (`room::reactions`, `room::growth`).
 //!
-//! Called by: `rooms`, and `shard` for the timer. Calls: `room`, `changing`, `committing`,
+//! Called by: `rooms`, `again`, and `shard` for the timer. Calls: `room`, `changing`, `committing`,
 //! `reads`, `speech`, `pending`, `held`.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -46,7 +47,7 @@ use crate::room::reactions::Toggling;
 use crate::rooms::Rooms;
 use crate::rooms::changing::{Known, Proposed, may_change_at_all};
 use crate::rooms::held::Membership;
-use crate::rooms::pending::UnderWay;
+use crate::rooms::pending::{Again, UnderWay};
 use crate::rooms::registry::Registered;
 use crate::rooms::speech::take_fanout;
 use crate::wire::phx::Payload;
@@ -69,10 +70,18 @@ struct OfRoom {
     by_offset: BTreeMap<u64, Batch>,
     /// The messages in the order in which they are told: none waits for ever behind others.
     order: VecDeque<u64>,
+    /// What its log has been given and may find to be a conflict: by ticket, each of a message.
+    told: BTreeMap<Ticket, (u64, Batch)>,
     /// How many additions there are.
     count: usize,
     /// What they take, in bytes.
     bytes: usize,
+}
+
+impl OfRoom {
+    fn batches(&self) -> impl Iterator<Item = &Batch> {
+        self.by_offset.values().chain(self.told.values().map(|(_, batch)| batch))
+    }
 }
 
 /// What is collected for a message.
@@ -145,14 +154,13 @@ impl Collected {
     /// Whether something is collected in a room for a message as it was.
     pub(super) fn has_known(&self, room: RoomKey) -> bool {
         // A log has all of them, or none.
-        let has_known =
-            |of: &OfRoom| of.by_offset.values().next().is_some_and(|batch| batch.known.is_some());
+        let has_known = |of: &OfRoom| of.batches().next().is_some_and(|of| of.known.is_some());
         !self.rooms.is_empty() && self.rooms.get(&room).is_some_and(has_known)
     }
 
     /// The last ticket when the first of the messages that are to stay known in a room was so.
     pub(super) fn oldest_known(&self, room: RoomKey) -> Option<Ticket> {
-        let batches = self.rooms.get(&room)?.by_offset.values();
+        let batches = self.rooms.get(&room)?.batches();
         batches.filter(|batch| batch.known.is_some()).map(|batch| batch.known_at).min()
     }
 
@@ -163,6 +171,7 @@ impl Collected {
             armed_ms: None,
             by_offset: BTreeMap::new(),
             order: VecDeque::new(),
+            told: BTreeMap::new(),
             count: 0,
             bytes: 0,
         });
@@ -205,6 +214,52 @@ impl Collected {
         Some((offset, batch))
     }
 
+    /// Keeps what its log has been given until it is known to be no conflict.
+    fn keep_told(&mut self, room: RoomKey, ticket: Ticket, offset: u64, batch: Batch) {
+        let Some(of) = self.rooms.get_mut(&room) else { return };
+        let bytes = batch.bytes();
+        of.bytes += bytes;
+        self.bytes += bytes;
+        of.count += batch.added.len();
+        of.told.insert(ticket, (offset, batch));
+    }
+
+    /// Takes what its log was given under a ticket.
+    fn take_told(&mut self, room: RoomKey, ticket: Ticket) -> Option<(u64, Batch)> {
+        if self.rooms.is_empty() {
+            return None;
+        }
+        let of = self.rooms.get_mut(&room)?;
+        let (offset, batch) = of.told.remove(&ticket)?;
+        let bytes = batch.bytes();
+        of.bytes -= bytes;
+        self.bytes -= bytes;
+        of.count -= batch.added.len();
+        Some((offset, batch))
+    }
+
+    /// What its log was given under a ticket has its place, or is refused.
+    pub(super) fn forget_told(&mut self, room: RoomKey, ticket: Ticket) {
+        self.take_told(room, ticket);
+    }
+
+    /// Puts what was a conflict before all that was collected since.
+    fn put_back(&mut self, room: RoomKey, offset: u64, mut batch: Batch) {
+        let Some(of) = self.rooms.get_mut(&room) else { return };
+        of.count += batch.added.len();
+        let mut before = 0;
+        match of.by_offset.remove(&offset) {
+            Some(since) => {
+                before = since.bytes();
+                batch.added.extend(since.added);
+            }
+            None => of.order.push_front(offset),
+        }
+        of.bytes = of.bytes - before + batch.bytes();
+        self.bytes = self.bytes - before + batch.bytes();
+        of.by_offset.insert(offset, batch);
+    }
+
     /// Whether something is collected for a message.
     fn has(&self, room: RoomKey, offset: u64) -> bool {
         self.rooms.get(&room).is_some_and(|of| of.by_offset.contains_key(&offset))
@@ -224,7 +279,7 @@ impl Collected {
     /// Whether nothing is collected in any room.
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
-        self.rooms.values().all(|of| of.by_offset.is_empty())
+        self.rooms.values().all(|of| of.batches().next().is_none())
     }
 
     /// Gives back memory that many rooms at once needed.
@@ -310,6 +365,15 @@ impl<'a> Sum<'a> {
         }
         Some(next)
     }
+}
+
+/// The planted defect: of a message what it was is taken for what it is.
+#[cfg(test)]
+fn as_it_was(here: Option<MessageText>, known: Option<&MessageText>) -> Option<MessageText> {
+    let Some(known) = known.filter(|_| planted::is(Planted::JudgedByOld)) else { return here };
+    let mut old = known.clone();
+    old.fate.get_or_insert_default().change = here.map_or(0, |here| here.fate().change);
+    Some(old)
 }
 
 fn tickets_of(added: &[Added]) -> impl Iterator<Item = Ticket> {
@@ -434,7 +498,7 @@ impl Rooms {
             let due_ms = of.due_ms;
             return self.arm_collected(cx, key, due_ms);
         }
-        if of.by_offset.is_empty() {
+        if of.by_offset.is_empty() && of.told.is_empty() {
             self.collected.rooms.remove(&key);
             return;
         }
@@ -480,6 +544,8 @@ impl Rooms {
         let is_let_go = offset <= room.journal().log_floor().offset;
         let Batch { known, known_at, added } = batch;
         let here = room.message(offset);
+        #[cfg(test)]
+        let here = as_it_was(here, known.as_ref());
         if here.is_none() && room.journal().is_forgotten(known_at) {
             self.refuse_all(cx, members, tickets_of(&added), Refusal::Busy);
             return 0;
@@ -510,13 +576,21 @@ impl Rooms {
             }
         }
         told_bytes += sum.summary_bytes();
-        let answers = told.into_iter().map(|(ticket, told)| (ticket, sum.answer(told))).collect();
+        let answers: Vec<(Ticket, Box<str>)> =
+            told.into_iter().map(|(ticket, told)| (ticket, sum.answer(told))).collect();
         let next = sum.finish();
+        let is_told = |of: &Added| answers.iter().any(|(ticket, _)| *ticket == of.ticket);
+        let again = if cx.io.log().is_shared() {
+            let again = added.into_iter().filter(is_told).collect();
+            Some(Batch { known: Some(message.clone()), known_at, added: again })
+        } else {
+            None
+        };
         for (ticket, refusal) in refused {
             self.refuse_held(cx, members, ticket, refusal);
         }
         if let Some(first) = first {
-            self.propose_added(cx, members, first, (offset, &message, next), answers);
+            self.propose_added(cx, members, first, (offset, &message, next), (answers, again));
         }
         told_bytes
     }
@@ -528,7 +602,7 @@ impl Rooms {
         members: &mut impl Tell<I>,
         membership: Membership,
         (offset, was, next): (u64, &MessageText, Option<MessageText>),
-        answers: Vec<(Ticket, Box<str>)>,
+        (answers, again): (Vec<(Ticket, Box<str>)>, Option<Batch>),
     ) {
         let key = membership.room;
         let changed = if let Some(next) = &next {
@@ -558,7 +632,10 @@ impl Rooms {
                 if planted::is(Planted::ReactionsUnkept) {
                     self.answer_added(cx, members, &answers);
                 }
-                self.pending.insert(ticket, UnderWay { along: answers, ..entry });
+                let entry = UnderWay { along: answers, ..entry };
+                let Some(batch) = again else { return self.pending.insert(ticket, entry) };
+                self.pending.insert(ticket, UnderWay { again: Again::Collect, ..entry });
+                self.collected.keep_told(key, ticket, offset, batch);
             }
             Err(why) => self.refuse_all(cx, members, answers.iter().map(|of| of.0), why.refusal()),
         }
@@ -575,7 +652,29 @@ impl Rooms {
         }
     }
 
-    /// Refuses all that is collected in a room.
+    /// Collects again what its log was given under a ticket, and was a conflict: it is told with the
+    /// next tick. False, if the room has turned since.
+    pub(super) fn collect_again<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        key: RoomKey,
+        ticket: Ticket,
+    ) -> bool {
+        let Some((offset, batch)) = self.collected.take_told(key, ticket) else { return false };
+        #[cfg(test)]
+        if planted::is(Planted::ConflictsDropped) {
+            return true;
+        }
+        self.collected.put_back(key, offset, batch);
+        let due_ms = cx.now.mono_ms + cx.settings.chat.react_tick_ms;
+        if let Some(of) = self.collected.rooms.get_mut(&key) {
+            of.due_ms = of.due_ms.max(due_ms);
+        }
+        self.arm_collected(cx, key, due_ms);
+        true
+    }
+
+    /// Refuses all that is collected in a room. What its log has been given is not collected again.
     pub(super) fn refuse_collected<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
@@ -586,6 +685,10 @@ impl Rooms {
         while let Some((_, batch)) = self.collected.pop(key) {
             self.refuse_all(cx, members, tickets_of(&batch.added), refusal);
         }
+        let told = self.collected.rooms.get(&key).into_iter().flat_map(|of| of.told.keys());
+        for ticket in told.copied().collect::<Vec<_>>() {
+            self.collected.forget_told(key, ticket);
+        }
     }
 
     /// Asserts the invariants of the module. For [`Rooms::check`].
@@ -593,10 +696,10 @@ impl Rooms {
         let mut bytes = 0;
         for (key, of) in &self.collected.rooms {
             assert!(self.arena.contains(*key), "what is collected is of a room");
-            let count: usize = of.by_offset.values().map(|batch| batch.added.len()).sum();
+            let count: usize = of.batches().map(|batch| batch.added.len()).sum();
             assert_eq!(count, of.count, "what is collected is counted");
             assert_eq!(of.order.len(), of.by_offset.len(), "and each message is told once");
-            let of_bytes = of.by_offset.values().map(Batch::bytes).sum::<usize>();
+            let of_bytes = of.batches().map(Batch::bytes).sum::<usize>();
             assert_eq!(of_bytes, of.bytes, "for what it takes");
             assert!(of.armed_ms.is_some(), "and has a timer");
             bytes += of_bytes;

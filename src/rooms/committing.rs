@@ -4,36 +4,37 @@
 //! ```text
 //!   FromLog::Entry ──> applied, told to all; what waited behind it in the room goes on
 //!   FromLog::Kept ───> the receipt, once the entry is applied too
-//!   FromLog::Refused ─> proposed again after a conflict, else an error
+//!   FromLog::Refused ─> after a conflict see `again`, else an error
 //!   FromLog::Turned ──> a new epoch, told to all; what was lost is never answered `ok`
 //!   FromLog::Read ────> see `reading`
 //!   FromLog::Found ───> see `searching`
 //!   FromLog::LetGo ───> the oldest messages go from memory, too
+//!   FromLog::Closed ──> see `loading`
 //! ```
 //!
 //! Deliberately absent: threads and deadlines. Both belong to the log.
 //!
-//! Called by: `rooms`, and `shard` with what a log says. Calls: `room`, `held`, `pending`,
-//! `reading`, `speech`.
+//! Called by: `rooms`, and `shard` with what a log says. Calls: `room`, `again`, `collecting`,
+//! `deciding`, `founding`, `held`, `loading`, `pending`, `reading`, `speech`.
 
 use std::{iter, mem};
 
-use crate::limits::PROPOSALS_MAX;
-use crate::link::facts::RoomSettings;
+use crate::link::audit::AuditLine;
 use crate::link::ids::RoomKey;
 use crate::link::io::Io;
-use crate::link::log::{Appended, Entry, FromLog, Log, Marks, Placed, Ticket, What, Why};
+use crate::link::log::{FromLog, Log, Marks, Placed, Ticket, What, Why};
 use crate::link::message::{push_epoch_told, text};
 use crate::link::outbox::{Cx, Tell};
 use crate::link::record::{Field, NewMessage, Received, ToHome, ToMember, read};
 use crate::link::refusal::Refusal;
 use crate::link::said::MessageText;
-use crate::room::facts::RemovalCause;
+#[cfg(test)]
+use crate::room::planted::{self, Planted};
 use crate::room::{Outpost, Room};
 use crate::rooms::held::{HeldAnswer, Membership};
 use crate::rooms::pending::{Kind, UnderWay};
 use crate::rooms::registry::Registered;
-use crate::rooms::speech::{append_of, deliver, reply};
+use crate::rooms::speech::{deliver, reply};
 use crate::rooms::{Answer, Rooms};
 use crate::wire::phx::Payload;
 
@@ -51,8 +52,9 @@ impl Rooms {
         match message {
             FromLog::Opened { room, opened } => self.was_opened(cx, room, opened),
             FromLog::NotOpened { room, why } => self.was_not_opened(cx, members, room, why),
-            FromLog::Entry { room, ticket, placed, rev, entry } => {
-                self.came_back(cx, members, room, ticket, rev, placed, entry);
+            FromLog::Closed { room } => self.was_closed(cx, members, room),
+            FromLog::Entry { room, ticket, placed, rev, what, line } => {
+                self.came_back(cx, members, room, ticket, rev, placed, (what, line));
             }
             FromLog::Kept { room, ticket, placed } => {
                 self.note_kept(room, placed.marks);
@@ -64,6 +66,8 @@ impl Rooms {
             FromLog::Refused { room, ticket, why } => {
                 self.founding_is_doubtful(cx, members, room, ticket, why);
                 self.was_refused(cx, members, room, ticket, why);
+                // It may have been all that the room was there for.
+                self.remove_if_deserted(cx, room);
             }
             FromLog::Read { room: _, ticket, stretch } => {
                 self.was_read(cx, members, ticket, stretch);
@@ -115,14 +119,18 @@ impl Rooms {
         ticket: Option<Ticket>,
         rev: u64,
         placed: Placed,
-        entry: Entry<'_>,
+        (what, line): (What<'_>, Option<AuditLine<'_>>),
     ) {
         let Some(Registered { room, .. }) = self.arena.get_mut(key) else { return };
         room.apply_rev(rev);
         // With this log, a message is kept only when the log says so.
         room.note_kept(Marks::default());
         let applied_at = Some(placed.marks);
-        match entry.what {
+        let own = ticket.filter(|ticket| self.pending.get(key, *ticket).is_some());
+        if let Some(line) = &line {
+            self.note_audit(cx, key, line, placed.at_ms);
+        }
+        match what {
             What::Message(said) => {
                 let key_hash = said.key.map(|key| self.hash_key(said.user, key));
                 self.commit(cx, members, key, said, placed.receipt(), key_hash);
@@ -134,31 +142,21 @@ impl Rooms {
             }
             What::Changed { offset, message } => {
                 let change = placed.marks.change;
-                let own = ticket.and_then(|ticket| self.pending.get(key, ticket)?.was.clone());
-                // Others may have changed it meanwhile.
-                let is_it = |(top, was): &(u64, MessageText)| {
-                    room.journal().is_as_by(offset, was.fate().change, *top)
-                };
-                let was = own.filter(|own| is_it(own)).map(|own| own.1);
-                let changed = (offset, was.as_ref(), message);
-                self.commit_change(cx, members, key, changed, change);
+                self.came_changed(cx, members, key, own, (offset, message), change);
             }
-            What::Founded { title, owner } => self.was_founded(cx, key, title, owner),
-            What::Settings { title, settings } => {
-                self.was_set(cx, members, key, title, RoomSettings::read(settings), "");
+            What::Founded { .. } | What::Settings { .. } | What::Standing { .. } | What::Noted => {
+                self.was_decided(cx, members, key, own, (what, line));
             }
-            What::Standing { user, standing } => {
-                let cause = RemovalCause { is_kicked: false, by: "", text: None };
-                self.stands(cx, members, key, (user, standing), cause);
-            }
-            What::Noted => {}
         }
-        let own =
-            ticket.and_then(|ticket| Some((ticket, self.pending.get(key, ticket)?.membership)));
-        if let Some((ticket, membership)) = own {
+        if let Some(ticket) = own {
             self.pending.change(key, ticket, |own| own.applied_at = applied_at);
-            if matches!(entry.what, What::Message(_)) {
+            self.collected.forget_told(key, ticket);
+            let membership = self.pending.get(key, ticket).map(|own| own.membership);
+            if let (What::Message(_), Some(membership)) = (what, membership) {
                 self.spoke_if_there(cx, membership);
+            }
+            if what.is_of_room() {
+                self.go_on_decided(cx, members, key, ticket);
             }
         }
         self.release(cx, members, key);
@@ -168,6 +166,29 @@ impl Rooms {
         self.resolve_applied(cx, members, key);
         self.tell_along(cx, members, key);
         self.remove_if_deserted(cx, key);
+    }
+
+    /// A message has become another one: by what was proposed here under a ticket, or elsewhere.
+    fn came_changed<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        key: RoomKey,
+        own: Option<Ticket>,
+        (offset, message): (u64, &MessageText),
+        change: u64,
+    ) {
+        let is_shared = cx.io.log().is_shared();
+        let Some(Registered { room, .. }) = self.arena.get_mut(key) else { return };
+        if is_shared {
+            room.skip_changes(change);
+        }
+        let own = own.and_then(|ticket| self.pending.get(key, ticket)?.was.as_deref());
+        // Others may have changed it meanwhile.
+        let was = own.filter(|was| room.is_as_was(was.offset, &was.message, was.top));
+        let was = was.filter(|was| was.offset == offset).map(|was| was.message.clone());
+        self.commit_change(cx, members, key, (offset, was.as_ref(), message), change);
+        self.pending.note_changed(key, offset, message, change);
     }
 
     /// Answers the publishers of entries that are kept and have been applied.
@@ -193,10 +214,18 @@ impl Rooms {
     ) {
         let top = self.arena.get(key).map_or(Marks::default(), |of| of.room.journal().top());
         let entry = self.pending.get(key, ticket);
-        let Some(placed) = entry.and_then(|entry| entry.placed) else { return };
-        if !placed.marks.is_within(top) {
+        let Some((placed, applied_at)) = entry.and_then(|of| Some((of.placed?, of.applied_at)))
+        else {
+            return;
+        };
+        // A decision has no number by which it is known to be applied.
+        let is_applied = applied_at.is_some() || !placed.is_decision();
+        #[cfg(test)]
+        let is_applied = is_applied || planted::is(Planted::AnsweredUnapplied);
+        if !is_applied || !placed.marks.is_within(top) {
             return self.pending.change(key, ticket, |entry| entry.is_confirmed = true);
         }
+        self.founding_is_kept(cx, members, key, ticket);
         let mut out = Vec::new();
         match self.pending.get(key, ticket).and_then(|entry| entry.answer.as_ref()) {
             Some(answer) => out.extend_from_slice(answer.as_bytes()),
@@ -205,8 +234,7 @@ impl Rooms {
         self.finish(cx, members, key, ticket, "ok", Payload::Json(text(&out)));
     }
 
-    /// Handles a refused append. After a conflict it is proposed again, once the room knows the
-    /// change.
+    /// Handles a refused append. After a conflict it goes on once the room knows the change.
     fn was_refused<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
@@ -215,11 +243,10 @@ impl Rooms {
         ticket: Ticket,
         why: Why,
     ) {
-        let Some(entry) = self.pending.get(key, ticket) else { return };
-        if why == Why::Conflict && entry.said.is_some() && entry.proposals < PROPOSALS_MAX {
-            self.pending.change(key, ticket, |entry| entry.is_parked = true);
-            return self.release(cx, members, key);
+        if why == Why::Conflict && self.goes_again(cx, members, key, ticket) {
+            return;
         }
+        let Some(entry) = self.pending.get(key, ticket) else { return };
         if entry.placed.is_none() {
             // A message with its key may have been heard: then it is in doubt, not refused.
             let why = if entry.applied_at.is_some() { Why::Unconfirmed } else { why };
@@ -233,49 +260,8 @@ impl Rooms {
         self.refuse_all(cx, members, all, Why::Unconfirmed.refusal());
     }
 
-    /// Proposes again the entries that conflicted, judged by the room as it is now, in the order in
-    /// which they were said.
-    fn propose_again<I: Io>(
-        &mut self,
-        cx: &mut Cx<'_, I>,
-        members: &mut impl Tell<I>,
-        key: RoomKey,
-    ) {
-        while let Some(Registered { room, .. }) = self.arena.get(key) {
-            let judged = room.journal().judged();
-            let Some(ticket) = self.pending.next_again(key, judged) else { return };
-            let Some(mut entry) = self.pending.remove(key, ticket) else { return };
-            let Some(said) = entry.said.as_ref() else { unreachable!("only messages are parked") };
-            let said = said.said();
-            let Membership { shard, asker, .. } = entry.membership;
-            // What has changed may be what its author may do. One that has left said it before.
-            if room.is_member(shard, asker)
-                && let Err(refusal) = room.may_speak(asker.slot, cx.now.unix_ms)
-            {
-                self.pending.insert(ticket, entry);
-                self.fail(cx, members, key, ticket, refusal);
-                continue;
-            }
-            (entry.judged, entry.is_parked) = (judged, false);
-            entry.proposals += 1;
-            let again = self.pending.next_ticket();
-            let proposed = Entry { judged, what: What::Message(said), audit: None };
-            let at_ms = room.next_receipt(cx.now).at_ms;
-            let appended = cx.io.log().append(append_of(key, room, again, at_ms, proposed));
-            self.held.rename(ticket, again);
-            self.pending.insert(again, entry);
-            match appended {
-                Appended::Later => {}
-                Appended::Refused(why) => self.fail(cx, members, key, again, why.refusal()),
-                Appended::Kept | Appended::Ordered => {
-                    unreachable!("a log that gives the order in the call has no conflicts")
-                }
-            }
-        }
-    }
-
     /// Answers a publisher that its message was refused, and why.
-    fn fail<I: Io>(
+    pub(super) fn fail<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
         members: &mut impl Tell<I>,
@@ -284,13 +270,17 @@ impl Rooms {
         refusal: Refusal,
     ) {
         refusal.count(cx.metrics);
+        if let Some(registered) = self.arena.get_mut(key) {
+            registered.room.forget_report(ticket);
+        }
+        self.founding_is_refused(cx, members, ticket, refusal);
         self.finish(cx, members, key, ticket, "error", Payload::Json(&refusal.response()));
     }
 
     /// Ends an entry with its final answer, and goes on with what waited behind it.
     ///
     /// Changes: what is under way, held answers. Emits: the answers that waited for the ticket.
-    fn finish<I: Io>(
+    pub(super) fn finish<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
         members: &mut impl Tell<I>,
@@ -301,6 +291,7 @@ impl Rooms {
     ) {
         let along = self.pending.take_along(key, ticket);
         self.pending.remove(key, ticket);
+        self.collected.forget_told(key, ticket);
         self.resolve(cx, members, ticket, status, response);
         for (along, answer) in along {
             let response = if status == "ok" { Payload::Json(&answer) } else { response };
@@ -329,10 +320,7 @@ impl Rooms {
         self.registry.weigh(registered);
         let room = &registered.room;
         if is_lossy {
-            for Outpost { shard, audience, .. } in room.outposts() {
-                let ended = ToMember::Ended { audience: *audience, reason: TURNED };
-                members.tell(cx, *shard, ended);
-            }
+            end_channels(cx, members, room);
         } else {
             let mut out = Vec::new();
             let Marks { offset, change } = room.journal().top();
@@ -341,6 +329,13 @@ impl Rooms {
         }
         // It was to be judged by messages that may be lost. Nothing of it was accepted.
         self.refuse_collected(cx, members, key, Refusal::Busy);
+        if is_lossy {
+            let waiting = self.pending.take_queue(key);
+            self.refuse_all(cx, members, waiting, Refusal::Busy);
+        }
+        for ticket in self.pending.forget_again(key, kept.offset) {
+            self.fail(cx, members, key, ticket, Refusal::Busy);
+        }
         let lost = self.pending.lose(key, Some(kept));
         self.refuse_all(cx, members, lost, Why::Unconfirmed.refusal());
         self.release(cx, members, key);
@@ -396,7 +391,12 @@ impl Rooms {
     }
 
     /// Goes on with what waits in a room: first entries that conflicted, then pushes behind them.
-    fn release<I: Io>(&mut self, cx: &mut Cx<'_, I>, members: &mut impl Tell<I>, key: RoomKey) {
+    pub(super) fn release<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        key: RoomKey,
+    ) {
         if self.pending.is_idle() || self.is_releasing {
             return;
         }
@@ -507,6 +507,7 @@ impl Rooms {
         refusal: Refusal,
     ) {
         refusal.count(cx.metrics);
+        self.founding_is_refused(cx, members, ticket, refusal);
         self.resolve(cx, members, ticket, "error", Payload::Json(&refusal.response()));
     }
 
@@ -590,5 +591,12 @@ impl Rooms {
                 self.leave(cx, members, membership, Some(reference));
             }
         }
+    }
+}
+
+/// Ends the channels of all members of a room, whose clients rejoin with their cursors.
+pub(super) fn end_channels<I: Io>(cx: &mut Cx<'_, I>, members: &mut impl Tell<I>, room: &Room) {
+    for Outpost { shard, audience, .. } in room.outposts() {
+        members.tell(cx, *shard, ToMember::Ended { audience: *audience, reason: TURNED });
     }
 }

@@ -22,7 +22,8 @@
 //! 13. what is decided of a room, and what is reported, is answered after it is kept, and is there
 //!     for good; whoever asks is told what holds, page by page all of it;
 //! 14. what is done has a line in the audit trail, and that is kept with it, or neither is;
-//! 15. nobody comes in who is banned, and no invite is good that was taken back.
+//! 15. nobody comes in who is banned, and no invite is good that was taken back;
+//! 16. an `id` names the epoch in which its message was said, however many have come since.
 //!
 //! Each rule is seen to bark: a defect is planted, and the rule that is for it must find it.
 
@@ -56,9 +57,9 @@ mod reader;
 mod views;
 
 use decided::check_joined;
-use judge::{Away, Judge, Member, audience, field, number, without_id};
+use judge::{Away, Judge, Member, audience, field, number};
 use ledger::Recorded;
-use pretend::{PretendLog, Pretends};
+use pretend::{LogDefect, PretendLog, Pretends};
 use reader::{Reader, messages, object};
 
 /// What a log says later.
@@ -121,6 +122,10 @@ pub(crate) trait Subject: Log {
     }
     /// The epoch that a room is in, if the log can tell.
     fn epoch(&self, _topic: &str) -> Option<u64> {
+        None
+    }
+    /// The epoch in which a message was said, if the log can tell.
+    fn said_in(&self, _topic: &str, _offset: u64) -> Option<u64> {
         None
     }
     /// A message as it was by a change, if the log can tell.
@@ -191,6 +196,9 @@ impl Subject for PretendLog {
     }
     fn epoch(&self, topic: &str) -> Option<u64> {
         self.rooms.get(topic).map(pretend::Room::epoch)
+    }
+    fn said_in(&self, topic: &str, offset: u64) -> Option<u64> {
+        self.rooms.get(topic).map(|room| room.said_in(offset))
     }
     fn state(&self, topic: &str, offset: u64, change: u64) -> Option<MessageText> {
         self.rooms.get(topic)?.state_by(offset, change)
@@ -571,9 +579,8 @@ impl<L: Subject> Suite<L> {
                 let of = |reader: &Reader| (reader.epoch, reader.at);
                 assert_eq!(of(stream), of(&there), "who is there has heard all");
                 for (offset, mine) in &stream.messages {
-                    let fresh = there.messages.get(offset).cloned().map(without_id);
-                    let mine = without_id(mine.clone());
-                    let is_same = fresh.as_ref().is_none_or(|fresh| *fresh == mine);
+                    let fresh = there.messages.get(offset);
+                    let is_same = fresh.is_none_or(|fresh| fresh == mine);
                     assert!(is_same, "who heard all has what a page has: {mine:?} {fresh:?}");
                 }
             }
@@ -726,6 +733,20 @@ fn with_others(seed: u64) -> PretendLog {
     let mut log = PretendLog::new(seed, Pretends::Engine, None);
     log.others_decide = true;
     log
+}
+
+/// An engine that fails over so often that rooms forget epochs in which something was said.
+fn failing_over(seed: u64, defect: Option<LogDefect>) -> PretendLog {
+    let mut log = PretendLog::new(seed, Pretends::Engine, defect);
+    log.fails_over_in = 2;
+    log
+}
+
+#[test]
+fn an_engine_that_fails_over_again_and_again_keeps_the_contract() {
+    let reached = ["ok", "recovered", "not recovered", "turn", "ended", "page", "changed"];
+    let reached = [&reached[..], &["said in an epoch that is forgotten"]].concat();
+    check(|seed| failing_over(seed, None), &reached);
 }
 
 /// What is decided of rooms, and asked of that.

@@ -3,12 +3,17 @@
 //! ```text
 //!   set ──── judge_settings ─┐                      ┌─ all hear `room_changed`
 //!   stand ── judge_standing ─┴─ Log::append ── holds ┼─ the one concerned hears `room_you`,
-//!                                                   └─ or `room_removed`, and is out
+//!                                  │            │    └─ or `room_removed`, and is out
+//!                                  └─ Later ── came back
 //! ```
 //!
-//! A decision holds from the call on, in all modes of a log that leaves the order to the home; its
-//! answer comes when it is kept. It is judged by the room as it stands, so it waits while an entry
-//! of its room is under way without a place.
+//! A decision holds from the call on where the log leaves the order to the home; its answer comes
+//! when it is kept. A log that several homes share gives it its place: it holds when its entry
+//! comes back, here and at all other homes, and is answered when it is kept, too. Who decided it,
+//! why, and whether that was a kick, is what its line of the audit trail says.
+//!
+//! It is judged by the room as it stands, so it waits while an entry of its room is under way
+//! without a place.
 //!
 //! Who is put out stays a member until its shard says that it has left: what was pushed before that
 //! is on its way, and is refused.
@@ -27,7 +32,7 @@ use crate::link::io::Io;
 use crate::link::log::{Appended, Entry, Log, Placed, Ticket, What, Why};
 use crate::link::message::{MESSAGE_BYTES_MIN, text};
 use crate::link::outbox::{Cx, Tell};
-use crate::link::record::{ToHome, ToMember};
+use crate::link::record::{Field as _, Received, ToHome, ToMember, read};
 use crate::link::refusal::Refusal;
 use crate::link::said::MessageText;
 use crate::room::facts::RemovalCause;
@@ -35,7 +40,7 @@ use crate::room::facts::RemovalCause;
 use crate::room::planted::{self, Planted};
 use crate::rooms::changing::may_change_at_all;
 use crate::rooms::held::Membership;
-use crate::rooms::pending::UnderWay;
+use crate::rooms::pending::{Again, UnderWay};
 use crate::rooms::purging::{Begun, Deleted};
 use crate::rooms::registry::Registered;
 use crate::rooms::speech::{append_of, deliver, take_fanout};
@@ -53,6 +58,22 @@ struct JudgedStanding {
     is_purge: bool,
     /// Whether the audit trail has a line of it.
     is_audited: bool,
+}
+
+/// What has become of a decision that its log took.
+#[expect(clippy::large_enum_variant, reason = "it is taken apart at once")]
+pub(super) enum Decided {
+    /// It holds. Its log will say by this whether it is kept; none, if it is.
+    Holds(Option<(Ticket, UnderWay)>),
+    /// It holds when its entry comes back.
+    Later(Ticket, UnderWay),
+}
+
+/// How a user was to stand, by whose decision, and which of its messages are to go.
+struct Stood<'a> {
+    wish: MemberWish<'a>,
+    by: &'a str,
+    purged: Vec<(u64, MessageText)>,
 }
 
 impl Rooms {
@@ -92,20 +113,34 @@ impl Rooms {
             set: set.as_deref(),
             ..AuditLine::new(room.next_audit_number(), AuditAct::RoomSet, &by)
         };
-        if self.is_to_be_kept(key, is_set) {
+        if self.is_to_be_kept(cx, key, is_set) {
             let json = settings.json();
             let what = What::Settings { title: &title, settings: &json };
             let audit = Some(&audit).filter(|_| !is_set);
             match self.propose_decision(cx, membership, what, audit) {
-                Ok(proposed) => under_way = proposed,
+                Ok(Decided::Holds(proposed)) => under_way = proposed,
+                Ok(Decided::Later(ticket, entry)) => {
+                    return self.hold_decided(ticket, reference, entry, push);
+                }
                 Err(why) => {
                     return self.answer_refused(cx, members, membership, reference, why.refusal());
                 }
             }
             self.was_set(cx, members, key, &title, settings, &by);
         }
+        self.answer_set(cx, members, (membership, reference), under_way);
+    }
+
+    /// Answers what a room is that was set, when that is kept.
+    fn answer_set<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        (membership, reference): (Membership, &str),
+        under_way: Option<(Ticket, UnderWay)>,
+    ) {
         let mut answer = Vec::new();
-        if let Some(Registered { room, .. }) = self.arena.get(key) {
+        if let Some(Registered { room, .. }) = self.arena.get(membership.room) {
             room.push_room(&mut answer);
         }
         self.answer_with(cx, members, membership, reference, under_way, text(&answer));
@@ -127,7 +162,7 @@ impl Rooms {
             unreachable!("called for standings")
         };
         let membership = Membership { room: key, shard, asker };
-        let Some((by, now_ms)) = self.decides(cx, members, membership, reference, push) else {
+        let Some((by, _)) = self.decides(cx, members, membership, reference, push) else {
             return;
         };
         let judged = match self.judge_stand(cx, membership, &wish, &by) {
@@ -138,13 +173,29 @@ impl Rooms {
         };
         let decided = self.decide_standing(cx, members, membership, (&wish, &by), &judged);
         let under_way = match decided {
-            Ok(under_way) => under_way,
+            Ok(Decided::Holds(under_way)) => under_way,
+            Ok(Decided::Later(ticket, entry)) => {
+                return self.hold_decided(ticket, reference, entry, push);
+            }
             Err(why) => {
                 return self.answer_refused(cx, members, membership, reference, why.refusal());
             }
         };
-        let Deleted { count, last, refused } =
-            self.purge(cx, members, membership, judged.purged, &by);
+        let stood = Stood { wish, by: &by, purged: judged.purged };
+        self.go_on_standing(cx, members, (membership, reference), stood, under_way);
+    }
+
+    /// Goes on with how a user is to stand when that holds: deletes what is purged, and answers.
+    fn go_on_standing<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        (membership, reference): (Membership, &str),
+        Stood { wish, by, purged }: Stood<'_>,
+        under_way: Option<(Ticket, UnderWay)>,
+    ) {
+        let (key, now_ms) = (membership.room, cx.now.unix_ms);
+        let Deleted { count, last, refused } = self.purge(cx, members, membership, purged, by);
         let under_way = if last.is_some() {
             // They are kept in order, so the last of them says it for all.
             self.await_unheard(under_way);
@@ -160,7 +211,8 @@ impl Rooms {
         let mut answer = Vec::new();
         if let Some(Registered { room, .. }) = self.arena.get(key) {
             // What others are held to concerns those alone who look after the room.
-            let is_told = *user == *by || room.may_look_after(asker.slot, now_ms).is_ok();
+            let may_look = room.may_look_after(membership.asker.slot, now_ms).is_ok();
+            let is_told = *user == *by || may_look;
             let standing = room.standing(user);
             let role_alone = Standing { role: standing.role, ..Standing::default() };
             let told = if is_told { standing } else { role_alone };
@@ -168,7 +220,7 @@ impl Rooms {
         }
         if let Some(since_ms) = purged_since_ms(&wish, now_ms) {
             let is_cut_short = refused.is_some();
-            let begun = Begun { user, by: &by, since_ms, count, is_cut_short, answer };
+            let begun = Begun { user, by, since_ms, count, is_cut_short, answer };
             return self.answer_purge(cx, members, (membership, reference), begun, under_way);
         }
         answer.push(b'}');
@@ -201,7 +253,9 @@ impl Rooms {
         let reaches_back = cx.io.log().reads();
         let in_log = since_ms.and_then(|since_ms| room.said_in_log(since_ms, reaches_back));
         let is_purge = !purged.is_empty() || in_log.is_some();
-        let is_put_out = wish.kick && room.of_user(wish.user).next().is_some();
+        // Of other homes it is not known who is there.
+        let may_be_there = cx.io.log().is_shared() || room.of_user(wish.user).next().is_some();
+        let is_put_out = wish.kick && may_be_there;
         // What one does to oneself is nobody's concern, unless one looks after the room no more.
         let is_own = *wish.user == *by && was.role.max(standing.role) <= Some(Role::Member);
         let is_audited = (!is_so || is_purge || is_put_out) && !is_own;
@@ -221,8 +275,8 @@ impl Rooms {
         membership: Membership,
         (wish, by): (&MemberWish<'_>, &str),
         judged: &JudgedStanding,
-    ) -> Result<Option<(Ticket, UnderWay)>, Why> {
-        let key = membership.room;
+    ) -> Result<Decided, Why> {
+        let (key, is_shared) = (membership.room, cx.io.log().is_shared());
         let Some(Registered { room, .. }) = self.arena.get(key) else { return Err(Why::Busy) };
         let &JudgedStanding { standing, is_so, is_purge, is_audited, .. } = judged;
         let (user, set) = (wish.user, wish.audited());
@@ -234,28 +288,37 @@ impl Rooms {
             ..AuditLine::new(room.next_audit_number(), AuditAct::RoomMember, by)
         };
         let audit = Some(&audit).filter(|_| is_audited);
-        if !wish.is_kick_or_purge_only() && self.is_to_be_kept(key, is_so) {
+        if !wish.is_kick_or_purge_only() && self.is_to_be_kept(cx, key, is_so) {
             let what = What::Standing { user, standing };
-            let under_way = self.propose_decision(cx, membership, what, audit)?;
-            self.stands(cx, members, key, (user, standing), cause);
-            return Ok(under_way);
+            let decided = self.propose_decision(cx, membership, what, audit)?;
+            if matches!(decided, Decided::Holds(_)) {
+                self.stands(cx, members, key, (user, standing), cause);
+            }
+            return Ok(decided);
         }
         let noted = match audit {
             Some(_) => self.propose_decision(cx, membership, What::Noted, audit),
-            None => Ok(None),
+            None => Ok(Decided::Holds(None)),
         };
+        if is_shared && audit.is_some() {
+            // Whoever is put out goes when it comes back, wherever it is; or nowhere.
+            return noted;
+        }
         if wish.kick {
             self.put_out_user(cx, members, key, user, cause);
         }
         // Nothing is deleted without a line. Whoever is put out goes, though the disk may not take
         // that it was.
-        noted.or_else(|why| if is_purge { Err(why) } else { Ok(None) })
+        noted.or_else(|why| if is_purge { Err(why) } else { Ok(Decided::Holds(None)) })
     }
 
     /// Whether a decision is given to the log: also one that holds already, while another is not
-    /// known to be kept. Its answer says that it is.
-    fn is_to_be_kept(&self, key: RoomKey, is_so: bool) -> bool {
-        !is_so || self.pending.has_decision(key) || self.foundings.has(key)
+    /// known to be kept. Its answer says that it is. Of what another home has decided that is never
+    /// known.
+    fn is_to_be_kept<I: Io>(&self, cx: &mut Cx<'_, I>, key: RoomKey, is_so: bool) -> bool {
+        let is_known =
+            !cx.io.log().is_shared() && !self.pending.has_decision(key) && !self.foundings.has(key);
+        !is_so || !is_known
     }
 
     /// Answers how users stand in a room.
@@ -309,8 +372,7 @@ impl Rooms {
         Some((by, cx.now.unix_ms))
     }
 
-    /// Gives its log what was decided of a room, with what the audit trail says of it. Returns what
-    /// its answer waits for; `None` if it is kept already.
+    /// Gives its log what was decided of a room, with what the audit trail says of it.
     ///
     /// # Errors
     ///
@@ -321,8 +383,11 @@ impl Rooms {
         membership: Membership,
         what: What<'_>,
         audit: Option<&AuditLine<'_>>,
-    ) -> Result<Option<(Ticket, UnderWay)>, Why> {
+    ) -> Result<Decided, Why> {
         let key = membership.room;
+        if self.loading.is_closed(key) {
+            return Err(Why::Unavailable);
+        }
         let Some(Registered { room, .. }) = self.arena.get(key) else { return Err(Why::Busy) };
         let judged = room.journal().judged();
         let placed = Placed::decision(cx.now.unix_ms);
@@ -337,6 +402,11 @@ impl Rooms {
             return Err(why);
         }
         let is_decision = what != What::Noted;
+        if appended == Appended::Later {
+            let proposals = 1 + self.proposals;
+            let entry = UnderWay::new(membership, ticket, judged);
+            return Ok(Decided::Later(ticket, UnderWay { is_decision, proposals, ..entry }));
+        }
         if let Some(Registered { room, .. }) = self.arena.get_mut(key).filter(|_| is_decision) {
             room.apply_rev(judged.rev + 1);
         }
@@ -344,9 +414,9 @@ impl Rooms {
             self.note_audit(cx, key, line, placed.at_ms);
         }
         match appended {
-            Appended::Kept => Ok(None),
+            Appended::Kept => Ok(Decided::Holds(None)),
             #[cfg(test)]
-            Appended::Ordered if planted::is(Planted::DecisionsUnkept) => Ok(None),
+            Appended::Ordered if planted::is(Planted::DecisionsUnkept) => Ok(Decided::Holds(None)),
             #[cfg(test)]
             Appended::Ordered if planted::is(Planted::DoneRefused) => Err(Why::Busy),
             Appended::Ordered => {
@@ -355,12 +425,111 @@ impl Rooms {
                     placed: Some(placed),
                     ..UnderWay::new(membership, ticket, judged)
                 };
-                Ok(Some((ticket, entry)))
+                Ok(Decided::Holds(Some((ticket, entry))))
             }
-            Appended::Later | Appended::Refused(_) => {
-                unreachable!("a decision holds from the call on, or not at all")
-            }
+            Appended::Later | Appended::Refused(_) => unreachable!("handled before"),
         }
+    }
+
+    /// Holds the answer to a push whose decision comes back later.
+    pub(super) fn hold_decided(
+        &mut self,
+        ticket: Ticket,
+        reference: &str,
+        entry: UnderWay,
+        push: ToHome<'_>,
+    ) {
+        let again = Again::Push(push.into_record());
+        self.hold_under_way(ticket, reference, UnderWay { again, ..entry });
+    }
+
+    /// What was decided of a room holds from now on: it came back from the log, and was proposed
+    /// here under a ticket, or elsewhere.
+    pub(super) fn was_decided<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        key: RoomKey,
+        own: Option<Ticket>,
+        (what, line): (What<'_>, Option<AuditLine<'_>>),
+    ) {
+        #[cfg(test)]
+        if own.is_none() && planted::is(Planted::OthersUnheard) {
+            return;
+        }
+        let Some(Registered { room, .. }) = self.arena.get(key) else { return };
+        // What one does to oneself has no line.
+        let proposed = own.and_then(|ticket| self.pending.get(key, ticket));
+        let proposer = proposed.map_or(Box::default(), |entry| self.user_of(entry.membership));
+        let by = line.map_or(&*proposer, |line| line.by);
+        let is_kicked = line.is_some_and(|line| line.is_of_kick());
+        let cause = RemovalCause { is_kicked, by, text: line.and_then(|line| line.text) };
+        match what {
+            What::Founded { title, owner } => self.was_founded(cx, key, title, owner),
+            What::Settings { title, settings } => {
+                self.was_set(cx, members, key, title, RoomSettings::read(settings), by);
+            }
+            What::Standing { user, standing } if is_kicked || room.standing(user) != standing => {
+                self.stands(cx, members, key, (user, standing), cause);
+            }
+            What::Noted if is_kicked => {
+                let user = line.and_then(|line| line.user).unwrap_or_default();
+                self.put_out_user(cx, members, key, user, cause);
+            }
+            What::Standing { .. } | What::Noted => {}
+            What::Message(_) | What::Changed { .. } => unreachable!("called for decisions"),
+        }
+    }
+
+    /// Goes on with a push whose decision holds now: its answer says what the room is, and is given
+    /// when that is kept.
+    pub(super) fn go_on_decided<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        key: RoomKey,
+        ticket: Ticket,
+    ) {
+        let asked = self.pending.get(key, ticket);
+        if !asked.is_some_and(|entry| matches!(entry.again, Again::Push(_))) {
+            return;
+        }
+        let Some(mut entry) = self.pending.remove(key, ticket) else { return };
+        let Again::Push(record) = std::mem::replace(&mut entry.again, Again::Never) else {
+            unreachable!("it was one just now")
+        };
+        let Received::ToHome(push) = read(&record) else { unreachable!("only pushes decide") };
+        let membership = entry.membership;
+        let outer = self.released.replace((membership, ticket));
+        let under_way = Some((ticket, entry));
+        match push {
+            ToHome::Set { reference, .. } => {
+                self.answer_set(cx, members, (membership, reference), under_way);
+            }
+            ToHome::Stand { reference, wish, .. } => {
+                let since_ms = purged_since_ms(&wish, cx.now.unix_ms);
+                let of_room = self.arena.get(key).map(|of| &of.room).zip(since_ms);
+                let said = of_room
+                    .map(|(room, since_ms)| room.said_by(wish.user, since_ms, PURGED_MESSAGES_MAX));
+                let stood =
+                    Stood { wish, by: &self.user_of(membership), purged: said.unwrap_or_default() };
+                self.go_on_standing(cx, members, (membership, reference), stood, under_way);
+            }
+            ToHome::Report { reference, .. } => {
+                self.answer_with(cx, members, membership, reference, under_way, "{}");
+            }
+            _ => unreachable!("it decides nothing"),
+        }
+        self.released = outer;
+    }
+
+    /// The user who is the member of a membership; empty, if that has ended.
+    fn user_of(&self, membership: Membership) -> Box<str> {
+        let Membership { room, shard, asker } = membership;
+        let room = self.arena.get(room).map(|of| &of.room);
+        let room = room.filter(|room| room.is_member(shard, asker));
+        let member = room.and_then(|room| room.member(asker.slot));
+        member.map_or(Box::default(), |member| member.identity.user().into())
     }
 
     /// Answers a decision, when it is kept.

@@ -8,11 +8,15 @@
 //!                                                       └ Refused: 503, and it is not made
 //! ```
 //!
+//! Where several homes share the log, the room is made when its entry has come back. If another
+//! home has made it meanwhile, that is a conflict, and whoever asked is answered that it is there.
+//!
 //! Invariant: a room whose founding is under way is not let go of.
 //!
 //! Deliberately absent: who may make a room, and how many. The shard of the connection checks that.
 //!
-//! Called by: `rooms`. Calls: `room`, `registry`, `listings`, the log.
+//! Called by: `rooms`, `committing`, `deciding`, `again`. Calls: `room`, `registry`, `listings`,
+//! `pending`, the log.
 
 use std::collections::HashMap;
 
@@ -26,6 +30,8 @@ use crate::link::outbox::{Cx, Tell};
 use crate::link::record::ToMember;
 use crate::link::refusal::Refusal;
 use crate::rooms::Rooms;
+use crate::rooms::held::Membership;
+use crate::rooms::pending::{Again, UnderWay};
 
 /// The status of HTTP of a room that has been made.
 const MADE: u16 = 201;
@@ -49,6 +55,8 @@ struct Founding {
     waiting: Vec<(Creator, u16)>,
     /// Whether those who waited were told that it may be kept.
     is_doubtful: bool,
+    /// The title and the user, of one that holds only when its entry comes back.
+    asked: Option<(Box<str>, Box<str>)>,
 }
 
 /// A connection that asks for a room, and its shard.
@@ -58,6 +66,16 @@ impl Foundings {
     /// Whether the founding of a room is under way.
     pub(super) fn has(&self, room: RoomKey) -> bool {
         !self.0.is_empty() && self.0.contains_key(&room)
+    }
+
+    /// Takes out the one with this ticket, if it holds only when it comes back.
+    fn take(&mut self, ticket: Ticket) -> Option<Founding> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let is_it = |of: &Founding| of.ticket == ticket && of.asked.is_some();
+        let room = self.0.iter().find(|(_, of)| is_it(of)).map(|(room, _)| *room)?;
+        self.0.remove(&room)
     }
 
     /// Forgets a room that is removed.
@@ -125,6 +143,9 @@ impl Rooms {
             // It may be kept, and have nothing in memory.
             return self.remove_if_deserted(cx, key);
         }
+        if self.loading.is_closed(key) {
+            return not_created(cx, members, creator, Why::Unavailable);
+        }
         let ticket = self.pending.next_ticket();
         let room = &registered.room;
         let (judged, top) = (room.journal().judged(), room.journal().top());
@@ -140,12 +161,55 @@ impl Rooms {
             not_created(cx, members, creator, why);
             return self.remove_if_deserted(cx, key);
         }
+        let waiting = vec![(creator, MADE)];
+        if appended == Appended::Later {
+            let (nobody, proposals) = (Membership::of_nobody(key), 1 + self.proposals);
+            let entry = UnderWay::new(nobody, ticket, judged);
+            let again = Again::Found;
+            self.pending.insert(ticket, UnderWay { again, is_decision: true, proposals, ..entry });
+            let asked = Some((title.into(), user.into()));
+            self.foundings.0.insert(key, Founding { ticket, waiting, is_doubtful: false, asked });
+            return;
+        }
         self.was_founded(cx, key, title, Some(user));
         if appended == Appended::Kept {
             return self.answer_created(cx, members, key, creator, MADE);
         }
-        let waiting = vec![(creator, MADE)];
-        self.foundings.0.insert(key, Founding { ticket, waiting, is_doubtful: false });
+        let founding = Founding { ticket, waiting, is_doubtful: false, asked: None };
+        self.foundings.0.insert(key, founding);
+    }
+
+    /// Judges a founding from the beginning that was a conflict, for all who wait for it.
+    pub(super) fn found_again<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        key: RoomKey,
+        ticket: Ticket,
+    ) {
+        let Some(founding) = self.foundings.take(ticket) else { return };
+        let (title, user) = founding.asked.unwrap_or_default();
+        for (creator, _) in founding.waiting {
+            if self.arena.contains(key) {
+                self.create(cx, members, key, creator, (&title, &user));
+            } else {
+                tell_not_made(cx, members, creator, Refusal::Unavailable);
+            }
+        }
+    }
+
+    /// Tells those who wait for a founding, if this is its ticket, that the room is not made, or
+    /// may not be.
+    pub(super) fn founding_is_refused<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        ticket: Ticket,
+        refusal: Refusal,
+    ) {
+        for (creator, _) in self.foundings.take(ticket).into_iter().flat_map(|of| of.waiting) {
+            tell_not_made(cx, members, creator, refusal);
+        }
     }
 
     /// Notes that a room was made on purpose, is called so, and whose it is.
@@ -175,7 +239,10 @@ impl Rooms {
         key: RoomKey,
         ticket: Ticket,
     ) {
-        if self.foundings.0.get(&key).is_none_or(|founding| founding.ticket != ticket) {
+        let founding = self.foundings.0.get(&key).filter(|founding| founding.ticket == ticket);
+        let is_applied =
+            |ticket| self.pending.get(key, ticket).is_none_or(|entry| entry.applied_at.is_some());
+        if founding.is_none_or(|founding| !is_applied(founding.ticket)) {
             return;
         }
         let waiting = self.foundings.0.remove(&key).map_or(Vec::new(), |founding| founding.waiting);
@@ -194,7 +261,9 @@ impl Rooms {
         why: Why,
     ) {
         let founding = self.foundings.0.get_mut(&key);
-        let Some(founding) = founding.filter(|founding| founding.ticket == ticket) else { return };
+        // One that has not come back is refused with its entry.
+        let is_it = |of: &&mut Founding| of.ticket == ticket && of.asked.is_none();
+        let Some(founding) = founding.filter(is_it) else { return };
         founding.is_doubtful = true;
         for (creator, _) in std::mem::take(&mut founding.waiting) {
             not_created(cx, members, creator, why);

@@ -14,7 +14,7 @@
 //!
 //! Invariant: a room stays while a join waits for it.
 //!
-//! Called by: `rooms`, `membership`, `committing`. Calls: `room`, `deciding`, `membership`,
+//! Called by: `rooms`, `membership`, `committing`, `again`. Calls: `room`, `deciding`, `membership`,
 //! `pending`, the log.
 
 use std::collections::BTreeMap;
@@ -33,7 +33,9 @@ use crate::link::refusal::Refusal;
 use crate::room::facts::RemovalCause;
 #[cfg(test)]
 use crate::room::planted::{self, Planted};
+use crate::rooms::deciding::Decided;
 use crate::rooms::held::Membership;
+use crate::rooms::pending::{Again, UnderWay};
 use crate::rooms::registry::Registered;
 use crate::rooms::{Answer, Rooms};
 use crate::wire::json::{self, push_string, push_unsigned};
@@ -248,11 +250,33 @@ impl Rooms {
         let what = What::Standing { user, standing };
         let nobody = Membership::of_nobody(key);
         let decided = self.propose_decision(cx, nobody, what, Some(&line));
-        let under_way = decided.map_err(Why::refusal)?;
+        let under_way = match decided.map_err(Why::refusal)? {
+            Decided::Holds(under_way) => {
+                let cause = RemovalCause { is_kicked: false, by, text: None };
+                self.stands(cx, members, key, (user, standing), cause);
+                under_way
+            }
+            Decided::Later(ticket, entry) => {
+                Some((ticket, UnderWay { again: Again::Join, ..entry }))
+            }
+        };
         let ticket = under_way.as_ref().map(|(ticket, _)| *ticket);
         self.await_unheard(under_way);
-        let cause = RemovalCause { is_kicked: false, by, text: None };
-        self.stands(cx, members, key, (user, standing), cause);
         Ok(ticket)
+    }
+
+    /// Judges joins from the beginning that have waited for this, which was a conflict.
+    pub(super) fn join_again<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        ticket: Ticket,
+    ) {
+        for Comer { room, user: _, shard, record } in
+            self.invited.0.remove(&ticket).unwrap_or_default()
+        {
+            let Received::ToHome(join) = read(&record) else { unreachable!("a join waits") };
+            self.go_on_in_room(cx, members, room, shard, join);
+        }
     }
 }

@@ -7,27 +7,36 @@
 //!   FromLog::NotOpened ─> they are refused, and the room goes: its log is asked again by the next
 //! ```
 //!
+//! A log that several homes share may lose its place in a room: [`FromLog::Closed`]. The channels of
+//! its members end, and they leave. Until all have left it is closed: what is pushed is refused, and
+//! joins wait. Then it goes, and they ask for the room as if it had never been there.
+//!
+//! [`FromLog::Closed`]: crate::link::log::FromLog::Closed
+//!
 //! All requests for a room share one load. An empty room holds its place meanwhile, and has the key
 //! by which the log names it. A request that comes while others still wait stands behind them.
 //!
-//! Invariants: a room that is being loaded has no member; the requests that wait are bounded, in
-//! bytes over all rooms.
+//! Invariants: a room that is being loaded has no member, unless it is closed; the requests that
+//! wait are bounded, in bytes over all rooms.
 //!
 //! Deliberately absent: deadlines. A log opens a room in the end, or says why not.
 //!
-//! Called by: `rooms`, and `shard` to let waiting requests in. Calls: `registry`, `membership`.
+//! Called by: `rooms`, `committing`, and `shard` to let waiting requests in. Calls: `registry`,
+//! `membership`, `committing`, `collecting`, `pending`, `held`, `reads`.
 
 use std::collections::{HashMap, VecDeque};
 
 use crate::base::slack::Slack;
-use crate::link::ids::RoomKey;
+use crate::link::ids::{Asker, RoomKey};
 use crate::link::io::Io;
 use crate::link::log::{Opened, Why};
 use crate::link::outbox::{Cx, Tell};
 use crate::link::record::{Field, Received, ToHome, read};
 use crate::link::refusal::Refusal;
 use crate::rooms::Rooms;
-use crate::rooms::registry::{Purpose, take_making};
+use crate::rooms::committing::end_channels;
+use crate::rooms::held::Membership;
+use crate::rooms::registry::{Purpose, Registered, take_making};
 
 /// Rooms that are being loaded, and loaded ones for which requests still wait. See the module.
 #[derive(Default)]
@@ -35,6 +44,8 @@ pub(super) struct Loading {
     rooms: HashMap<RoomKey, Load, ahash::RandomState>,
     /// Rooms that their log has opened, and for which requests still wait.
     ready: VecDeque<RoomKey>,
+    /// Rooms that are closed, have no member any more, and for which requests wait.
+    emptied: VecDeque<RoomKey>,
     /// How many requests wait, over all rooms, and the length of their records.
     waiting: usize,
     waiting_bytes: usize,
@@ -50,6 +61,15 @@ struct Load {
     is_awaited: bool,
     /// Whether the log had nothing of it, so that it begins with a request that waits.
     is_new: bool,
+    /// Whether the log has lost its place in it.
+    is_closed: bool,
+}
+
+impl Load {
+    fn new(refs_from: u64) -> Self {
+        let waiting = VecDeque::new();
+        Self { waiting, refs_from, is_awaited: true, is_new: false, is_closed: false }
+    }
 }
 
 struct Waiting {
@@ -60,8 +80,51 @@ struct Waiting {
 impl Loading {
     /// Begins to load a room.
     pub(super) fn begin(&mut self, room: RoomKey, refs_from: u64) {
-        let load = Load { waiting: VecDeque::new(), refs_from, is_awaited: true, is_new: false };
-        self.rooms.insert(room, load);
+        self.rooms.insert(room, Load::new(refs_from));
+    }
+
+    /// Whether the log of a room has lost its place in it.
+    #[inline]
+    pub(super) fn is_closed(&self, room: RoomKey) -> bool {
+        !self.rooms.is_empty() && self.rooms.get(&room).is_some_and(|load| load.is_closed)
+    }
+
+    /// The log of a room has lost its place in it.
+    fn close(&mut self, room: RoomKey) {
+        self.ready.retain(|ready| *ready != room);
+        let load = self.rooms.entry(room).or_insert_with(|| Load::new(0));
+        (load.is_awaited, load.is_closed) = (true, true);
+    }
+
+    /// A closed room has no member any more. Whether requests wait for it.
+    fn has_emptied(&mut self, room: RoomKey) -> bool {
+        let Some(load) = self.rooms.get_mut(&room) else { return false };
+        if load.waiting.is_empty() {
+            self.rooms.remove(&room);
+            self.emptied.retain(|emptied| *emptied != room);
+            return false;
+        }
+        if std::mem::replace(&mut load.is_awaited, false) {
+            self.emptied.push_back(room);
+        }
+        true
+    }
+
+    /// Takes the requests for a closed room that has no member any more.
+    fn take_emptied(&mut self) -> Option<(RoomKey, VecDeque<Waiting>)> {
+        let room = self.emptied.pop_front()?;
+        let waiting = self.rooms.remove(&room).map_or(VecDeque::new(), |load| load.waiting);
+        self.waiting -= waiting.len();
+        self.waiting_bytes -= waiting.iter().map(|waiting| waiting.record.len()).sum::<usize>();
+        Some((room, waiting))
+    }
+
+    /// Rewrites the requests that wait for a room.
+    fn rewrite(&mut self, room: RoomKey, mut rewrite: impl FnMut(u16, &[u8]) -> Box<[u8]>) {
+        for waiting in self.rooms.get_mut(&room).into_iter().flat_map(|load| &mut load.waiting) {
+            waiting.record = rewrite(waiting.shard, &waiting.record);
+        }
+        (self.waiting, self.waiting_bytes) = self.counted();
     }
 
     /// Whether a room is being loaded, or requests still wait for it.
@@ -73,6 +136,7 @@ impl Loading {
     pub(super) fn trim(&mut self, kept: usize) {
         self.rooms.trim(kept);
         self.ready.trim(kept);
+        self.emptied.trim(kept);
     }
 
     /// Counts `waiting` and `waiting_bytes` anew.
@@ -133,11 +197,14 @@ impl Rooms {
         key: RoomKey,
         opened: Option<&Opened>,
     ) {
-        let Some(load) = self.loading.rooms.get_mut(&key).filter(|load| load.is_awaited) else {
+        let Some(load) =
+            self.loading.rooms.get_mut(&key).filter(|load| load.is_awaited && !load.is_closed)
+        else {
             return;
         };
         load.is_awaited = false;
-        load.is_new = opened.is_none();
+        load.is_new = opened.is_none_or(|opened| opened.is_new);
+        let is_new = load.is_new;
         let refs_from = load.refs_from;
         if load.waiting.is_empty() {
             // All of them were of a shard that has begun anew.
@@ -147,6 +214,8 @@ impl Rooms {
         }
         if let Some(opened) = opened {
             self.set_opened(cx, key, opened, refs_from);
+        }
+        if !is_new {
             self.list(key);
         }
         self.retire_if_empty(cx, key);
@@ -177,6 +246,13 @@ impl Rooms {
         cx: &mut Cx<'_, I>,
         members: &mut impl Tell<I>,
     ) -> Option<usize> {
+        if let Some((key, waiting)) = self.loading.take_emptied() {
+            self.remove(cx, key);
+            for Waiting { shard, record } in waiting {
+                self.ask_for_room(cx, members, shard, message_of(&record));
+            }
+            return Some(0);
+        }
         let next = self.loading.pop(|shard| cx.is_filling(shard))?;
         let (key, is_new, Waiting { shard, record }) = next;
         let message = message_of(&record);
@@ -211,7 +287,8 @@ impl Rooms {
     /// Whether requests may go on, as far as is known. Those that wait for a way are not counted:
     /// the shard at its other end wakes this one once it is clear.
     pub(crate) fn has_awaiting(&self) -> bool {
-        !self.loading.ready.is_empty() && !self.loading.is_blocked
+        let has_ready = !self.loading.ready.is_empty() && !self.loading.is_blocked;
+        has_ready || !self.loading.emptied.is_empty()
     }
 
     /// How many requests wait for a room.
@@ -226,11 +303,13 @@ impl Rooms {
 
     /// Forgets the requests of a shard that has begun anew.
     pub(super) fn forget_awaiting<I: Io>(&mut self, cx: &mut Cx<'_, I>, shard: u16) {
-        let mut deserted = Vec::new();
+        let (mut deserted, mut closed) = (Vec::new(), Vec::new());
         for (key, load) in &mut self.loading.rooms {
             load.waiting.retain(|waiting| waiting.shard != shard);
-            if load.waiting.is_empty() && !load.is_awaited {
+            if load.waiting.is_empty() && !load.is_awaited && !load.is_closed {
                 deserted.push(*key);
+            } else if load.is_closed {
+                closed.push(*key);
             }
         }
         (self.loading.waiting, self.loading.waiting_bytes) = self.loading.counted();
@@ -240,20 +319,106 @@ impl Rooms {
             self.loading.ready.retain(|ready| *ready != key);
             self.retire_if_empty(cx, key);
         }
+        closed.sort();
+        for key in closed {
+            self.retire_if_empty(cx, key);
+        }
+    }
+
+    /// Handles that the log of a room has lost its place in it. What is under way is in doubt, and
+    /// nothing of what waits was accepted.
+    pub(super) fn was_closed<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        key: RoomKey,
+    ) {
+        let is_loading = self.loading.rooms.get(&key).is_some_and(|load| load.is_awaited);
+        let Some(Registered { room, .. }) = self.arena.get(key).filter(|_| !is_loading) else {
+            return;
+        };
+        end_channels(cx, members, room);
+        self.loading.close(key);
+        let mut replaced = Vec::new();
+        self.loading.rewrite(key, |shard, record| {
+            without_replaced(shard, message_of(record), &mut replaced).into_record()
+        });
+        replaced.into_iter().for_each(|of| self.leave_closed(key, of));
+        for (shard, record) in self.reads.take_joins(key) {
+            self.await_closed(cx, members, key, shard, message_of(&record));
+        }
+        let waiting = self.pending.take_queue(key);
+        self.refuse_all(cx, members, waiting, Refusal::Unavailable);
+        self.refuse_collected(cx, members, key, Refusal::Unavailable);
+        self.collected.forget(key);
+        self.streams.forget(key);
+        let lost = self.pending.lose(key, None);
+        self.refuse_all(cx, members, lost, Refusal::Unconfirmed);
+        self.retire_if_empty(cx, key);
+    }
+
+    /// Queues a request for a room that is closed. Whom it replaces has left.
+    pub(super) fn await_closed<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        key: RoomKey,
+        shard: u16,
+        message: ToHome<'_>,
+    ) {
+        let mut replaced = Vec::new();
+        let message = without_replaced(shard, message, &mut replaced);
+        replaced.into_iter().for_each(|of| self.leave_closed(key, of));
+        self.await_room(cx, members, key, shard, message);
+        self.retire_if_empty(cx, key);
+    }
+
+    /// Takes out a member of a closed room that is replaced.
+    fn leave_closed(&mut self, key: RoomKey, (shard, asker): (u16, Asker)) {
+        let Some(registered) = self.arena.get_mut(key) else { return };
+        if registered.room.is_member(shard, asker) {
+            self.held.end(Membership { room: key, shard, asker });
+            registered.room.leave(asker.slot);
+            self.registry.weigh(registered);
+        }
+    }
+
+    /// A closed room may have no member any more: then it goes, or those who wait for it ask again.
+    pub(super) fn retire_closed<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: RoomKey) {
+        let members = self.arena.get(key).map_or(0, |of| of.room.members_count());
+        if members == 0 && !self.loading.has_emptied(key) {
+            self.remove(cx, key);
+        }
     }
 
     /// Asserts the invariants of the module. For [`Rooms::check`].
     pub(super) fn check_loading(&self) {
-        let Loading { rooms, ready, waiting, waiting_bytes, .. } = &self.loading;
+        let Loading { rooms, ready, emptied, waiting, waiting_bytes, .. } = &self.loading;
         for (key, load) in rooms {
             let members = self.arena.get(*key).map(|of| of.room.members_count());
             assert!(members.is_some(), "a room that is loaded has a place: {key:?}");
-            assert!(!load.is_awaited || members == Some(0), "nobody is in a room that is loaded");
-            let is_called = ready.iter().filter(|ready| *ready == key).count() == 1;
+            let may_have_members = load.is_closed || !load.is_awaited;
+            assert!(may_have_members || members == Some(0), "nobody is in a room that is loaded");
+            let called = if load.is_closed { emptied } else { ready };
+            let is_called = called.iter().filter(|called| *called == key).count() == 1;
             assert!(load.is_awaited != is_called, "all that wait for a room are called: {key:?}");
         }
         assert_eq!((*waiting, *waiting_bytes), self.loading.counted(), "what waits is counted");
     }
+}
+
+/// A request without the member that it replaces, which is added to `replaced`.
+fn without_replaced<'a>(
+    shard: u16,
+    mut message: ToHome<'a>,
+    replaced: &mut Vec<(u16, Asker)>,
+) -> ToHome<'a> {
+    if let ToHome::Join { conn, replaces, .. } = &mut message
+        && let Some(slot) = replaces.take()
+    {
+        replaced.push((shard, Asker { conn: *conn, slot }));
+    }
+    message
 }
 
 fn message_of(record: &[u8]) -> ToHome<'_> {

@@ -41,6 +41,9 @@ impl Rooms {
         };
         match self.find_or_make(cx, topic, Purpose::of(&message)) {
             Ok(Found::Open(key)) => return self.go_on_in_room(cx, members, key, shard, message),
+            Ok(Found::Loading(key)) if self.loading.is_closed(key) => {
+                self.await_closed(cx, members, key, shard, message);
+            }
             Ok(Found::Loading(key)) => self.await_room(cx, members, key, shard, message),
             Err(refusal) => self.refuse_because(cx, members, shard, message, refusal),
         }
@@ -57,6 +60,10 @@ impl Rooms {
         shard: u16,
         message: ToHome<'_>,
     ) -> usize {
+        if self.loading.is_closed(key) {
+            self.await_closed(cx, members, key, shard, message);
+            return 0;
+        }
         if let ToHome::Create { conn, title, user, .. } = message {
             self.create(cx, members, key, (shard, conn), (title, user));
             return 0;
@@ -261,6 +268,9 @@ impl Rooms {
     /// Retires a room if it is empty: queues it for eviction, or removes it if nothing of it is
     /// worth keeping.
     pub(super) fn retire_if_empty<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: RoomKey) {
+        if self.loading.is_closed(key) {
+            return self.retire_closed(cx, key);
+        }
         let is_awaited = self.is_awaited(key);
         let Some(registered) = self.arena.get_mut(key) else { return };
         if registered.room.members_count() > 0 || is_awaited {

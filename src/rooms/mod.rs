@@ -12,6 +12,7 @@
 //!                  changing ───────┤  what is done to messages that are there
 //!                  collecting ─────┤  what is added to them, until it is told
 //!                  streaming ──────┤  those that grow, until they are whole
+//!                  again ──────────┤  what conflicts with what another node has done
 //!                  aging ──────────┤  those that are too old
 //!                  deciding ───────┤  what is decided of a room, and who must go
 //!                  purging ────────┤  what somebody has said of late, until it is gone
@@ -41,6 +42,7 @@
 //!
 //! Called by: `shard`. Calls: `room`, `directory`, and the members through [`Tell`].
 
+mod again;
 mod aging;
 mod auditing;
 #[cfg(test)]
@@ -136,6 +138,8 @@ pub(crate) struct Rooms {
     fetched: Option<Fetched>,
     /// The thread of the answer that is released, if that was read before it had to wait.
     read_thread: Option<u64>,
+    /// How often what is being handled has been proposed.
+    proposals: u32,
     scratch: Scratch,
 }
 
@@ -177,6 +181,7 @@ impl Rooms {
             giving: None,
             fetched: None,
             read_thread: None,
+            proposals: 0,
             scratch: Scratch::default(),
         }
     }
@@ -202,6 +207,9 @@ impl Rooms {
     ) {
         if self.is_too_much(cx, shard, &message) {
             return self.refuse(cx, members, shard, message);
+        }
+        if message.pushed_in().is_some_and(|room| self.loading.is_closed(room)) {
+            return self.refuse_because(cx, members, shard, message, Refusal::Unavailable);
         }
         match message {
             ToHome::Leave { home, asker, reference } => {
@@ -332,7 +340,10 @@ impl Rooms {
 
     /// Whether joins wait for a room, or to be told of it: then it stays, though nobody is in it.
     fn is_awaited(&self, key: RoomKey) -> bool {
-        self.loading.has(key) || self.reads.has_join(key) || self.invited.has(key)
+        self.loading.has(key)
+            || self.reads.has_join(key)
+            || self.invited.has(key)
+            || self.foundings.has(key)
     }
 
     /// How many rooms there are.
@@ -374,6 +385,7 @@ impl Rooms {
             giving: _,
             fetched: _,
             read_thread: _,
+            proposals: _,
             scratch,
         } = self;
         by_topic.trim(ENTRIES_KEPT);

@@ -29,27 +29,80 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use smallvec::SmallVec;
 
 use crate::base::slack::Slack;
-use crate::limits::{PENDING_MEMORY_BYTES, UNDER_WAY_PER_ROOM_MAX, WAITING_PUSHES_PER_ROOM_MAX};
+use crate::limits::{
+    PENDING_MEMORY_BYTES, PROPOSALS_MAX, UNDER_WAY_PER_ROOM_MAX, WAITING_PUSHES_PER_ROOM_MAX,
+};
 use crate::link::ids::RoomKey;
 use crate::link::log::{Judged, Marks, Placed, Ticket};
+use crate::link::record::{Received, read};
 use crate::link::said::{MessageText, SaidText};
 use crate::room::keys::KeyHash;
 #[cfg(test)]
 use crate::room::planted::{self, Planted};
 use crate::rooms::held::Membership;
 
+/// What a message was when a change of it was proposed.
+#[derive(Debug, Clone)]
+pub(super) struct Was {
+    /// Its offset.
+    pub(super) offset: u64,
+    /// The last change of its room by then.
+    pub(super) top: u64,
+    pub(super) message: MessageText,
+    /// Whether it was another one when the change was proposed.
+    pub(super) is_news: bool,
+}
+
+/// What becomes of an entry after a conflict.
+#[derive(Debug)]
+pub(super) enum Again {
+    /// It is refused.
+    Never,
+    /// A message is proposed again as it was said.
+    Said(SaidText),
+    /// The push that asked for it is judged from the beginning.
+    Push(Box<[u8]>),
+    /// A message is deleted as it is by then, by decision of a user: by a purge, of which all but
+    /// the last deletion are known to be kept by that.
+    Purge {
+        /// Whose decision it is.
+        by: Box<str>,
+        /// What all deletions of the purge have in common.
+        purge: Ticket,
+    },
+    /// What was collected is told with the next tick: see `collecting`.
+    Collect,
+    /// The joins that wait for it are judged from the beginning: see `inviting`.
+    Join,
+    /// Whoever asked for the room asks again: see `founding`.
+    Found,
+}
+
+impl Again {
+    /// What it takes, in bytes.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Said(said) => said.text_bytes(),
+            Self::Push(record) => record.len(),
+            Self::Purge { by, .. } => by.len(),
+            Self::Never | Self::Collect | Self::Join | Self::Found => 0,
+        }
+    }
+}
+
 /// An entry that has not been answered for good.
 #[derive(Debug)]
 pub(super) struct UnderWay {
     /// Who proposed it.
     pub(super) membership: Membership,
-    /// What was said, to be proposed again after a conflict. `None` of a change, which is refused
-    /// then: its client knows what it has seen.
-    pub(super) said: Option<SaidText>,
+    /// What becomes of it after a conflict.
+    pub(super) again: Again,
+    /// Whether what is said behind it waits for it: it decides who may say what.
+    pub(super) is_decision: bool,
     pub(super) key_hash: Option<KeyHash>,
-    /// What a message was that has changed, and the last change of its room by then: of one that
-    /// may not be in memory when its log has placed the entry.
-    pub(super) was: Option<Box<(u64, MessageText)>>,
+    /// What a message was that has changed: one that may not be in memory when its log has placed
+    /// the entry, or has found a conflict.
+    pub(super) was: Option<Box<Was>>,
     /// The epoch and revision that it was judged by.
     pub(super) judged: Judged,
     /// Whether it conflicted, and is to be proposed again.
@@ -77,7 +130,8 @@ impl UnderWay {
     pub(super) const fn new(membership: Membership, ticket: Ticket, judged: Judged) -> Self {
         Self {
             membership,
-            said: None,
+            again: Again::Never,
+            is_decision: false,
             key_hash: None,
             was: None,
             judged,
@@ -98,9 +152,28 @@ impl UnderWay {
         let answer = self.answer.as_ref().map_or(0, |answer| answer.len());
         let along =
             self.along.iter().map(|(_, answer)| size_of::<(Ticket, Box<str>)>() + answer.len());
-        let was = self.was.as_ref().map_or(0, |was| was.1.memory_bytes());
+        let was = self.was.as_ref().map_or(0, |was| was.message.memory_bytes());
         let answer = answer + along.sum::<usize>() + was;
-        PENDING_MEMORY_BYTES + self.said.as_ref().map_or(0, SaidText::text_bytes) + answer
+        PENDING_MEMORY_BYTES + self.again.bytes() + answer
+    }
+
+    /// Whether it is something that is said. What others change is not known yet.
+    fn is_said(&self) -> bool {
+        matches!(self.again, Again::Said(_))
+    }
+
+    /// Whether it is about a message behind this offset, as far as it would be proposed again.
+    fn is_about_behind(&self, offset: u64) -> bool {
+        let about = match &self.again {
+            Again::Said(said) => said.reply_to,
+            Again::Push(record) => {
+                let Received::ToHome(push) = read(record) else { unreachable!("only pushes wait") };
+                push.about()
+            }
+            Again::Purge { .. } => self.was.as_ref().map(|was| was.offset),
+            Again::Never | Again::Collect | Again::Join | Again::Found => None,
+        };
+        about.is_some_and(|about| about > offset)
     }
 }
 
@@ -145,6 +218,8 @@ struct OfRoom {
     unordered: BTreeSet<(Ticket, Ticket)>,
     /// How many of `unordered` are no messages: what they change is not known yet.
     changes: usize,
+    /// How many of `unordered` are decisions: what is said behind them would be a conflict.
+    decisions: usize,
     /// How many of `unordered` were judged by each epoch and revision.
     judged: BTreeMap<Judged, u32>,
     /// The entries to be proposed again, by first ticket and ticket.
@@ -184,7 +259,8 @@ impl OfRoom {
         let place = (entry.first_ticket, ticket);
         if entry.applied_at.is_none() {
             self.unordered.insert(place);
-            self.changes += usize::from(entry.said.is_none());
+            self.changes += usize::from(!entry.is_said());
+            self.decisions += usize::from(entry.is_decision);
             *self.judged.entry(entry.judged).or_default() += 1;
         }
         if entry.is_parked {
@@ -203,7 +279,8 @@ impl OfRoom {
         let entry = self.under_way.remove(&ticket)?;
         let place = (entry.first_ticket, ticket);
         if self.unordered.remove(&place) {
-            self.changes -= usize::from(entry.said.is_none());
+            self.changes -= usize::from(!entry.is_said());
+            self.decisions -= usize::from(entry.is_decision);
             if let Some(count) = self.judged.get_mut(&entry.judged) {
                 *count -= 1;
                 if *count == 0 {
@@ -222,8 +299,14 @@ impl OfRoom {
     }
 
     /// Whether an entry without a place was judged by anything but `judged`.
-    fn may_conflict(&self, judged: Judged) -> bool {
+    fn has_old(&self, judged: Judged) -> bool {
         self.judged.len() > usize::from(self.judged.contains_key(&judged))
+    }
+
+    /// Whether what is said behind the entries without a place may come before one of them, or be
+    /// a conflict.
+    fn may_conflict(&self, judged: Judged) -> bool {
+        self.decisions > 0 || self.has_old(judged)
     }
 }
 
@@ -426,6 +509,72 @@ impl Pending {
         self.rooms.values().flat_map(|of| &of.readers)
     }
 
+    /// Takes all pushes out of the queue of a room. Returns what their held answers wait for.
+    pub(super) fn take_queue(&mut self, room: RoomKey) -> Vec<Ticket> {
+        let Some(of) = self.rooms.get_mut(&room) else { return Vec::new() };
+        let queue = std::mem::take(&mut of.queue);
+        of.entries = 0;
+        self.bytes -= queue.iter().map(Waiting::bytes).sum::<usize>();
+        self.forget_idle(room);
+        queue.into_iter().filter_map(|waiting| waiting.ticket).collect()
+    }
+
+    /// A room has turned, and has nothing behind this offset any more: what is about a message
+    /// there is not proposed again, for another one may be in its place. Returns those that would
+    /// be now.
+    pub(super) fn forget_again(&mut self, room: RoomKey, behind: u64) -> Vec<Ticket> {
+        let under_way = self.rooms.get(&room).into_iter().flat_map(|of| &of.under_way);
+        let is_it =
+            |(_, of): &(&Ticket, &UnderWay)| of.applied_at.is_none() && of.is_about_behind(behind);
+        let lost: Vec<Ticket> = under_way.filter(is_it).map(|(ticket, _)| *ticket).collect();
+        let is_parked =
+            |pending: &Self, ticket| pending.get(room, ticket).is_some_and(|entry| entry.is_parked);
+        let (parked, rest): (Vec<_>, Vec<_>) =
+            lost.into_iter().partition(|ticket| is_parked(self, *ticket));
+        for ticket in rest {
+            self.change(room, ticket, |entry| entry.proposals = PROPOSALS_MAX);
+        }
+        parked
+    }
+
+    /// The deletions of a purge that are under way, in the order in which they were proposed.
+    pub(super) fn of_purge(&self, room: RoomKey, purge: Ticket) -> Vec<Ticket> {
+        let under_way = self.rooms.get(&room).into_iter().flat_map(|of| &of.under_way);
+        let is_its = |(_, entry): &(&Ticket, &UnderWay)| matches!(entry.again, Again::Purge { purge: of, .. } if of == purge);
+        under_way.filter(is_its).map(|(ticket, _)| *ticket).collect()
+    }
+
+    /// Takes what is told of an entry that is under way.
+    pub(super) fn take_answer(&mut self, room: RoomKey, ticket: Ticket) -> Option<Box<str>> {
+        self.weighed(room, ticket, |entry| entry.answer.take())?
+    }
+
+    /// From now on this is told of an entry that is under way.
+    pub(super) fn set_answer(&mut self, room: RoomKey, ticket: Ticket, answer: Box<str>) {
+        self.weighed(room, ticket, |entry| entry.answer = Some(answer));
+    }
+
+    /// Another node has changed a message: what a purge knows of it is that from now on.
+    pub(super) fn note_changed(
+        &mut self,
+        room: RoomKey,
+        offset: u64,
+        message: &MessageText,
+        change: u64,
+    ) {
+        let Some(of) = self.rooms.get_mut(&room).filter(|of| of.changes > 0) else { return };
+        for entry in of.under_way.values_mut() {
+            let is_purge = matches!(entry.again, Again::Purge { .. });
+            if let Some(was) = entry.was.as_mut().filter(|was| is_purge && was.offset == offset) {
+                self.bytes -= was.message.memory_bytes();
+                was.message = message.clone();
+                was.message.fate.get_or_insert_default().change = change;
+                was.is_news = true;
+                self.bytes += was.message.memory_bytes();
+            }
+        }
+    }
+
     /// Whether a decision about a room is not known to be kept.
     pub(super) fn has_decision(&self, room: RoomKey) -> bool {
         let is_one = |entry: &UnderWay| entry.placed.is_some_and(Placed::is_decision);
@@ -463,17 +612,24 @@ impl Pending {
 
     /// The next entry to be proposed again, in a room that is at `judged` now. They go in the order
     /// in which they were proposed first, and none goes while one before it may still conflict.
-    pub(super) fn next_again(&self, room: RoomKey, judged: Judged) -> Option<Ticket> {
+    /// `is_as_was` says whether a message is still what it was when its change was proposed.
+    pub(super) fn next_again(
+        &self,
+        room: RoomKey,
+        judged: Judged,
+        is_as_was: impl Fn(&Was) -> bool,
+    ) -> Option<Ticket> {
         let of = self.rooms.get(&room)?;
         let parked = of.parked.first();
         let is_other = |(_, ticket): &&(Ticket, Ticket)| of.under_way[ticket].judged != judged;
         // All of them are looked through only if one is old.
-        let old = of.unordered.iter().filter(|_| of.may_conflict(judged)).find(is_other);
+        let old = of.unordered.iter().filter(|_| of.has_old(judged)).find(is_other);
         let (_, ticket) = *parked.into_iter().chain(old).min()?;
         let first = &of.under_way[&ticket];
-        // If it was judged by the present revision, the change that it conflicted with is not known
-        // here yet.
-        (first.is_parked && first.judged != judged).then_some(ticket)
+        // If it was judged by what is known now, what it conflicted with is not known here yet.
+        let is_news = first.judged != judged
+            || first.was.as_ref().is_some_and(|was| was.is_news || !is_as_was(was));
+        (first.is_parked && is_news).then_some(ticket)
     }
 
     /// Takes the next push that need not wait any more, in a room that is at `judged` now.
@@ -529,8 +685,10 @@ impl Pending {
             assert!(!of.is_idle(), "a room with nothing under way is forgotten");
             let mut judged = BTreeMap::new();
             let mut counts = [0; 4];
-            let changes = |entry: &&UnderWay| entry.applied_at.is_none() && entry.said.is_none();
-            assert_eq!(of.under_way.values().filter(changes).count(), of.changes, "as are changes");
+            let unordered = || of.under_way.values().filter(|entry| entry.applied_at.is_none());
+            let changes = unordered().filter(|entry| !entry.is_said()).count();
+            let decisions = unordered().filter(|entry| entry.is_decision).count();
+            assert_eq!((changes, decisions), (of.changes, of.decisions), "as are changes");
             for (ticket, entry) in &of.under_way {
                 bytes += entry.bytes();
                 let place = (entry.first_ticket, *ticket);
@@ -572,7 +730,7 @@ mod tests {
         let said = Said { user: "u", name: "U", body: "\"hello\"", ..Said::default() };
         let membership = Membership { room: Key::from_u64(ROOM), shard: 0, asker };
         UnderWay {
-            said: Some(SaidText::new(said)),
+            again: Again::Said(SaidText::new(said)),
             key_hash: Some(KeyHash([first_ticket, 0])),
             ..UnderWay::new(membership, first_ticket, Judged { epoch: 1, rev })
         }
@@ -593,10 +751,11 @@ mod tests {
         assert_eq!(pending.of_key(room, Some(KeyHash([2, 0]))), Some((2, false)));
         // The first conflicts: it goes first, once the change is known.
         pending.change(room, 2, |entry| entry.is_parked = true);
-        assert_eq!(pending.next_again(room, new), None, "the first may still conflict");
+        let again = |pending: &Pending, judged| pending.next_again(room, judged, |_| true);
+        assert_eq!(again(&pending, new), None, "the first may still conflict");
         pending.change(room, 1, |entry| entry.applied_at = Some(at(1)));
-        assert_eq!(pending.next_again(room, old), None, "the change is to be heard of");
-        assert_eq!(pending.next_again(room, new), Some(2));
+        assert_eq!(again(&pending, old), None, "the change is to be heard of");
+        assert_eq!(again(&pending, new), Some(2));
         pending.check();
         assert_eq!(pending.lose(room, Some(at(0))), [1], "what had a place behind it");
         pending.queue(of_room, None, Box::from(*b"record"), (Kind::Message, None));

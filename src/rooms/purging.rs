@@ -18,7 +18,7 @@
 //!
 //! Deliberately absent: who may purge (`room::rights`).
 //!
-//! Called by: `deciding`, `reading`, `rooms`. Calls: `room`, `changing`, `reading`, `pending`,
+//! Called by: `deciding`, `reading`, `again`, `rooms`. Calls: `room`, `changing`, `reading`, `pending`,
 //! `held`, the log.
 
 use std::collections::BTreeMap;
@@ -40,7 +40,7 @@ use crate::room::verbs::{Actor, judge};
 use crate::rooms::Rooms;
 use crate::rooms::changing::Proposed;
 use crate::rooms::held::Membership;
-use crate::rooms::pending::UnderWay;
+use crate::rooms::pending::{Again, UnderWay};
 use crate::rooms::reading::as_kept;
 use crate::rooms::registry::Registered;
 use crate::rooms::speech::take_fanout;
@@ -125,6 +125,8 @@ impl Rooms {
         by: &str,
     ) -> Deleted {
         let actor = Actor { user: by, level: Level::Moderate, now_ms: cx.now.unix_ms };
+        let is_shared = cx.io.log().is_shared();
+        let purge = self.pending.next_ticket();
         let (mut count, mut last) = (0, None);
         for (offset, was) in messages {
             let Ok(Some(next)) = judge(Verb::Delete, &was, actor, None) else { continue };
@@ -135,6 +137,10 @@ impl Rooms {
                     self.note_kept_if_told(cx, membership.room, placed);
                     None
                 }
+                Ok(Proposed::UnderWay(ticket, entry)) if is_shared => {
+                    let again = Again::Purge { by: by.into(), purge };
+                    Some((ticket, UnderWay { again, ..entry }))
+                }
                 Ok(Proposed::UnderWay(ticket, entry)) => Some((ticket, entry)),
                 Err(why) => return Deleted { count, last, refused: Some(why) },
             };
@@ -143,6 +149,69 @@ impl Rooms {
             count += 1;
         }
         Deleted { count, last, refused: None }
+    }
+
+    /// The deletions of a purge are kept in order, so that the last one says it for all. This one is
+    /// the last from now on: it is proposed again.
+    pub(super) fn answers_for_purge(&mut self, key: RoomKey, purge: Ticket, ticket: Ticket) {
+        for other in self.pending.of_purge(key, purge) {
+            if other != ticket {
+                self.hand_on(key, other, ticket);
+            }
+        }
+    }
+
+    /// Whatever waits for one deletion waits for another one.
+    fn hand_on(&mut self, key: RoomKey, from: Ticket, to: Ticket) {
+        self.held.rename(from, to);
+        if let Some(purge) = self.purges.0.remove(&from) {
+            self.purges.0.insert(to, purge);
+        }
+        if let Some(answer) = self.pending.take_answer(key, from) {
+            self.pending.set_answer(key, to, answer);
+        }
+    }
+
+    /// Deletes a message of a purge again, as it is by now, if it is still to be deleted.
+    pub(super) fn delete_again<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        (ticket, mut entry): (Ticket, UnderWay),
+        (by, purge): (Box<str>, Ticket),
+    ) {
+        let (key, proposals) = (entry.membership.room, entry.proposals);
+        let Some(was) = entry.was.take() else { return };
+        let here = self.arena.get(key).and_then(|of| of.room.message(was.offset));
+        let (offset, was) = (was.offset, here.unwrap_or(was.message));
+        let (membership, first_ticket) = (entry.membership, entry.first_ticket);
+        self.pending.insert(ticket, entry);
+        let actor = Actor { user: &by, level: Level::Moderate, now_ms: cx.now.unix_ms };
+        let Ok(Some(next)) = judge(Verb::Delete, &was, actor, None) else {
+            // Another has deleted it. Whoever waits for it waits for the others.
+            if let Some(last) = self.pending.of_purge(key, purge).last().copied() {
+                self.hand_on(key, ticket, last);
+            }
+            let answer = self.pending.take_answer(key, ticket);
+            let answer = answer.as_deref().unwrap_or("{}");
+            return self.finish(cx, members, key, ticket, "ok", Payload::Json(answer));
+        };
+        let outer = std::mem::replace(&mut self.proposals, proposals);
+        let changed = (offset, Some(&was), &next);
+        let proposed = self.propose_change(cx, members, membership, changed, None);
+        self.proposals = outer;
+        match proposed {
+            Ok(Proposed::UnderWay(again, proposed)) => {
+                let of_purge = Again::Purge { by, purge };
+                let entry = UnderWay { first_ticket, again: of_purge, ..proposed };
+                self.pending.insert(again, entry);
+                self.hand_on(key, ticket, again);
+                self.answers_for_purge(key, purge, again);
+                self.pending.remove(key, ticket);
+            }
+            Ok(Proposed::Kept(_)) => unreachable!("a log that several homes share answers later"),
+            Err(why) => self.fail(cx, members, key, ticket, why.refusal()),
+        }
     }
 
     /// Answers a purge, when what it has done is kept; or goes on with it beyond memory, if it may,

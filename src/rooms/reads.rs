@@ -179,6 +179,21 @@ impl Reads {
         self.bytes
     }
 
+    /// Takes the joins to a room that wait, each with its shard.
+    pub(super) fn take_joins(&mut self, room: RoomKey) -> Vec<(u16, Box<[u8]>)> {
+        let mut joins = Vec::new();
+        for reading in self.under_way.values_mut().filter(|reading| reading.room == room) {
+            if !matches!(reading.whom, Whom::Join(_)) {
+                continue;
+            }
+            self.bytes -= reading.bytes();
+            if let Whom::Join(returning) = std::mem::replace(&mut reading.whom, Whom::Nobody) {
+                joins.push((returning.shard, returning.record));
+            }
+        }
+        joins
+    }
+
     /// Forgets the joins of a shard that has begun anew. Returns their rooms.
     pub(super) fn forget(&mut self, shard: u16) -> Vec<RoomKey> {
         let mut rooms = Vec::new();
@@ -230,7 +245,7 @@ impl Rooms {
         attempts: u32,
     ) -> Result<(Ticket, Reading), Refusal> {
         let Some(Registered { room, .. }) = self.arena.get(key) else { return Err(Refusal::Busy) };
-        if self.reads.is_full() {
+        if self.reads.is_full() || self.loading.is_closed(key) {
             return Err(Refusal::Busy);
         }
         #[cfg(test)]

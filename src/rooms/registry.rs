@@ -236,6 +236,12 @@ impl Rooms {
                 (Registered::new(Room::new(topic, epoch)), Found::Open(key))
             }
             Opening::Kept(opened) => {
+                if opened.is_new
+                    && let Err(refusal) = take_making(cx, topic, purpose)
+                {
+                    cx.io.log().close(key);
+                    return Err(refusal);
+                }
                 (self.reopen(cx, key, topic, &opened, epoch), Found::Open(key))
             }
             // An empty room holds the place meanwhile, and nobody is told of it.

@@ -36,7 +36,7 @@ pub(super) struct Returning {
     /// The ticket under which what was read was asked first. `None` while nothing was.
     pub(super) since: Option<Ticket>,
     /// The join.
-    record: Box<[u8]>,
+    pub(super) record: Box<[u8]>,
     /// What was read of what it missed, from its cursor on.
     pub(super) read: Vec<MessageText>,
     /// The messages that it has and that had changed, if they were read.

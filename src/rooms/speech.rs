@@ -31,7 +31,7 @@ use crate::room::propose::Proposal;
 use crate::room::{Outpost, Room};
 use crate::rooms::changing::{may_change_at_all, thread_of};
 use crate::rooms::held::Membership;
-use crate::rooms::pending::UnderWay;
+use crate::rooms::pending::{Again, UnderWay};
 use crate::rooms::registry::Registered;
 use crate::rooms::{Answer, Rooms};
 use crate::wire::phx::Payload;
@@ -137,7 +137,7 @@ impl Rooms {
             let is_ordered = appended == Appended::Ordered;
             let heard = if is_ordered { Some(receipt) } else { self.heard(key, key_hash) };
             let entry = UnderWay {
-                said: Some(SaidText::new(said)),
+                again: Again::Said(SaidText::new(said)),
                 key_hash,
                 applied_at: heard.map(|receipt| Placed::message(receipt).marks),
                 placed: is_ordered.then_some(placed),

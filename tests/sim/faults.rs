@@ -109,6 +109,8 @@ pub(crate) enum Bug {
     KeepEpoch,
     /// A log gives an offset twice within an epoch.
     ReuseOffset,
+    /// A log does not say in which epoch a message was said that is read.
+    NameNoEpoch,
     /// A log reads a room as it was before, and has less than its reader.
     ReadTooEarly,
     /// A change of a message does not reach the members on one shard.
@@ -251,7 +253,7 @@ impl Bug {
 
     /// Whether it is one of what a log says of them when it is asked.
     pub(crate) fn is_of_what_is_read(self) -> bool {
-        matches!(self, Self::ReadAsSaid | Self::ForgetTombstone)
+        matches!(self, Self::ReadAsSaid | Self::ForgetTombstone | Self::NameNoEpoch)
     }
 }
 

@@ -31,7 +31,7 @@ impl LogKind {
     pub(crate) fn of(seed: u64, bug: Option<Bug>) -> Self {
         let some = if seed.is_multiple_of(2) { Self::Engine } else { Self::Store };
         match bug {
-            Some(Bug::KeepEpoch | Bug::ReuseOffset) => Self::Engine,
+            Some(Bug::KeepEpoch | Bug::ReuseOffset | Bug::NameNoEpoch) => Self::Engine,
             Some(
                 Bug::AckUnkept
                 | Bug::SwapAnswers
@@ -90,6 +90,7 @@ impl SimLog {
             Some(Bug::AckUnkept | Bug::AckUndecided) => Some(LogDefect::AckedBeforeKept),
             Some(Bug::KeepEpoch) => Some(LogDefect::EpochKept),
             Some(Bug::ReuseOffset) => Some(LogDefect::OffsetReused),
+            Some(Bug::NameNoEpoch) => Some(LogDefect::EpochUnnamed),
             Some(Bug::ReadTooEarly) => Some(LogDefect::ReadTooEarly),
             Some(Bug::ReadAsSaid) => Some(LogDefect::ReadAsSaid),
             Some(Bug::ForgetTombstone) => Some(LogDefect::TombstoneForgotten),
@@ -172,12 +173,6 @@ impl SimLog {
         self.pretend().is_some_and(|log| log.pretends() != Pretends::Engine && is_kept(log))
     }
 
-    /// How many lives each room has had.
-    pub(crate) fn lives(&self) -> impl Iterator<Item = (&String, usize)> {
-        let rooms = self.pretend().into_iter().flat_map(|log| &log.rooms);
-        rooms.map(|(topic, room)| (topic, room.lineage.len() + 1))
-    }
-
     /// How many of the decisions of a room may still be lost: those that it was given last.
     pub(crate) fn unkept_decisions(&self, topic: &str) -> usize {
         let room = self.pretend().and_then(|log| log.rooms.get(topic));
@@ -229,6 +224,11 @@ impl SimLog {
         Some(format!("{:016x}", self.pretend()?.rooms.get(topic)?.epoch()))
     }
 
+    /// In which epoch a message was said, as clients see it.
+    pub(crate) fn said_in(&self, topic: &str, offset: u64) -> Option<String> {
+        Some(format!("{:016x}", self.pretend()?.rooms.get(topic)?.said_in(offset)))
+    }
+
     /// How often a message was answered, if it was.
     pub(crate) fn replies(&self, topic: &str, root: u64) -> Option<Replies> {
         self.pretend()?.rooms.get(topic)?.replies(root, u64::MAX)
@@ -244,12 +244,12 @@ fn body_of(message: &MessageText) -> String {
     serde_json::from_str(&message.said.body).expect("a JSON string")
 }
 
-/// A message as clients get it, but for its id.
-pub(crate) fn as_told(offset: u64, message: &MessageText) -> Value {
+/// A message as clients get it, which was said in an epoch.
+pub(crate) fn as_told((epoch, offset): (&str, u64), message: &MessageText) -> Value {
     let (said, fate) = (&message.said, message.fate());
     let mut told = json!({
-        "at": message.at_ms, "body": body_of(message), "name": said.name, "offset": offset,
-        "user": said.user,
+        "at": message.at_ms, "body": body_of(message), "id": format!("{epoch}-{offset}"),
+        "name": said.name, "offset": offset, "user": said.user,
     });
     let key = said.key.as_deref().filter(|_| fate.deleted.is_none());
     let act = |act: Act<'_>| match act.by {

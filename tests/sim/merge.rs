@@ -92,20 +92,12 @@ pub(crate) fn whole(has: &mut Has, message: &Value, is_new: bool) {
     has.insert(offset, message);
 }
 
-/// What two can be compared by: of one of whom only that it was deleted is known, no more. Where
-/// `forgets_lives`, one may be called otherwise.
-pub(crate) fn comparable(mine: &Value, other: &Value, forgets_lives: bool) -> (Value, Value) {
+/// What two can be compared by: of one of whom only that it was deleted is known, no more.
+pub(crate) fn comparable(mine: &Value, other: &Value) -> (Value, Value) {
     let is_bare =
         |message: &Value| message["deleted"].as_object().is_some_and(serde_json::Map::is_empty);
     if !is_bare(mine) && !is_bare(other) {
-        let of = |message: &Value| {
-            let mut message = message.clone();
-            if forgets_lives {
-                message["id"] = Value::Null;
-            }
-            message
-        };
-        return (of(mine), of(other));
+        return (mine.clone(), other.clone());
     }
     let bare = |message: &Value| {
         let is_deleted = message["deleted"].is_object();

@@ -274,14 +274,10 @@ impl Plan {
         if self.bug == Some(Bug::DoForMuted) {
             self.acts.push((Act::Custom, 60));
         }
-        if self.log != LogKind::Engine {
-            // Where few meet, nobody is put out. A room of an engine would turn too often.
-            self.rooms.truncate(draws.size(1, 2));
-        }
+        // Where few meet, nobody is put out.
+        self.rooms.truncate(draws.size(1, 2));
         let forgets = self.bug == Some(Bug::ForgetDecision);
-        // A room of an engine turns often enough, and forgets in which life something was said.
-        let may_restart = !matches!(self.log, LogKind::Memory | LogKind::Engine) || forgets;
-        if may_restart && (draws.one_in(2) || forgets) {
+        if self.log.keeps() && (draws.one_in(2) || forgets) {
             self.happenings.push((Happening::Restart, if forgets { 3 } else { 1 }));
         }
         if self.bug.is_some() || draws.one_in(2) {

@@ -257,6 +257,16 @@ fn an_offset_that_is_given_twice_is_found() {
 }
 
 #[test]
+fn an_id_that_names_another_epoch_is_found() {
+    let found_by = [
+        "a message stands in one place",
+        "in one life of the room",
+        "a client has what the log has",
+    ];
+    check(Bug::NameNoEpoch, &found_by);
+}
+
+#[test]
 fn an_answer_that_is_left_out_of_those_of_a_batch_is_waited_for() {
     check(Bug::AnswerLastOnly, &["every request is answered"]);
 }

@@ -26,6 +26,7 @@ use std::collections::{BTreeMap, VecDeque};
 use chinwag::auth::level::{Role, Standing};
 use chinwag::base::arena::Key;
 use chinwag::base::rng::SplitMix64;
+use chinwag::limits::LINEAGE_EPOCHS_MAX;
 use chinwag::link::audit::{AuditAct, AuditLine, AuditPage, AuditWanted};
 use chinwag::link::ids::{Receipt, RoomKey};
 use chinwag::link::log::{
@@ -81,6 +82,9 @@ pub(crate) enum LogDefect {
     MoreClaimed,
     /// When it cannot keep something it forgets what was decided and is not kept.
     DecisionsDropped,
+    /// It reads messages without the epochs in which they were said, which their room may have
+    /// forgotten.
+    EpochUnnamed,
 }
 
 /// Which log it pretends to be.
@@ -296,6 +300,8 @@ pub(crate) struct PretendLog {
     pub(crate) lets_go: bool,
     /// Whether other nodes decide how somebody stands; else only that somebody has no role.
     pub(crate) others_decide: bool,
+    /// An engine fails over in one of so many steps.
+    pub(crate) fails_over_in: u64,
     reads: Vec<Reading>,
     finds: Vec<Finding>,
     /// Behind which place rooms are to be listed, if they were asked for.
@@ -319,6 +325,7 @@ impl PretendLog {
             rooms: BTreeMap::new(),
             lets_go: false,
             others_decide: false,
+            fails_over_in: 15,
             reads: Vec::new(),
             finds: Vec::new(),
             list_after: None,
@@ -420,7 +427,8 @@ impl PretendLog {
             Some(LogDefect::FindsUnkept) => room.entries.len(),
             _ => room.durable,
         };
-        let hits = room.map(|room| asked.hits(room, upto(room))).unwrap_or_default();
+        let found = |room| asked.hits(room, upto(room), self.defect);
+        let hits = room.map(found).unwrap_or_default();
         Some((key, Told::Found { ticket, hits }))
     }
 
@@ -525,7 +533,7 @@ impl PretendLog {
             if self.one_in(6) {
                 self.other_node(topic);
             }
-            if self.one_in(15) {
+            if self.one_in(self.fails_over_in) {
                 self.lose_tail(topic);
             }
             self.order_next(topic);
@@ -734,7 +742,7 @@ impl PretendLog {
 
 impl Finding {
     /// The messages of a room that are looked for, as they are by its first `entries`.
-    fn hits(&self, room: &Room, entries: usize) -> Hits {
+    fn hits(&self, room: &Room, entries: usize, defect: Option<LogDefect>) -> Hits {
         let is_it = |message: &MessageText| {
             let said = &message.said;
             self.from.as_ref().is_none_or(|from| **from == *said.user)
@@ -743,7 +751,7 @@ impl Finding {
         };
         let newest_first = (room.gone + 1..self.before.min(room.last() + 1)).rev();
         let mut found = newest_first.filter_map(|offset| {
-            let message = room.told(offset, entries)?;
+            let message = room.told(offset, entries, defect)?;
             is_it(&message).then_some((offset, message))
         });
         let messages = found.by_ref().take(self.messages).collect();
@@ -792,12 +800,27 @@ impl Room {
         })
     }
 
-    /// A message as it was by the first `entries`, and how often it was answered by then.
-    fn told(&self, offset: u64, entries: usize) -> Option<MessageText> {
+    /// A message as it was by the first `entries`, how often it was answered by then, and in which
+    /// epoch it was said, if its room may have forgotten that.
+    fn told(&self, offset: u64, entries: usize, defect: Option<LogDefect>) -> Option<MessageText> {
         let message = self.state(offset, entries)?;
         let replies = self.replies(offset, self.marks(entries).offset);
-        let fate = Fate { replies, ..message.fate() };
+        let epoch = self.epoch_further_back(offset);
+        let epoch = epoch.filter(|_| defect != Some(LogDefect::EpochUnnamed));
+        let fate = Fate { replies, epoch, ..message.fate() };
         Some(MessageText::new(message.at_ms, message.said.said(), fate))
+    }
+
+    /// The epoch in which a message was said.
+    pub(crate) fn said_in(&self, offset: u64) -> u64 {
+        let ended = self.lineage.iter().rev().find(|(_, kept)| offset <= kept.offset);
+        ended.map_or(self.epoch, |(epoch, _)| *epoch)
+    }
+
+    /// The same, if that is further back than its room remembers.
+    fn epoch_further_back(&self, offset: u64) -> Option<u64> {
+        let (_, kept) = self.lineage.get(LINEAGE_EPOCHS_MAX)?;
+        (offset <= kept.offset).then(|| self.said_in(offset))
     }
 
     /// How often a message was answered up to an offset.
@@ -1009,6 +1032,7 @@ impl Room {
                 fate.edited = Some(ActText { at_ms, by: None });
             }
         }
+        fate.epoch = self.epoch_further_back(offset);
         message.fate = Some(Box::new(fate));
         self.push_told(None, at_ms, WhatText::Changed(offset, Box::new(message)));
     }
@@ -1030,7 +1054,7 @@ impl Room {
         }
         let as_of = |offset| match defect {
             Some(LogDefect::ReadAsSaid) => self.state(offset, self.versions_of(offset)[0] + 1),
-            _ => self.told(offset, entries),
+            _ => self.told(offset, entries, defect),
         };
         let state = |offset| as_of(offset).expect("it was said by then");
         let length = |begin: u64, end: u64| {
@@ -1049,7 +1073,7 @@ impl Room {
         if let Some(behind) = wanted.changed {
             let had =
                 (self.gone + 1..=wanted.after.min(self.marks(entries).offset)).map(|offset| {
-                    let message = self.told(offset, entries).expect("it was said by then");
+                    let message = self.told(offset, entries, defect).expect("it was said by then");
                     (offset, message)
                 });
             let forgets = defect == Some(LogDefect::TombstoneForgotten);
@@ -1087,7 +1111,7 @@ impl Room {
                 Some(LogDefect::ReadAsSaid) if view != View::Pins => {
                     self.state(offset, self.versions_of(offset)[0] + 1)
                 }
-                _ => self.told(offset, entries),
+                _ => self.told(offset, entries, defect),
             };
             let message = state.expect("it was said by then");
             if !is_in(offset, &message) {
@@ -1212,7 +1236,8 @@ impl Room {
                 | LogDefect::LineTorn
                 | LogDefect::LineMisattributed
                 | LogDefect::MoreClaimed
-                | LogDefect::DecisionsDropped,
+                | LogDefect::DecisionsDropped
+                | LogDefect::EpochUnnamed,
             )
             | None => {}
         }

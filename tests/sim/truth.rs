@@ -6,14 +6,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chinwag::limits::LINEAGE_EPOCHS_MAX;
 use serde_json::{Value, json};
 
 use crate::client::Deed;
 use crate::faults::{self, ToldOf};
 use crate::growing::{Pieces, base, check_pieces};
 use crate::inviting::Invited;
-use crate::logs::SimLog;
 use crate::merge::{change_of, comparable};
 use crate::site::USERS;
 
@@ -100,8 +98,6 @@ pub(crate) struct Truth {
     pub(crate) clock_sets: u64,
     /// Users who have gone on under another name, and say nothing more by the old one.
     pub(crate) renamed: BTreeMap<&'static str, &'static str>,
-    /// How many lives a room has had for its log, by topic.
-    lives: BTreeMap<String, usize>,
     /// Who was to be kicked, by the topics of the rooms.
     pub(crate) kicked: BTreeSet<(String, String)>,
     /// Who was said to type in which thread: topic, user and thread.
@@ -161,17 +157,6 @@ impl Truth {
             }
             None => {}
         }
-    }
-
-    /// A log has begun another life of one of its rooms.
-    pub(crate) fn note_lives(&mut self, log: &SimLog) {
-        self.lives.extend(log.lives().map(|(topic, lives)| (topic.clone(), lives)));
-    }
-
-    /// Whether a room has had more lives than it remembers: then it does not know any more in which
-    /// of them something was said, and calls it otherwise when it is read again.
-    pub(crate) fn forgets_lives(&self, topic: &str) -> bool {
-        self.lives.get(topic).is_some_and(|lives| *lives > LINEAGE_EPOCHS_MAX)
     }
 
     pub(crate) fn saw(&mut self, what: &'static str) {
@@ -287,11 +272,10 @@ impl Truth {
     /// What a client has made of a message that has changed, or was told of it.
     pub(crate) fn state(&mut self, topic: &str, epoch: &str, message: &Value) {
         let (offset, change) = (offset_of(message), change_of(message));
-        let forgets_lives = self.forgets_lives(topic);
         let states = &mut self.epoch(topic, epoch).states;
         let message = without_replies(message);
         let known = states.entry((offset, change)).or_insert_with(|| message.clone());
-        let (known, mine) = comparable(known, &message, forgets_lives);
+        let (known, mine) = comparable(known, &message);
         assert_eq!(known, mine, "a message is the same for all by a change: {topic} at {offset}");
     }
 
@@ -347,14 +331,10 @@ impl Truth {
                 "an offset has one message within an epoch: {offset} of {topic}"
             );
         }
-        let forgets_lives = self.forgets_lives(topic);
         if self.keeps && message["user"] == STRANGER {
             let place = (topic.to_owned(), body.to_owned());
             let stands = self.strangers.entry(place).or_insert_with(|| id.to_owned());
-            assert!(
-                stands == id || forgets_lives,
-                "a message stands in one place: {body} at {stands} and {id}"
-            );
+            assert_eq!(stands, id, "a message stands in one place: {body}");
             self.place(topic, said_in, offset, message);
             return offset;
         }
@@ -382,11 +362,10 @@ impl Truth {
             "nobody speaks after its token ended: {body}"
         );
         let stands = *said.stands.entry(said_in.to_owned()).or_insert(offset);
-        let is_there = stands == offset || forgets_lives;
-        assert!(is_there, "a message stands in one place: {body} at {stands} and {offset}");
+        assert_eq!(stands, offset, "a message stands in one place: {body}");
         assert_eq!(message["key"].as_str(), said.key.as_deref(), "a message has its key: {body}");
         assert!(
-            said.key.is_some() || said.stands.len() == 1 || forgets_lives,
+            said.key.is_some() || said.stands.len() == 1,
             "and in one life of the room: {body} in {:?}",
             said.stands
         );

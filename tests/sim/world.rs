@@ -375,7 +375,6 @@ impl World {
         shard.last_words(net);
         net.is_dying = false;
         net.begin_anew();
-        self.truth.note_lives(&net.log);
         *shard = shard.next_life(now);
         work.restart(shard);
         shard.say_restarted(&mut Turn { now, io: net });
@@ -390,9 +389,6 @@ impl World {
         let Some((room, told)) = net.log.says() else { return false };
         crate::trace!("the log of shard {host} says {told:?}");
         *is_busy = true;
-        if matches!(told, Told::Turned { .. }) {
-            self.truth.note_lives(&net.log);
-        }
         if let Told::Listed { rooms, .. } = &told
             && !rooms.is_empty()
         {

@@ -15,7 +15,7 @@ use crate::link::ids::{Asker, AudienceKey, Receipt, RoomKey};
 use crate::link::log::{Marks, View};
 use crate::link::message::{push_message, text};
 use crate::link::record::{From, ToMember};
-use crate::link::said::MessageText;
+use crate::link::said::{Fate, MessageText};
 use crate::wire::json;
 use crate::wire::phx::Payload;
 
@@ -174,18 +174,13 @@ pub(super) fn epoch(json: &str) -> u64 {
     u64::from_str_radix(&text[1..17], 16).expect("16 digits")
 }
 
-/// A message as a client has it, but for its id, which names the epoch of its offset.
-fn whole(offset: u64, message: &MessageText) -> Message {
+/// A message as a client has it, which was said in an epoch.
+fn whole((epoch, offset): (u64, u64), message: &MessageText) -> Message {
     let mut out = Vec::new();
     let receipt = Receipt { offset, at_ms: message.at_ms };
-    push_message(&mut out, 0, receipt, &message.said.said(), &message.fate());
-    without_id(object(text(&out)))
-}
-
-/// A message but for its id: of an epoch that many turns have ended the lineage knows nothing.
-pub(super) fn without_id(mut message: Message) -> Message {
-    message.remove("id");
-    message
+    let fate = Fate { epoch: None, ..message.fate() };
+    push_message(&mut out, epoch, receipt, &message.said.said(), &fate);
+    object(text(&out))
 }
 
 /// What two have in common that know of one of them only that it was deleted.
@@ -417,14 +412,16 @@ impl Judge {
         // What was read may be ahead of what was heard.
         let change = reader.at.change.max(of(mine, "change"));
         let expected = if log.epoch(topic) == Some(reader.epoch) {
-            log.state(topic, offset, change).map(|message| whole(offset, &message))
+            let said_in = log.said_in(topic, offset);
+            let state = said_in.zip(log.state(topic, offset, change));
+            state.map(|(epoch, message)| whole((epoch, offset), &message))
         } else {
             let reference = self.references.get(&reader.topic);
             let is_it = |of: &&Reader| (of.epoch, of.at.change) == (reader.epoch, change);
             let known = reference.filter(is_it).and_then(|of| of.messages.get(&offset));
-            known.cloned().map(without_id)
+            known.cloned()
         };
-        let (Some(mut expected), mut mine) = (expected, without_id(mine.clone())) else { return };
+        let (Some(mut expected), mut mine) = (expected, mine.clone()) else { return };
         let is_bare = |message: &Message| {
             message.get("deleted").and_then(Value::as_object).is_some_and(Message::is_empty)
         };
@@ -435,7 +432,9 @@ impl Judge {
         }
         mine.remove("replies");
         expected.remove("replies");
+        let ids = [mine.remove("id"), expected.remove("id")];
         assert_eq!(mine, expected, "{rule}: {topic} at {offset} by {change}");
+        assert_eq!(ids[0], ids[1], "an id names the epoch of its message: {topic} at {offset}");
     }
 
     /// Compares all that a client has with the truth.
@@ -568,6 +567,11 @@ impl Judge {
             };
         }
         let (epoch, offset) = (epoch(response), number(response, "offset"));
+        if self.is_of_epoch(log, topic, self.members[index].shard)
+            && let Some(said_in) = log.said_in(TOPICS[topic], offset)
+        {
+            assert_eq!(epoch, said_in, "an id names the epoch of its message: {response}");
+        }
         let told = self.told.get(&(topic, epoch, offset)).cloned();
         let mut said = body.clone();
         if let Some(key) = key {

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::pretend::{LogDefect, PretendLog, Pretends};
-use super::{Bugs, Subject, run};
+use super::{Bugs, Subject, failing_over, run};
 use crate::link::log::MemoryLog;
 use crate::room::planted::Planted as InRoom;
 use crate::rooms::held::Planted;
@@ -59,11 +59,19 @@ fn an_offset_that_is_used_again_is_found() {
 }
 
 #[test]
-fn an_epoch_that_is_forgotten_is_found() {
+fn an_epoch_whose_cursors_are_good_for_nothing_is_found() {
+    bark_in_room(InRoom::EndedUnjudged, &["a cursor at what is kept is recovered"]);
+}
+
+#[test]
+fn an_id_that_names_another_epoch_is_found() {
+    let rules = ["an id names the epoch of its message"];
     let defect = Some(LogDefect::LineageForgotten);
-    let rules = ["a cursor at what is kept is recovered"];
     bark(|seed| PretendLog::new(seed, Pretends::Store, defect), NONE, &rules);
     bark(|seed| PretendLog::new(seed, Pretends::Engine, defect), NONE, &rules);
+    bark(|seed| failing_over(seed, Some(LogDefect::EpochUnnamed)), NONE, &rules);
+    let bugs = Bugs { room: InRoom::NamesForgotten, ..NONE };
+    bark(|seed| failing_over(seed, None), bugs, &rules);
 }
 
 #[test]

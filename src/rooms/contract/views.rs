@@ -106,6 +106,13 @@ impl Judge {
             let rule = "a page is never older than what its reader has heard";
             self.check_message(log, stream, message, rule);
         }
+        let is_forgotten = |message: &Message| {
+            let said_in = log.said_in(TOPICS[topic], of(message, "offset"));
+            said_in.is_some_and(|epoch| log.kept_of(TOPICS[topic], epoch).is_none())
+        };
+        if page.iter().any(is_forgotten) {
+            self.seen.insert("said in an epoch that is forgotten");
+        }
     }
 
     /// A page of a view, which was asked for when all up to an offset had been heard.

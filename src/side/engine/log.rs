@@ -17,14 +17,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::record::{Origin, key_hash, sealed};
-use super::stats::EngineStats;
 use super::view::fact;
 use crate::auth::level::Standing;
 use crate::limits::EngineLimits;
 use crate::link::audit::{AuditLine, LineText};
 use crate::link::engine::{Act, FromEngine, ToEngine, Told, push_fact, read_lives};
 use crate::link::ids::RoomKey;
-use crate::link::kept::{Found, read_whole};
+use crate::link::kept::read_whole;
 use crate::link::log::{
     Append, Appended, Audit, Log, LogAnswer, LogEnd, Marks, Opened, Opening, Placed, Read, Say,
     Spoken, Ticket, Unkept, UnkeptText, What, WhatText, Why,
@@ -45,7 +44,6 @@ pub struct EngineLog {
     number: u64,
     /// What is not answered yet: what its home calls it, by its number.
     asked: HashMap<u64, (RoomKey, Ticket), ahash::RandomState>,
-    stats: Arc<EngineStats>,
     /// Memory to write and read a record in,
     record: Vec<u8>,
     /// and what is inside of one.
@@ -54,13 +52,7 @@ pub struct EngineLog {
 
 impl EngineLog {
     /// The end of a shard whose port of the engine's mesh this is.
-    pub(super) fn new(
-        port: Port,
-        thread: u16,
-        node: u64,
-        limits: EngineLimits,
-        stats: Arc<EngineStats>,
-    ) -> Self {
+    pub(super) fn new(port: Port, thread: u16, node: u64, limits: EngineLimits) -> Self {
         Self {
             port,
             thread,
@@ -69,7 +61,6 @@ impl EngineLog {
             is_up: false,
             number: 0,
             asked: HashMap::default(),
-            stats,
             record: Vec::new(),
             inside: Vec::new(),
         }

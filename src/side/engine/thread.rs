@@ -123,9 +123,9 @@ impl Engine {
         let stop = Arc::new(Stop::default());
         port.set_waker(Arc::new(Wakes(Arc::clone(&stop.wakes))));
         let stats = Arc::new(EngineStats::default());
-        let logs = ports.into_iter().map(|port| {
-            EngineLog::new(port, shards, start.target.node, start.limits, Arc::clone(&stats))
-        });
+        let logs = ports
+            .into_iter()
+            .map(|port| EngineLog::new(port, shards, start.target.node, start.limits));
         let logs = logs.collect();
         let (tells, told) = std::sync::mpsc::channel();
         let (thread_stop, thread_stats) = (Arc::clone(&stop), Arc::clone(&stats));

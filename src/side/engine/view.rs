@@ -55,7 +55,18 @@ pub(super) struct Messages<'a>(BTreeMap<u64, Stands<'a>>);
 
 impl<'a> Messages<'a> {
     pub(super) fn of(state: &'a State) -> Self {
-        let said = state.messages.iter().filter_map(|of| Some((of.offset, message(of)?)));
+        let head = state.head.as_ref();
+        // Its home knows the epochs that the room remembers.
+        let is_known = |epoch: u64| {
+            head.is_none_or(|head| {
+                head.epoch == epoch || head.lineage.iter().any(|of| of.0 == epoch)
+            })
+        };
+        let said = state.messages.iter().filter_map(|of| {
+            let mut stands = message(of)?;
+            stands.fate.epoch = Some(of.epoch).filter(|epoch| !is_known(*epoch));
+            Some((of.offset, stands))
+        });
         let changed = state.changed.iter().filter_map(|of| Some((of.offset, changed(of)?)));
         Self(said.chain(changed).collect())
     }

@@ -40,8 +40,8 @@ use crate::limits::StoreLimits;
 use crate::link::ids::{Receipt, RoomKey};
 use crate::link::kept::{Found, read_hits, read_whole};
 use crate::link::log::{
-    Append, Appended, Audit, Entry, Find, Judged, Log, LogAnswer, LogEnd, Marks, Opening, Placed,
-    Read, Ticket, What, WhatText, Why,
+    Append, Appended, Audit, Entry, Find, Log, LogAnswer, LogEnd, Marks, Opening, Placed, Read,
+    Ticket, What, WhatText, Why,
 };
 use crate::link::record::Field;
 use crate::link::store::{FromStore, List, ToStore, read_listed};
@@ -126,8 +126,8 @@ struct UnderWay {
     room: RoomKey,
     ticket: Ticket,
     placed: Placed,
-    /// What members have not heard yet, and what that was judged by.
-    unheard: Option<(Judged, WhatText)>,
+    /// What members have not heard yet, and the room's revision with it.
+    unheard: Option<(u64, WhatText)>,
 }
 
 impl StoreLog {
@@ -231,9 +231,10 @@ impl StoreLog {
         }
         let first = self.under_way.front_mut().filter(|first| first.number <= self.kept_through)?;
         let (room, ticket, placed) = (first.room, first.ticket, first.placed);
-        if let Some((judged, what)) = first.unheard.take() {
+        if let Some((rev, what)) = first.unheard.take() {
             // Members first, and then the answer.
-            return Some(LogAnswer::Entry { room, ticket, placed, judged, what });
+            let (ticket, line) = (Some(ticket), None);
+            return Some(LogAnswer::Entry { room, ticket, placed, rev, what, line });
         }
         let number = first.number;
         self.under_way.pop_front();
@@ -412,10 +413,8 @@ impl Log for StoreLog {
             Promise::OkIsTaken => return Appended::Kept,
             Promise::OkIsKept => (Appended::Ordered, None),
             // What is decided of the room holds from now on, and is answered when it is kept.
-            Promise::SeenIsKept => match WhatText::new(what) {
-                Some(what) => (Appended::Later, Some((judged, what))),
-                None => (Appended::Ordered, None),
-            },
+            Promise::SeenIsKept if what.is_of_room() => (Appended::Ordered, None),
+            Promise::SeenIsKept => (Appended::Later, Some((judged.rev, WhatText::new(what)))),
         };
         if unheard.is_some() {
             let top = top.max(placed.marks);

@@ -39,10 +39,10 @@ use leases::Leases;
 use room::{Call, Followed, Held, LeadsOn, Stage, Waits};
 
 use super::command::{
-    Act as CommandAct, Append, Command, Entry, Failure, Head, News, Pushed, Receipt, Reply, State,
+    Act as CommandAct, Append, Command, Entry, Failure, Head, Pushed, Receipt, Reply, State,
 };
 use super::record::unsealed;
-use super::view::{Messages, Room, TailBounds};
+use super::view::{Messages, TailBounds};
 use crate::limits::EngineLimits;
 use crate::link::audit::{AuditLine, AuditPage, AuditWanted};
 use crate::link::engine::{Act, FromEngine, ToEngine, push_life, read_facts};
@@ -65,22 +65,22 @@ pub(super) trait Ways {
 
 /// What a connection is found to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Connected {
+pub(super) struct Connected {
     /// How many replicas must have what is told as kept.
-    pub replicas: u32,
+    pub(super) replicas: u32,
 }
 
 /// What a node is configured to do.
 #[derive(Clone, Copy, Debug)]
-pub struct Node {
+pub(super) struct Node {
     /// As others name it.
-    pub id: u64,
+    pub(super) id: u64,
     /// How many shards it has.
-    pub shards: u16,
+    pub(super) shards: u16,
     /// How much of a room's end is told when it is opened.
-    pub tail: TailBounds,
+    pub(super) tail: TailBounds,
     /// Its limits.
-    pub limits: EngineLimits,
+    pub(super) limits: EngineLimits,
 }
 
 /// A room, as long as it is open.
@@ -99,7 +99,7 @@ enum Asked {
     /// Lines of an audit trail, for a home that reads.
     Lines(RoomId, u64, AuditWanted, usize),
     /// To hear what is said in a room.
-    Subscribe(RoomId),
+    Subscribe,
     /// What is not kept, under this number.
     Say(RoomId, Option<u64>),
     /// Which nodes live.
@@ -283,7 +283,7 @@ impl Follower {
             self.reading += 1;
             let topic = followed.topic.clone();
             let subscribe = Command::Subscribe { topic: topic.clone() };
-            self.ask(ways, now_ms, Asked::Subscribe(id), subscribe);
+            self.ask(ways, now_ms, Asked::Subscribe, subscribe);
             self.ask(ways, now_ms, Asked::Follow(id), Command::Read { topic });
         }
     }
@@ -464,7 +464,7 @@ impl Follower {
             Asked::Append(_)
             | Asked::Touch(_)
             | Asked::Follow(_)
-            | Asked::Subscribe(_)
+            | Asked::Subscribe
             | Asked::Say(..)
             | Asked::Beat
             | Asked::Nothing => {}
@@ -538,8 +538,8 @@ impl Follower {
                     ways.tell(shard, &FromEngine::Refused { number, why });
                 }
             }
-            (Asked::Subscribe(_), Err(_)) => ways.disconnect("a channel cannot be subscribed to"),
-            (Asked::Say(..) | Asked::Subscribe(_) | Asked::Beat | Asked::Nothing, _) => {}
+            (Asked::Subscribe, Err(_)) => ways.disconnect("a channel cannot be subscribed to"),
+            (Asked::Say(..) | Asked::Subscribe | Asked::Beat | Asked::Nothing, _) => {}
             (asked, _) => {
                 if matches!(asked, Asked::Replicas(_)) {
                     self.is_replicating = false;

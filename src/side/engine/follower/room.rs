@@ -378,8 +378,3 @@ impl Head {
         Self { epoch, top: self.top.min(kept), lineage, ..*self }
     }
 }
-
-/// Whether news are of an epoch that is over, as far as is known.
-fn is_before(news: &Head, known: &Head) -> bool {
-    known.lineage.iter().any(|(epoch, _)| *epoch == news.epoch)
-}
