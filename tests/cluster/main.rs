@@ -1,0 +1,16 @@
+//! Several nodes with one engine, as their clients see them: real processes, a real Redis and a
+//! real Valkey.
+
+#[path = "../hostile/peer.rs"]
+#[allow(dead_code, reason = "what is not needed here is elsewhere")]
+mod peer;
+#[path = "../hostile/server.rs"]
+#[allow(dead_code, reason = "what is not needed here is elsewhere")]
+mod server;
+#[path = "../engine/servers.rs"]
+#[allow(dead_code, reason = "what is not needed here is elsewhere")]
+mod servers;
+
+mod faults;
+mod nodes;
+mod rooms;
