@@ -1,5 +1,9 @@
 //! The script and its shell against real servers, Redis and Valkey, and against a model of them.
 
 mod connection;
+mod model;
 mod node;
+mod proxy;
+mod random;
 mod servers;
+mod world;
