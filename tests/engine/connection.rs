@@ -133,7 +133,7 @@ fn a_connection_that_is_dropped_is_closed_and_tells_nothing() {
 /// The crate would take it for the answer of the next command, and all others would be wrong.
 #[test]
 fn a_subscription_that_the_server_ends_ends_the_connection() {
-    let channel = "cw:{13}:room:tea";
+    let channel = "cw:{6}:room:tea";
     let push = format!(">3\r\n$12\r\nsunsubscribe\r\n${}\r\n{channel}\r\n:1\r\n", channel.len());
     let why = end_after(push.as_bytes());
     assert!(why.contains("ended a subscription"), "{why}");
@@ -147,10 +147,10 @@ fn what_is_not_understood_ends_the_connection() {
         (b"$3\r\nabc\r\n", "another form"),
         (b"*1\r\n$3\r\nabc\r\n", "another form"),
         (b"%1\r\n+a\r\n+b\r\n", "another form"),
-        (b">3\r\n$8\r\nsmessage\r\n$16\r\ncw:{13}:room:tea\r\n$1\r\nX\r\n", "another form"),
-        (b">3\r\n$8\r\nsmessage\r\n$16\r\ncw:{13}:room:tea\r\n$4\r\nEnew\r\n", "another form"),
-        (b">3\r\n$8\r\nsmessage\r\n$16\r\ncw:{13}:room:tea\r\n$0\r\n\r\n", "another form"),
-        (b">2\r\n$8\r\nsmessage\r\n$16\r\ncw:{13}:room:tea\r\n", "another form"),
+        (b">3\r\n$8\r\nsmessage\r\n$15\r\ncw:{6}:room:tea\r\n$1\r\nX\r\n", "another form"),
+        (b">3\r\n$8\r\nsmessage\r\n$15\r\ncw:{6}:room:tea\r\n$4\r\nEnew\r\n", "another form"),
+        (b">3\r\n$8\r\nsmessage\r\n$15\r\ncw:{6}:room:tea\r\n$0\r\n\r\n", "another form"),
+        (b">2\r\n$8\r\nsmessage\r\n$15\r\ncw:{6}:room:tea\r\n", "another form"),
         (b">3\r\n$8\r\nsmessage\r\n:1\r\n:2\r\n", "another form"),
     ] {
         let ended = end_after(said).to_lowercase();

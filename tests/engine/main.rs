@@ -5,5 +5,6 @@ mod model;
 mod node;
 mod proxy;
 mod random;
+mod refusals;
 mod servers;
 mod world;

@@ -306,12 +306,20 @@ fn array(value: Value) -> Result<Vec<Value>, Malformed> {
     }
 }
 
+/// A hash, which functions answer as an array of its fields and values by turns.
 fn map(value: Value) -> Result<Vec<Pair>, Malformed> {
+    const WHAT: Malformed = Malformed("no map");
     match value {
         Value::Map(pairs) => {
             pairs.into_iter().map(|(field, value)| Ok((bytes(field)?, bytes(value)?))).collect()
         }
-        _ => Err(Malformed("no map")),
+        Value::Array(values) => {
+            let mut values = values.into_iter();
+            std::iter::from_fn(|| values.next().map(|field| (field, values.next())))
+                .map(|(field, value)| Ok((bytes(field)?, bytes(value.ok_or(WHAT)?)?)))
+                .collect()
+        }
+        _ => Err(WHAT),
     }
 }
 
