@@ -1,6 +1,6 @@
 //! A connection as a node of Chinwag has it, with one command at a time.
 
-use chinwag::side::engine::command::{Append, Command, Entry, Failure, Pushed, Reply, State};
+use chinwag::side::engine::command::{Act, Append, Command, Entry, Failure, Pushed, Reply, State};
 use chinwag::side::engine::redis::{ConnectError, Connection, Event, Target, connect};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -8,7 +8,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use super::servers::Server;
 
 /// What the tests' servers are asked for: little, so that trimming is reached soon.
-pub fn target(server: &Server, node: u64) -> Target {
+pub(crate) fn target(server: &Server, node: u64) -> Target {
     Target {
         url: server.url().into(),
         prefix: "cw".into(),
@@ -24,24 +24,30 @@ pub fn target(server: &Server, node: u64) -> Target {
     }
 }
 
-pub fn runtime() -> Runtime {
+pub(crate) fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().expect("a runtime")
 }
 
-pub struct Node {
-    pub connection: Connection,
-    pub events: UnboundedReceiver<Event>,
+/// A message without a key or a line.
+pub(crate) fn message(record: &[u8]) -> Entry {
+    let act = Act::Message { key: None };
+    Entry { judged: None, act, record: record.to_vec(), line: Vec::new() }
+}
+
+pub(crate) struct Node {
+    pub(crate) connection: Connection,
+    pub(crate) events: UnboundedReceiver<Event>,
     asked: u64,
 }
 
 impl Node {
-    pub async fn connect(target: &Target) -> Result<Self, ConnectError> {
+    pub(crate) async fn connect(target: &Target) -> Result<Self, ConnectError> {
         let (told, events) = unbounded_channel();
         Ok(Self { connection: connect(target, told).await?, events, asked: 0 })
     }
 
     /// Calls a command, and answers too what was heard until all that it has caused is.
-    pub async fn call(&mut self, command: Command) -> (Result<Reply, Failure>, Vec<Pushed>) {
+    pub(crate) async fn call(&mut self, command: Command) -> (Result<Reply, Failure>, Vec<Pushed>) {
         let number = self.send(command);
         // The engine may tell what an answer has caused before or behind it.
         let last = self.send(Command::Ping);
@@ -60,23 +66,39 @@ impl Node {
     }
 
     /// Sends a command, and answers the number by which its answer is known.
-    pub fn send(&mut self, command: Command) -> u64 {
+    pub(crate) fn send(&mut self, command: Command) -> u64 {
         self.asked += 1;
         self.connection.send(self.asked, command);
         self.asked
     }
 
+    pub(crate) fn send_append(&mut self, topic: &str, epoch: u64, entries: Vec<Entry>) -> u64 {
+        self.send(Command::Append(Append { topic: topic.into(), fresh_epoch: epoch, entries }))
+    }
+
+    /// Leaves out all that is told up to an answer.
+    pub(crate) async fn wait(&mut self, last: u64) {
+        let is_last =
+            |event: &Event| matches!(event, Event::Answered { number, .. } if *number == last);
+        while !is_last(&self.events.recv().await.expect("an event")) {}
+    }
+
     /// What was heard since the last call.
-    pub async fn hear(&mut self) -> Vec<Pushed> {
+    pub(crate) async fn hear(&mut self) -> Vec<Pushed> {
         self.call(Command::Ping).await.1
     }
 
-    pub async fn append(&mut self, topic: &str, fresh_epoch: u64, entries: Vec<Entry>) -> Reply {
+    pub(crate) async fn append(
+        &mut self,
+        topic: &str,
+        fresh_epoch: u64,
+        entries: Vec<Entry>,
+    ) -> Reply {
         let append = Append { topic: topic.into(), fresh_epoch, entries };
         self.call(Command::Append(append)).await.0.expect("an answer")
     }
 
-    pub async fn read(&mut self, topic: &str) -> State {
+    pub(crate) async fn read(&mut self, topic: &str) -> State {
         match self.call(Command::Read { topic: topic.into() }).await.0 {
             Ok(Reply::State(state)) => state,
             other => panic!("{other:?}"),

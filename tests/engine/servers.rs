@@ -14,13 +14,13 @@ use redis::{Client, Connection};
 
 /// A program that speaks the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     Redis,
     Valkey,
 }
 
 /// Both, since they differ in what is said first.
-pub const KINDS: [Kind; 2] = [Kind::Redis, Kind::Valkey];
+pub(crate) const KINDS: [Kind; 2] = [Kind::Redis, Kind::Valkey];
 
 impl Kind {
     fn program(self) -> PathBuf {
@@ -48,15 +48,15 @@ impl Kind {
 }
 
 /// A server. It is stopped when it is dropped.
-pub struct Server {
+pub(crate) struct Server {
     process: Child,
     folder: PathBuf,
-    pub port: u16,
+    pub(crate) port: u16,
 }
 
 impl Server {
     /// Starts one that keeps nothing on disk.
-    pub fn start(kind: Kind, extra: &[&str]) -> Self {
+    pub(crate) fn start(kind: Kind, extra: &[&str]) -> Self {
         // Somebody else may take a port that was free.
         (0..10).find_map(|_| Self::try_start(kind, extra)).expect("a server starts")
     }
@@ -90,17 +90,17 @@ impl Server {
         is_ready.then_some(server)
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
     /// A connection for what a test does behind the server's back.
-    pub fn look(&self) -> Connection {
+    pub(crate) fn look(&self) -> Connection {
         Client::open(self.url()).and_then(|client| client.get_connection()).expect("a connection")
     }
 
     /// Sends a signal, named as `kill` does.
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let pid = self.process.id().to_string();
         let sent = Command::new("kill").args([name, &pid]).status().expect("kill");
         assert!(sent.success(), "kill {name}");

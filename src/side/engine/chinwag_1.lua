@@ -1,7 +1,7 @@
 #!lua name=chinwag_1
--- What the engine does in one step: entries are appended to a room (`chinwag_1_append`), a node
--- says that it lives (`chinwag_1_beat`), and commands that a user may not call are named
--- (`chinwag_1_lacks`).
+-- What the engine does in one step: entries are appended to a room (`chinwag_1_append`), a room is
+-- read (`chinwag_1_read`), a node says that it lives (`chinwag_1_beat`), and commands that a user
+-- may not call are named (`chinwag_1_lacks`).
 --
 -- An engine keeps the library that it has, and nodes of several versions share it. So whoever
 -- changes what these functions do or keep gives all of them a new number.
@@ -236,6 +236,19 @@ redis.register_function('chinwag_1_append', function(keys, args)
   call('SPUBLISH', args[2], 'E' .. head .. table.concat(news))
   return answer
 end)
+
+-- Reads a room: meta, last messages, changed ones, facts. A transaction does so several times
+-- faster, but is refused by Redis where there is no memory.
+--
+-- KEYS: meta, stream, changed, facts. ARGV: history.
+local function read(keys, args)
+  return {
+    redis.call('GET', keys[1]), redis.call('XREVRANGE', keys[2], '+', '-', 'COUNT', args[1]),
+    redis.call('HGETALL', keys[3]), redis.call('HGETALL', keys[4]),
+  }
+end
+
+redis.register_function{function_name = 'chinwag_1_read', callback = read, flags = {'no-writes'}}
 
 -- Says that a node lives for so long, and which nodes do.
 --

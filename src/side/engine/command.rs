@@ -202,7 +202,8 @@ pub struct Changed {
 /// All that there is of a room.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct State {
-    /// Where it stands; `None`, if that is not known: it is new, or was forgotten.
+    /// Where it stands; `None`, if that is not known: it is new, or was forgotten. Nothing else is
+    /// told then, before an [`Append`] has given the room its place.
     pub head: Option<Head>,
     /// Whether that is of the engine's history of now; else what came last may be lost, and an
     /// [`Append`] without entries turns the room.

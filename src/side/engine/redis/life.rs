@@ -75,12 +75,23 @@ impl Drop for Connection {
 async fn ask(mut redis: MultiplexedConnection, written: Written) -> RedisResult<Value> {
     match written {
         Written::One(command) => redis.send_packed_command(&command).await,
-        Written::Transaction(commands) => {
+        Written::Transaction { commands, otherwise } => {
             // What comes before the answer of `EXEC` only says that a command was taken.
-            let mut answers = redis.send_packed_commands(&commands, commands.len() + 1, 1).await?;
-            Ok(answers.pop().unwrap_or_default())
+            match redis.send_packed_commands(&commands, commands.len() + 1, 1).await {
+                Ok(mut answers) => Ok(answers.pop().unwrap_or_default()),
+                // What is told meanwhile is told before the answer, and is in it.
+                Err(error) if is_without_memory(&error) => {
+                    redis.send_packed_command(&otherwise).await
+                }
+                Err(error) => Err(error),
+            }
         }
     }
+}
+
+fn is_without_memory(error: &RedisError) -> bool {
+    let errors = error.clone().into_server_errors();
+    errors.is_some_and(|errors| errors.iter().any(|(_, error)| error.code() == "OOM"))
 }
 
 /// What the connection and those who hear for it share. All of them are tasks of one thread.

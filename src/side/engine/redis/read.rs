@@ -168,18 +168,15 @@ fn state(value: Value, history: u64, branch: &str) -> Result<Result<Reply, Failu
         }
     }
     let [meta, messages, changed, facts] = parts;
-    let meta = match meta {
-        Value::Nil => None,
-        meta => match meta_of(&bytes(meta)?) {
-            None => return Ok(Err(Failure::Layout)),
-            meta => meta,
-        },
+    // What is there of a room that has none has no places before it is appended to.
+    if meta == Value::Nil {
+        return Ok(Ok(Reply::State(State::default())));
+    }
+    let Some(Meta { mut head, branch: of }) = meta_of(&bytes(meta)?) else {
+        return Ok(Err(Failure::Layout));
     };
-    let is_current = meta.as_ref().is_some_and(|meta| *meta.branch == *branch);
-    let mut head = meta.map(|meta| meta.head);
     // The engine trims a few at a time, and changes are let go of with what was before these.
-    let last = head.as_ref().map_or(0, |head| head.top.offset);
-    let first = (last + 1).saturating_sub(history);
+    let first = (head.top.offset + 1).saturating_sub(history);
     let mut messages = stream(messages)?
         .into_iter()
         .filter(|(offset, _)| *offset >= first)
@@ -190,9 +187,7 @@ fn state(value: Value, history: u64, branch: &str) -> Result<Result<Reply, Failu
     let mut changed = changed.collect::<Result<Vec<_>, _>>()?;
     changed.sort_unstable_by_key(|changed| changed.offset);
     // The script notes that changes have expired when the next one comes.
-    if let Some(head) = &mut head
-        && changed.is_empty()
-    {
+    if changed.is_empty() {
         head.floor = head.top.change;
     }
     let mut facts = map(facts)?
@@ -201,7 +196,8 @@ fn state(value: Value, history: u64, branch: &str) -> Result<Result<Reply, Failu
         .collect::<Option<Vec<(Box<str>, _)>>>()
         .ok_or(Malformed("a fact"))?;
     facts.sort_unstable();
-    Ok(Ok(Reply::State(State { head, is_current, messages, changed, facts })))
+    let is_current = *of == *branch;
+    Ok(Ok(Reply::State(State { head: Some(head), is_current, messages, changed, facts })))
 }
 
 fn message((offset, fields): (u64, Vec<Value>)) -> Result<Message, Malformed> {
@@ -310,12 +306,20 @@ fn array(value: Value) -> Result<Vec<Value>, Malformed> {
     }
 }
 
+/// A hash, which functions answer as an array of its fields and values by turns.
 fn map(value: Value) -> Result<Vec<Pair>, Malformed> {
+    const WHAT: Malformed = Malformed("no map");
     match value {
         Value::Map(pairs) => {
             pairs.into_iter().map(|(field, value)| Ok((bytes(field)?, bytes(value)?))).collect()
         }
-        _ => Err(Malformed("no map")),
+        Value::Array(values) => {
+            let mut values = values.into_iter();
+            std::iter::from_fn(|| values.next().map(|field| (field, values.next())))
+                .map(|(field, value)| Ok((bytes(field)?, bytes(value.ok_or(WHAT)?)?)))
+                .collect()
+        }
+        _ => Err(WHAT),
     }
 }
 

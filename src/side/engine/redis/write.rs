@@ -12,14 +12,19 @@ pub(super) enum Written {
     /// Answered by one value.
     One(Cmd),
     /// Done in one step, and answered by one value for all of it.
-    Transaction(Pipeline),
+    Transaction {
+        /// What is done.
+        commands: Pipeline,
+        /// What does the same where transactions are refused for want of memory.
+        otherwise: Cmd,
+    },
 }
 
 /// Writes a command.
 pub(super) fn write(command: &Command, names: &Names, target: &Target) -> Written {
     Written::One(match command {
         Command::Append(append) => write_append(append, names, target),
-        Command::Read { topic } => return Written::Transaction(write_read(topic, names, target)),
+        Command::Read { topic } => return write_read(topic, names, target),
         Command::Subscribe { topic } => subscribe(names.of(topic).channel()),
         Command::Unsubscribe { topic } => {
             let mut unsubscribe = cmd("SUNSUBSCRIBE");
@@ -64,15 +69,19 @@ fn say(channel: String, kind: &[u8], record: &[u8]) -> Cmd {
     publish
 }
 
-fn write_read(topic: &str, names: &Names, target: &Target) -> Pipeline {
+fn write_read(topic: &str, names: &Names, target: &Target) -> Written {
     let room = names.of(topic);
-    let mut read = pipe();
-    read.atomic();
-    read.cmd("GET").arg(room.meta());
-    read.cmd("XREVRANGE").arg(room.stream()).arg("+").arg("-").arg("COUNT").arg(target.history);
-    read.cmd("HGETALL").arg(room.changed());
-    read.cmd("HGETALL").arg(room.facts());
-    read
+    let (meta, stream, changed, facts) = (room.meta(), room.stream(), room.changed(), room.facts());
+    let mut commands = pipe();
+    commands.atomic();
+    commands.cmd("GET").arg(&meta);
+    commands.cmd("XREVRANGE").arg(&stream).arg("+").arg("-").arg("COUNT").arg(target.history);
+    commands.cmd("HGETALL").arg(&changed);
+    commands.cmd("HGETALL").arg(&facts);
+    let mut otherwise = cmd("FCALL");
+    otherwise.arg("chinwag_1_read").arg(4).arg(&[meta, stream, changed, facts]);
+    otherwise.arg(target.history);
+    Written::Transaction { commands, otherwise }
 }
 
 fn write_append(append: &Append, names: &Names, target: &Target) -> Cmd {

@@ -1,0 +1,262 @@
+//! A model of the script in `chinwag_1.lua`, over the values of `command`: what an engine has, what
+//! it answers, and what it tells.
+//!
+//! Not modelled: when keys expire (`expiry`), that streams are trimmed a few entries at a time, so
+//! that more of them may be there, and what an engine refuses for want of memory or of replicas
+//! (`refusals`).
+
+use std::collections::BTreeMap;
+
+use chinwag::link::log::Marks;
+use chinwag::side::engine::command::{
+    Act, Append, Changed, Done, Entry, Failure, Head, Message, News, Place, Receipt, Reply, State,
+};
+
+/// How many epochs before its own a room knows.
+const TURNS: usize = 16;
+const KEYS_PER_HASH: usize = 1000;
+const STRIDE: u64 = 32;
+
+/// An engine. What it was at some time is a clone of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Model {
+    /// How many messages of a room are kept.
+    pub(crate) history: u64,
+    /// On which of its histories it is.
+    pub(crate) branch: u64,
+    pub(crate) rooms: BTreeMap<Box<str>, Room>,
+    /// Each node's life, and when its lease ends.
+    nodes: BTreeMap<u64, (u64, u64)>,
+}
+
+/// What there is of a room.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Room {
+    pub(crate) meta: Option<Meta>,
+    pub(crate) messages: Kept<Message>,
+    pub(crate) changed: BTreeMap<u64, Changed>,
+    pub(crate) facts: BTreeMap<Box<str>, Vec<u8>>,
+    pub(crate) lines: Kept<Vec<u8>>,
+    pub(crate) title: Option<Box<str>>,
+    keys: BTreeMap<[u8; 8], Receipt>,
+    older: BTreeMap<[u8; 8], Receipt>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Meta {
+    /// Where it stands, and on which of the engine's histories that was.
+    Ours(Head, u64),
+    /// Something that a later version has written.
+    Foreign,
+}
+
+/// Entries of a stream, and the number of the last one, which may be gone.
+#[derive(Clone, Debug)]
+pub(crate) struct Kept<T> {
+    pub(crate) entries: BTreeMap<u64, T>,
+    pub(crate) last: u64,
+}
+
+impl<T> Default for Kept<T> {
+    fn default() -> Self {
+        Self { entries: BTreeMap::new(), last: 0 }
+    }
+}
+
+impl<T> Kept<T> {
+    fn push(&mut self, number: u64, entry: T) {
+        assert!(number > self.last, "numbers grow");
+        self.last = number;
+        self.entries.insert(number, entry);
+    }
+}
+
+impl Model {
+    pub(crate) fn new(history: u64) -> Self {
+        Self { history, branch: 0, rooms: BTreeMap::new(), nodes: BTreeMap::new() }
+    }
+
+    /// Becomes what it was, on another history.
+    pub(crate) fn fail_over(&mut self, to: &Self) {
+        let branch = self.branch + 1;
+        *self = Self { branch, ..to.clone() };
+    }
+
+    /// Appends at a time, and answers too what is told to whoever hears the room.
+    pub(crate) fn append(
+        &mut self,
+        append: &Append,
+        now_ms: u64,
+    ) -> Result<(Head, Vec<Receipt>, Option<News>), Failure> {
+        let Self { history, branch, ref mut rooms, .. } = *self;
+        let room = rooms.entry(append.topic.clone()).or_default();
+        let (mut head, is_turned) = match &room.meta {
+            None => (room.begin(append.fresh_epoch), true),
+            Some(Meta::Foreign) => return Err(Failure::Layout),
+            Some(Meta::Ours(head, of)) if *of == branch => (head.clone(), false),
+            Some(Meta::Ours(head, _)) => (turn(head, append.fresh_epoch), true),
+        };
+        let before = head.top;
+        let at_ms = head.at_ms.max(now_ms);
+        let mut entries = Vec::new();
+        let mut receipts = Vec::new();
+        for entry in &append.entries {
+            let (receipt, place) = room.act(&mut head, entry, at_ms);
+            receipts.push(receipt);
+            let Some(place) = place else { continue };
+            head.at_ms = at_ms;
+            let mut line = (0, entry.line.clone());
+            if !entry.line.is_empty() {
+                head.audited += 1;
+                line.0 = head.audited;
+                room.lines.push(head.audited, entry.line.clone());
+            }
+            entries.push(Done { place, record: entry.record.clone(), line });
+        }
+        if head.top.offset / STRIDE != before.offset / STRIDE {
+            if room.keys.len() >= KEYS_PER_HASH {
+                room.older = std::mem::take(&mut room.keys);
+            }
+            room.trim(&mut head, history);
+        }
+        room.meta = Some(Meta::Ours(head.clone(), branch));
+        let is_told = is_turned || !entries.is_empty();
+        let news = is_told.then(|| News { head: head.clone(), before, entries });
+        Ok((head, receipts, news))
+    }
+
+    /// All of a room, for a connection that knows one of the engine's histories.
+    pub(crate) fn read(&self, topic: &str, branch: u64) -> Result<State, Failure> {
+        let Some(room) = self.rooms.get(topic) else { return Ok(State::default()) };
+        let (mut head, of) = match &room.meta {
+            None => return Ok(State::default()),
+            Some(Meta::Foreign) => return Err(Failure::Layout),
+            Some(Meta::Ours(head, of)) => (head.clone(), *of),
+        };
+        let first = (head.top.offset + 1).saturating_sub(self.history);
+        if room.changed.is_empty() {
+            head.floor = head.top.change;
+        }
+        let messages = room.messages.entries.range(first..);
+        Ok(State {
+            head: Some(head),
+            is_current: of == branch,
+            messages: messages.map(|(_, message)| message.clone()).collect(),
+            changed: room.changed.values().cloned().collect(),
+            facts: room.facts.clone().into_iter().collect(),
+        })
+    }
+
+    /// All lines of a room before a number, the newest first.
+    pub(crate) fn lines(&self, topic: &str, before: u64) -> Vec<(u64, Vec<u8>)> {
+        let lines = self.rooms.get(topic).map(|room| room.lines.entries.range(..before));
+        let lines = lines.into_iter().flatten().rev();
+        lines.map(|(number, line)| (*number, line.clone())).collect()
+    }
+
+    /// A node's life, or 0.
+    pub(crate) fn life(&self, node: u64) -> u64 {
+        self.nodes.get(&node).map_or(0, |(life, _)| *life)
+    }
+
+    /// What a node is answered that says at a time that it lives.
+    pub(crate) fn beat(&mut self, node: u64, life: u64, lease_ms: u64, now_ms: u64) -> Reply {
+        self.nodes.retain(|_, (_, ends)| *ends > now_ms);
+        let known = self.nodes.get(&node).map(|(life, _)| *life);
+        let life = if known == Some(life) {
+            life
+        } else {
+            now_ms.max(life.max(known.unwrap_or_default()) + 1)
+        };
+        self.nodes.insert(node, (life, now_ms + lease_ms));
+        let mut nodes: Vec<_> = self.nodes.iter().map(|(node, (life, _))| (*node, *life)).collect();
+        nodes.sort_by_key(|(node, _)| (self.nodes[node].1, *node));
+        Reply::Nodes { now_ms, life, nodes }
+    }
+}
+
+impl Room {
+    /// Where a room stands of which nothing is known but what is there.
+    fn begin(&self, epoch: u64) -> Head {
+        let change = self.changed.values().map(|changed| changed.change).max().unwrap_or_default();
+        let top = Marks { offset: self.messages.last, change };
+        Head { epoch, top, floor: change, audited: self.lines.last, ..Head::default() }
+    }
+
+    fn act(&mut self, head: &mut Head, entry: &Entry, at_ms: u64) -> (Receipt, Option<Place>) {
+        if let Act::Message { key: Some(key) } = entry.act
+            && let Some(known) = self.keys.get(&key).or_else(|| self.older.get(&key))
+        {
+            return (*known, None);
+        }
+        if entry.judged.is_some_and(|judged| judged != (head.epoch, head.rev)) {
+            return (Receipt::Stale, None);
+        }
+        let record = entry.record.clone();
+        match &entry.act {
+            Act::Message { key } => {
+                head.top.offset += 1;
+                let offset = head.top.offset;
+                let message = Message { offset, at_ms, epoch: head.epoch, record };
+                self.messages.push(offset, message);
+                let receipt = Receipt::Message { offset, at_ms };
+                self.keys.extend(key.map(|key| (key, receipt)));
+                (receipt, Some(Place::Message(offset)))
+            }
+            Act::Change { offset, expected, is_deleted } => {
+                let (offset, is_deleted) = (*offset, *is_deleted);
+                let known = self.changed.get(&offset).map_or(0, |changed| changed.change);
+                if known != *expected || offset > head.top.offset {
+                    return (Receipt::Conflict, None);
+                }
+                if self.changed.is_empty() {
+                    head.floor = head.top.change;
+                }
+                head.top.change += 1;
+                let change = head.top.change;
+                self.messages.entries.remove(&offset);
+                self.changed.insert(offset, Changed { offset, change, is_deleted, record });
+                (Receipt::Change { change }, Some(Place::Change { change, offset, is_deleted }))
+            }
+            Act::Decision { title, facts } => {
+                self.title = title.clone().or(self.title.take());
+                for (field, value) in facts {
+                    if value.is_empty() {
+                        self.facts.remove(field);
+                    } else {
+                        self.facts.insert(field.clone(), value.clone());
+                    }
+                }
+                head.rev += 1;
+                (Receipt::Decided { rev: head.rev }, Some(Place::Decision(head.rev)))
+            }
+            Act::Note => (Receipt::Decided { rev: head.rev }, Some(Place::Note)),
+        }
+    }
+
+    fn trim(&mut self, head: &mut Head, history: u64) {
+        let first = (head.top.offset + 1).saturating_sub(history);
+        self.messages.entries = self.messages.entries.split_off(&first);
+        let mut deleted: Vec<(u64, u64)> = Vec::new();
+        let mut gone: Vec<(u64, u64)> = Vec::new();
+        for (offset, changed) in self.changed.range(..first) {
+            let of = if changed.is_deleted { &mut deleted } else { &mut gone };
+            of.push((changed.change, *offset));
+        }
+        deleted.sort_unstable();
+        let kept = usize::try_from(history).expect("it is small");
+        deleted.truncate(deleted.len().saturating_sub(kept));
+        for (change, offset) in gone.into_iter().chain(deleted) {
+            head.floor = head.floor.max(change);
+            self.changed.remove(&offset);
+        }
+    }
+}
+
+/// Where a room stands that is found on another history of the engine.
+fn turn(head: &Head, epoch: u64) -> Head {
+    let mut lineage = vec![(head.epoch, head.top)];
+    lineage.extend_from_slice(&head.lineage);
+    lineage.truncate(TURNS);
+    Head { epoch, lineage, ..head.clone() }
+}
