@@ -8,6 +8,8 @@ mod boot;
 pub mod cli;
 mod cluster;
 pub mod config;
+#[cfg(all(test, feature = "engine-redis"))]
+mod engine_contract;
 mod health;
 mod keeping;
 pub mod log;

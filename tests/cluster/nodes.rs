@@ -50,8 +50,7 @@ impl Client {
     pub(crate) fn join_as(node: &Server, token: &str, room: &str, params: &Value) -> Self {
         let mut peer = Peer::open(node, token);
         let joined = read(&peer.join(room, &params.to_string()));
-        let mut client =
-            Self { peer, room: room.to_owned(), reference: 1, joined: Value::Null };
+        let mut client = Self { peer, room: room.to_owned(), reference: 1, joined: Value::Null };
         client.joined = joined[4].clone();
         assert_eq!(client.joined["status"], "ok", "{joined}");
         client

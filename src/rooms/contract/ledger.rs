@@ -360,6 +360,10 @@ impl<L: Log> Log for Recorded<L> {
         self.tried.keeps()
     }
 
+    fn is_shared(&self) -> bool {
+        self.tried.is_shared()
+    }
+
     fn open(&mut self, room: RoomKey, topic: &str, fresh_epoch: u64) -> Opening {
         let opening = self.tried.open(room, topic, fresh_epoch);
         self.ledger.topics.insert(room, topic.to_owned());

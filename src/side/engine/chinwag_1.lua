@@ -56,7 +56,7 @@ local function room_of(keys, fresh_epoch)
     room.turned = of ~= branch
     if room.turned then
       -- What came after these may be lost. Numbers go on, so that none means two things.
-      local turns = {epoch .. ':' .. top .. '/' .. changes}
+      local turns = {epoch .. ':' .. top .. '/' .. changes .. '/' .. rev}
       for turn in string.gmatch(lineage, '[^,]+') do
         if #turns < TURNS then turns[#turns + 1] = turn end
       end

@@ -66,6 +66,12 @@ impl EngineLog {
         }
     }
 
+    /// Whether it has nothing more to say.
+    #[cfg(test)]
+    pub(super) fn is_idle(&self) -> bool {
+        self.asked.is_empty()
+    }
+
     fn send(&mut self, message: &ToEngine<'_>) {
         self.record.clear();
         (*message).put(&mut self.record);

@@ -21,6 +21,8 @@
 pub mod command;
 mod follower;
 mod log;
+#[cfg(test)]
+mod pretended;
 mod record;
 pub mod redis;
 mod stats;
@@ -28,6 +30,8 @@ mod thread;
 mod view;
 
 pub use log::EngineLog;
+#[cfg(test)]
+pub(crate) use pretended::Pretended;
 pub use redis::Target;
 pub use stats::EngineStats;
 pub use thread::{Ack, Engine, Start, StartError};

@@ -59,7 +59,7 @@ impl<'a> Messages<'a> {
         // Its home knows the epochs that the room remembers.
         let is_known = |epoch: u64| {
             head.is_none_or(|head| {
-                head.epoch == epoch || head.lineage.iter().any(|of| of.0 == epoch)
+                head.epoch == epoch || head.lineage.iter().any(|of| of.epoch == epoch)
             })
         };
         let said = state.messages.iter().filter_map(|of| {
@@ -270,8 +270,8 @@ impl<'a> Room<'a> {
                 Found::push_standing(&mut standings, user, *standing);
             }
         }
-        for (epoch, kept) in &head.lineage {
-            Found::push_epoch(&mut lineage, *epoch, *kept);
+        for ended in &head.lineage {
+            Found::push_epoch(&mut lineage, ended.epoch, ended.kept);
         }
         for (offset, of) in &messages.0 {
             if of.fate.pinned.is_some() {
@@ -296,7 +296,7 @@ impl<'a> Room<'a> {
         let Self { head, decided, floor, standings, lineage, pins, tail } = self;
         Found {
             epoch: head.epoch,
-            origin: head.lineage.last().map_or(head.epoch, |(epoch, _)| *epoch),
+            origin: head.lineage.last().map_or(head.epoch, |first| first.epoch),
             top: head.top,
             floor: *floor,
             founded: decided.title,

@@ -29,15 +29,16 @@ pub(super) struct Missed<'a> {
 }
 
 /// What a home has missed that was told up to `known`. `None`, if that does not lead on from there:
-/// messages are gone that it has not, the room has turned more than once, or this version cannot read
-/// what is there.
+/// messages are gone that it has not, a decision that it was told of is lost, the room has turned more
+/// than once, or this version cannot read what is there.
 pub(super) fn missed<'a>(known: &Head, state: &'a State) -> Option<Missed<'a>> {
     let head = state.head.as_ref()?;
     let turned = if head.epoch == known.epoch {
         None
     } else {
-        let (_, kept) = head.lineage.first().filter(|(epoch, _)| *epoch == known.epoch)?;
-        Some(*kept)
+        let ended = head.lineage.first().filter(|ended| ended.epoch == known.epoch)?;
+        // What was decided and lost cannot be taken back.
+        (known.rev <= ended.rev).then_some(ended.kept)?.into()
     };
     let base = turned.map_or(known.top, |kept| known.top.min(kept));
     // Below what it was told in the same epoch it cannot be: then something is very wrong.
@@ -69,7 +70,7 @@ pub(super) fn missed<'a>(known: &Head, state: &'a State) -> Option<Missed<'a>> {
         let place = Place::Change { change, offset, is_deleted };
         entries.push(done(place, of.record.clone()));
     }
-    if head.rev > known.rev || turned.is_some() {
+    if head.rev > known.rev {
         // All of it: which of it is new is not known.
         let facts = state.facts.iter();
         entries.extend(facts.map(|(_, record)| done(Place::Decision(head.rev), record.clone())));

@@ -11,7 +11,7 @@ use crate::limits::LINEAGE_EPOCHS_MAX;
 use crate::link::engine::FromEngine;
 use crate::link::ids::RoomKey;
 use crate::link::log::{Marks, Why};
-use crate::side::engine::command::{Append, Done, Entry, Head, News, Place, State};
+use crate::side::engine::command::{Append, Done, Ended, Entry, Head, News, Place, State};
 use crate::side::engine::record::{Origin, unsealed};
 use crate::side::engine::view::{Room, TailBounds};
 
@@ -304,16 +304,20 @@ impl Followed {
             return LeadsOn::Never;
         }
         if head.epoch != known.epoch {
-            let Some((_, kept)) = head.lineage.first().filter(|of| of.0 == known.epoch) else {
+            let Some(ended) = head.lineage.first().filter(|of| of.epoch == known.epoch) else {
                 // They were told since it was read; or it has turned more than once.
-                let is_old = known.lineage.iter().any(|(epoch, _)| *epoch == head.epoch);
+                let is_old = known.lineage.iter().any(|ended| ended.epoch == head.epoch);
                 return if is_old { LeadsOn::Yes } else { LeadsOn::No };
             };
-            if !kept.is_within(known.top) {
+            if known.rev > ended.rev {
+                return LeadsOn::Never;
+            }
+            if !ended.kept.is_within(known.top) {
                 return LeadsOn::No;
             }
-            *known = known.turned(head.epoch, *kept);
-            ways.tell(shard, &FromEngine::Turned { room, epoch: head.epoch, kept: *kept });
+            let (epoch, kept) = (head.epoch, ended.kept);
+            *known = known.turned(epoch, kept);
+            ways.tell(shard, &FromEngine::Turned { room, epoch, kept });
         }
         if !news.before.is_within(known.top) {
             return LeadsOn::No;
@@ -370,10 +374,10 @@ impl Head {
     /// How far a home has been told that goes on in another epoch.
     fn turned(&self, epoch: u64, kept: Marks) -> Self {
         let mut lineage = self.lineage.clone();
-        for (_, before) in &mut lineage {
-            *before = before.min(kept);
+        for before in &mut lineage {
+            before.kept = before.kept.min(kept);
         }
-        lineage.insert(0, (self.epoch, kept));
+        lineage.insert(0, Ended { epoch: self.epoch, kept, rev: self.rev });
         lineage.truncate(LINEAGE_EPOCHS_MAX);
         Self { epoch, top: self.top.min(kept), lineage, ..*self }
     }

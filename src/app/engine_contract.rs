@@ -1,0 +1,90 @@
+//! A node with a pretended engine, put to the contract that every log of rooms keeps. Here, since
+//! rooms know no engine, and the engine no rooms.
+
+use crate::link::ids::RoomKey;
+use crate::link::log::{Append, Appended, Audit, Log, Marks, Opening, Read, Say, Spoken, Why};
+use crate::rooms::contract::{Heard, Subject, check_some};
+use crate::side::engine::Pretended;
+
+/// How many runs there are.
+const SEEDS: u64 = 192;
+
+impl Log for Pretended {
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn open(&mut self, room: RoomKey, topic: &str, fresh_epoch: u64) -> Opening {
+        self.log.open(room, topic, fresh_epoch)
+    }
+
+    fn append(&mut self, append: Append<'_>) -> Appended {
+        self.log.append(append)
+    }
+
+    fn reads(&self) -> bool {
+        self.log.reads()
+    }
+
+    fn read(&mut self, read: Read<'_>) -> Result<(), Why> {
+        self.log.read(read)
+    }
+
+    fn audit(&mut self, audit: Audit) -> Result<(), Why> {
+        self.log.audit(audit)
+    }
+
+    fn say(&mut self, say: Say<'_>) -> Spoken {
+        self.log.say(say)
+    }
+
+    fn close(&mut self, room: RoomKey) {
+        self.log.close(room);
+    }
+}
+
+impl Subject for Pretended {
+    const KEEPS: bool = true;
+
+    fn step(&mut self) {
+        Self::step(self);
+    }
+
+    fn next(&mut self) -> Option<Heard> {
+        Self::next(self).map(Heard::Real)
+    }
+
+    fn crash(&mut self) {
+        Self::crash(self);
+    }
+
+    fn calm(&mut self) {
+        Self::calm(self);
+    }
+
+    fn is_idle(&self) -> bool {
+        Self::is_idle(self)
+    }
+
+    fn truth(&self, topic: &str) -> Option<Vec<String>> {
+        Some(self.bodies(topic))
+    }
+
+    fn durable(&self, topic: &str) -> Marks {
+        Self::durable(self, topic)
+    }
+
+    fn top(&self, topic: &str) -> Marks {
+        Self::top(self, topic)
+    }
+
+    fn has_others(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn a_node_with_an_engine_keeps_the_contract() {
+    let reached = ["ok", "crash", "recovered", "not recovered", "unconfirmed", "waited", "page"];
+    check_some(SEEDS, Pretended::new, &reached);
+}
