@@ -15,7 +15,11 @@ impl Log for Pretended {
     }
 
     fn open(&mut self, room: RoomKey, topic: &str, fresh_epoch: u64) -> Opening {
-        self.log.open(room, topic, fresh_epoch)
+        let opening = self.log.open(room, topic, fresh_epoch);
+        if opening == Opening::Later {
+            self.opening.insert(room);
+        }
+        opening
     }
 
     fn append(&mut self, append: Append<'_>) -> Appended {
@@ -39,6 +43,7 @@ impl Log for Pretended {
     }
 
     fn close(&mut self, room: RoomKey) {
+        self.opening.remove(&room);
         self.log.close(room);
     }
 }

@@ -29,7 +29,7 @@ impl Judge {
     ) {
         if status == "error" {
             let reason = field(response, "reason");
-            assert!(["\"storage\"", "\"busy\""].contains(&reason), "{reason}");
+            assert!(["\"storage\"", "\"unavailable\"", "\"busy\""].contains(&reason), "{reason}");
             self.seen.insert("page refused");
             return;
         }
@@ -133,7 +133,7 @@ impl Judge {
                 _ => (field(response, "reason"), 0),
             };
             match reason {
-                "\"storage\"" | "\"busy\"" => {}
+                "\"storage\"" | "\"unavailable\"" | "\"busy\"" => {}
                 "\"invalid\"" => {
                     let is_given = (1..=heard).contains(&of);
                     // What was heard may be lost by now.

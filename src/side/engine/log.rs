@@ -133,8 +133,12 @@ impl EngineLog {
                 push_fact(&mut facts, fact::SETTINGS, &record);
             }
             What::Standing { user, standing } => {
-                // Also one that is as by default: who has missed that it changed is told so.
-                let record = self.sealed(None, Told::Standing { user, standing });
+                // One that is as by default is none.
+                let record = if standing == Standing::default() {
+                    Vec::new()
+                } else {
+                    self.sealed(None, Told::Standing { user, standing })
+                };
                 push_fact(&mut facts, &standing_of(user), &record);
             }
             What::Message(_) | What::Changed { .. } | What::Noted => {}

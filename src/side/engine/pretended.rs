@@ -22,6 +22,7 @@ use super::view::{Messages, TailBounds};
 use crate::base::rng::SplitMix64;
 use crate::limits::EngineLimits;
 use crate::link::engine::{FromEngine, Told};
+use crate::link::ids::RoomKey;
 use crate::link::kept::read_whole;
 use crate::link::log::{LogAnswer, LogEnd, Marks};
 use crate::link::record::Field;
@@ -97,6 +98,8 @@ pub(crate) struct Pretended {
     asked: VecDeque<(u64, Command)>,
     told: VecDeque<Event>,
     strangers: u64,
+    /// Rooms that are to be opened.
+    pub(crate) opening: BTreeSet<RoomKey>,
 }
 
 impl Pretended {
@@ -126,6 +129,7 @@ impl Pretended {
             asked: VecDeque::new(),
             told: VecDeque::new(),
             strangers: 0,
+            opening: BTreeSet::new(),
         };
         pretended.connect();
         pretended
@@ -177,23 +181,23 @@ impl Pretended {
         self.log.woke();
         let answer = self.log.next();
         self.log.end_turn();
+        if let Some(LogAnswer::Opened { room, .. } | LogAnswer::NotOpened { room, .. }) = &answer {
+            self.opening.remove(room);
+        }
         answer
     }
 
     /// Whether there is nothing left to do or to tell.
     pub(crate) fn is_idle(&self) -> bool {
         let is_still = self.asked.is_empty() && self.told.is_empty() && self.line.is_some();
-        is_still && self.log.is_idle() && self.port_is_idle()
-    }
-
-    fn port_is_idle(&self) -> bool {
-        !self.port.has_waiting()
+        is_still && self.log.is_idle() && self.opening.is_empty() && !self.port.has_waiting()
     }
 
     /// Its home begins anew.
     pub(crate) fn crash(&mut self) {
         self.log.restarted();
         self.log.end_turn();
+        self.opening.clear();
     }
 
     /// Does one thing.

@@ -266,9 +266,7 @@ impl<'a> Room<'a> {
         let (mut standings, mut lineage) = (Vec::new(), Vec::new());
         let (mut pins, mut tail) = (Vec::new(), Vec::new());
         for (user, standing) in &decided.standings {
-            if *standing != Standing::default() {
-                Found::push_standing(&mut standings, user, *standing);
-            }
+            Found::push_standing(&mut standings, user, *standing);
         }
         for ended in &head.lineage {
             Found::push_epoch(&mut lineage, ended.epoch, ended.kept);

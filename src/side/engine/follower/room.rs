@@ -286,8 +286,8 @@ impl Followed {
             self.known = Some(known.turned(head.epoch, kept));
             ways.tell(shard, &FromEngine::Turned { room, epoch: head.epoch, kept });
         }
-        for done in &entries {
-            self.tell(ways, node, done, (head.at_ms, head.rev));
+        for (done, at_ms) in &entries {
+            self.tell(ways, node, done, (*at_ms, head.rev));
         }
         if let Some(floor) = let_go {
             ways.tell(shard, &FromEngine::LetGo { room, floor });
