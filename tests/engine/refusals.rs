@@ -142,8 +142,7 @@ fn a_server_that_is_too_old_or_tells_too_little_is_refused() {
         let info = fit.replace(good, bad);
         let pretended = thread::spawn(move || {
             let (stream, _) = listener.accept().expect("a connection");
-            let mut lines = BufReader::new(&stream).lines().map_while(Result::ok);
-            while let Some(line) = lines.next() {
+            for line in BufReader::new(&stream).lines().map_while(Result::ok) {
                 match &*line {
                     "INFO" => {
                         let said = format!("${}\r\n{info}\r\n", info.len());
