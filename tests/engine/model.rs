@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 
 use chinwag::link::log::Marks;
 use chinwag::side::engine::command::{
-    Act, Append, Changed, Done, Entry, Failure, Head, Message, News, Place, Receipt, Reply, State,
+    Act, Append, Changed, Done, Ended, Entry, Failure, Head, Message, News, Place, Receipt, Reply,
+    State,
 };
 
 /// How many epochs before its own a room knows.
@@ -255,7 +256,7 @@ impl Room {
 
 /// Where a room stands that is found on another history of the engine.
 fn turn(head: &Head, epoch: u64) -> Head {
-    let mut lineage = vec![(head.epoch, head.top)];
+    let mut lineage = vec![Ended { epoch: head.epoch, kept: head.top, rev: head.rev }];
     lineage.extend_from_slice(&head.lineage);
     lineage.truncate(TURNS);
     Head { epoch, lineage, ..head.clone() }

@@ -143,8 +143,19 @@ pub struct Head {
     pub floor: u64,
     /// When the last entry was accepted, in milliseconds of Unix time.
     pub at_ms: u64,
-    /// The epochs before, the latest first: each with the place up to which it is true.
-    pub lineage: Vec<(u64, Marks)>,
+    /// The epochs before, the latest first.
+    pub lineage: Vec<Ended>,
+}
+
+/// An epoch that has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// The epoch.
+    pub epoch: u64,
+    /// Up to where what was said in it is still there.
+    pub kept: Marks,
+    /// The revision up to which what was decided in it still holds.
+    pub rev: u64,
 }
 
 /// What has become of an entry.

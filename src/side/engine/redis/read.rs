@@ -5,7 +5,7 @@ use std::str;
 use redis::{ServerError, Value};
 
 use super::super::command::{
-    Changed, Command, Failure, Head, Message, Pushed, Receipt, Reply, State,
+    Changed, Command, Ended, Failure, Head, Message, Pushed, Receipt, Reply, State,
 };
 use super::NO_FUNCTION;
 use super::keys::Names;
@@ -264,15 +264,16 @@ fn meta_of(meta: &[u8]) -> Option<Meta> {
     Some(Meta { head, branch: branch.into() })
 }
 
-/// The epochs before a room's own, `EPOCH:OFFSET/CHANGE` each, the latest first.
-pub(super) fn lineage(turns: &str) -> Option<Vec<(u64, Marks)>> {
+/// The epochs before a room's own, `EPOCH:OFFSET/CHANGE/REVISION` each, the latest first.
+pub(super) fn lineage(turns: &str) -> Option<Vec<Ended>> {
     let turns = turns.split(',').filter(|turn| !turn.is_empty());
     turns
         .map(|turn| {
             let (epoch, kept) = turn.split_once(':')?;
-            let (offset, change) = kept.split_once('/')?;
-            let marks = Marks { offset: decimal(offset)?, change: decimal(change)? };
-            Some((hexadecimal(epoch)?, marks))
+            let (offset, kept) = kept.split_once('/')?;
+            let (change, rev) = kept.split_once('/')?;
+            let kept = Marks { offset: decimal(offset)?, change: decimal(change)? };
+            Some(Ended { epoch: hexadecimal(epoch)?, kept, rev: decimal(rev)? })
         })
         .collect()
 }
@@ -355,7 +356,7 @@ mod tests {
 
     /// An answer of each form.
     fn answers() -> Vec<(Form, Value)> {
-        let meta = text("1 00000000000000e1 3 1 2 0 1 1700000000000 ab 00000000000000e0:1/0");
+        let meta = text("1 00000000000000e1 3 1 2 0 1 1700000000000 ab 00000000000000e0:1/0/2");
         let entry = |id, fields: &[&str]| {
             Value::Array(vec![text(id), Value::Array(fields.iter().map(|it| text(it)).collect())])
         };
