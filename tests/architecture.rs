@@ -61,6 +61,7 @@ const RESERVED: &[(&str, &[&str])] = &[
     ("mio::", &["reactor/", "app/"]),
     ("socket2::", &["reactor/"]),
     ("rusqlite", &["side/store/"]),
+    ("tokio::", &["side/engine/"]),
     (
         "std::thread",
         &["reactor/", "app/", "side/", "mesh/tests.rs", "mesh/loom_tests.rs", "base/rate_table.rs"],

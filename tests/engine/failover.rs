@@ -194,17 +194,17 @@ fn check_cursors(
 ) {
     let now: BTreeMap<u64, &Vec<u8>> =
         state.messages.iter().map(|message| (message.offset, &message.record)).collect();
-    let changed: BTreeMap<u64, u64> =
+    let last: BTreeMap<u64, u64> =
         state.changed.iter().map(|changed| (changed.offset, changed.change)).collect();
     for (offset, record) in &messages {
         let is_there = now.get(offset).is_some_and(|now| *now == record);
-        let has_changed = changed.contains_key(offset);
+        let has_changed = last.contains_key(offset);
         let is_trimmed = now.keys().next().is_some_and(|first| offset < first);
         assert!(is_there || has_changed || is_trimmed || *offset > kept.offset, "{offset}");
         assert!(*offset <= kept.offset || !is_there, "{offset} is beyond {kept:?}");
     }
     for (change, offset) in &changes {
-        let is_there = changed.get(offset) == Some(change);
+        let is_there = last.get(offset) == Some(change);
         assert_eq!(is_there, *change <= kept.change, "{change} of {offset}, and {kept:?}");
     }
 }

@@ -1,4 +1,16 @@
-//! The script and its shell against real servers, Redis and Valkey, and against a model of them.
+//! The script of the engine and the connection to it, on real servers: Redis and Valkey.
+//!
+//! ```text
+//!   random ──> world ── node ── Connection ──> Redis, Valkey     answers, pushes: equal, or an error
+//!                  └──> model
+//! ```
+//!
+//! `model` is what the script should do; `world` asks a server and the model the same, and `random`
+//! says what. Defects that are planted in the script must differ. What the model leaves out is
+//! looked at by itself: `connection` (order, ends), `refusals` (what a server takes), `expiry`, and
+//! `failover` with two servers. `servers` and `proxy` are what there is on the other side.
+//!
+//! Servers are found as `docs/testing.md` says. One that is missing fails the test.
 
 mod connection;
 mod expiry;

@@ -9,6 +9,7 @@ use chinwag::side::engine::redis::{ConnectError, Target};
 
 use super::node::{Node, message, runtime, target};
 use super::servers::{KINDS, Kind, Server};
+use super::world::LIBRARY;
 
 const TOPIC: &str = "room:tea";
 
@@ -103,6 +104,17 @@ fn a_user_without_rights_is_refused_with_those_that_are_needed() {
     }
 }
 
+/// Else a user could be let in who may not call it.
+#[test]
+fn every_command_that_the_script_calls_is_looked_at_when_a_connection_is_made() {
+    let calls: Vec<&str> =
+        LIBRARY.split("call('").skip(1).filter_map(|call| call.split('\'').next()).collect();
+    assert!(calls.len() > 30, "calls are found: {calls:?}");
+    for name in calls {
+        assert!(LIBRARY.contains(&format!("{{'{name}'")), "{name}");
+    }
+}
+
 #[test]
 fn an_address_that_is_none_is_refused() {
     let server = Server::start(Kind::Redis, &[]);
@@ -142,8 +154,7 @@ fn a_server_that_is_too_old_or_tells_too_little_is_refused() {
         let info = fit.replace(good, bad);
         let pretended = thread::spawn(move || {
             let (stream, _) = listener.accept().expect("a connection");
-            let mut lines = BufReader::new(&stream).lines().map_while(Result::ok);
-            while let Some(line) = lines.next() {
+            for line in BufReader::new(&stream).lines().map_while(Result::ok) {
                 match &*line {
                     "INFO" => {
                         let said = format!("${}\r\n{info}\r\n", info.len());
@@ -187,7 +198,7 @@ fn what_a_server_does_not_take_is_refused_and_leaves_no_trace() {
                 ),
                 (
                     &["FUNCTION", "FLUSH"],
-                    &["FUNCTION", "LOAD", super::world::LIBRARY],
+                    &["FUNCTION", "LOAD", LIBRARY],
                     Failure::Elsewhere("ERR".into()),
                 ),
             ] {

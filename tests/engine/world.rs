@@ -10,7 +10,7 @@ use chinwag::side::engine::command::{
 };
 use redis::Connection;
 
-use super::model::{Meta, Model, Room};
+use super::model::{Kept, Meta, Model, Room};
 use super::node::{Node, target};
 use super::servers::Server;
 
@@ -218,7 +218,7 @@ impl World {
                 'm'
             }
             Part::Messages => {
-                room.messages = Default::default();
+                room.messages = Kept::default();
                 's'
             }
             Part::Changed => {

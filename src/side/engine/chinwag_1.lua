@@ -288,7 +288,7 @@ local function lacks(keys, args)
   for _, command in ipairs({
     {'EXEC'}, {'EXISTS', key}, {'EXPIRE', key, 1}, {'FCALL', 'chinwag_1_beat', 1, key},
     {'GET', key}, {'HDEL', key, 1}, {'HEXISTS', key, 1}, {'HGET', key, 1}, {'HGETALL', key},
-    {'HKEYS', key}, {'HLEN', key}, {'HMGET', key, 1}, {'HSET', key, 1, 1}, {'HSETNX', key, 1, 1},
+    {'HKEYS', key}, {'HLEN', key}, {'HSET', key, 1, 1}, {'HSETNX', key, 1, 1},
     {'HVALS', key}, {'INFO'}, {'MULTI'}, {'PERSIST', key}, {'PING'}, {'RENAME', key, key},
     {'SET', key, 1}, {'SPUBLISH', channel, 1}, {'SSUBSCRIBE', channel}, {'SUNSUBSCRIBE', channel},
     {'TIME'}, {'WAIT', 1, 1}, {'XADD', key, '*', 1, 1}, {'XDEL', key, '1-0'},

@@ -1,5 +1,23 @@
 //! The names of keys and channels. Those of a room have one hash tag, so that a cluster has them in
-//! one slot, and braces in a topic do not matter.
+//! one slot, and braces in a topic do not matter: `{p}` is the topic's partition.
+//!
+//! ```text
+//! cw:{p}:m:TOPIC  text        1 EPOCH top changes rev floor audited at BRANCH LINEAGE   room_s
+//! cw:{p}:s:TOPIC  stream      OFFSET-0: d RECORD, t `AT EPOCH`; the last `history`      history_s
+//! cw:{p}:x:TOPIC  hash        OFFSET: `CHANGE d RECORD`; `-` if it is not deleted       history_s
+//! cw:{p}:r:TOPIC  hash        facts                                                     room_s
+//! cw:{p}:a:TOPIC  stream      NUMBER-0: d LINE; the last `audit_lines`                  room_s
+//! cw:{p}:k:TOPIC  hash        of author and key: `EPOCH OFFSET AT`; the last 1,000      key_s
+//! cw:{p}:o:TOPIC  hash        what `k` was before                                       key_s
+//! cw:{p}:f        hash        TOPIC: title, of founded rooms                            always
+//! cw:{p}:TOPIC    channel     `E` and news of the engine, or `S` and what a node says
+//! cw:nodes        sorted set  `NODE:LIFE` by when its lease ends
+//! cw:n:NODE       channel     a node's own
+//! cw:cfg          hash        `partitions` and `layout`, which are those of all nodes   always
+//! ```
+//!
+//! The first word of `m` is the layout. `x` has each message that has changed, which is not in `s`
+//! any more; deletions stay there longer. Of founded rooms `m`, `r` and `a` stay always.
 
 use std::fmt::Display;
 

@@ -62,3 +62,69 @@ fn cut<'a>(bytes: &mut &'a [u8], length: usize) -> Option<&'a [u8]> {
     *bytes = rest;
     Some(first)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::command::Ended;
+    use super::*;
+
+    /// News of two entries, as the script packs them.
+    fn packed() -> Vec<u8> {
+        let mut bytes = b"00000000000000e1".to_vec();
+        let numbers = [4_u64, 1, 5, 2, 3, 7, 1, 1_700_000_000_000];
+        bytes.extend(numbers.into_iter().flat_map(u64::to_le_bytes));
+        push(&mut bytes, b"00000000000000e0:4/1/2,00000000000000df:2/0/0");
+        bytes.extend(2_u32.to_le_bytes());
+        for (kind, number, offset, line) in [(b'm', 5_u64, 0_u64, 0_u64), (b'x', 2, 3, 7)] {
+            bytes.push(kind);
+            bytes.extend([number, offset].into_iter().flat_map(u64::to_le_bytes));
+            push(&mut bytes, b"record");
+            bytes.extend(line.to_le_bytes());
+            push(&mut bytes, if line == 0 { b"" } else { b"line" });
+        }
+        bytes
+    }
+
+    fn push(bytes: &mut Vec<u8>, what: &[u8]) {
+        bytes.extend(u32::try_from(what.len()).expect("it is short").to_le_bytes());
+        bytes.extend(what);
+    }
+
+    #[test]
+    fn news_are_read_as_they_are_packed() {
+        let marks = |offset, change| Marks { offset, change };
+        let head = Head {
+            epoch: 0xE1,
+            top: marks(5, 2),
+            rev: 3,
+            audited: 7,
+            floor: 1,
+            at_ms: 1_700_000_000_000,
+            lineage: vec![
+                Ended { epoch: 0xE0, kept: marks(4, 1), rev: 2 },
+                Ended { epoch: 0xDF, kept: marks(2, 0), rev: 0 },
+            ],
+        };
+        let deleted = Place::Change { change: 2, offset: 3, is_deleted: true };
+        let record = b"record".to_vec();
+        let entries = vec![
+            Done { place: Place::Message(5), record: record.clone(), line: (0, Vec::new()) },
+            Done { place: deleted, record, line: (7, b"line".to_vec()) },
+        ];
+        assert_eq!(read(&packed()), Ok(News { head, before: marks(4, 1), entries }));
+    }
+
+    #[test]
+    fn news_that_are_cut_or_go_on_are_none_and_no_byte_is_a_panic() {
+        let packed = packed();
+        for cut in 0..packed.len() {
+            assert!(read(&packed[..cut]).is_err(), "{cut}");
+            for byte in [0, b'0', b',', 0x7F, 0xFF] {
+                let mut other = packed.clone();
+                other[cut] = byte;
+                let _ = read(&other);
+            }
+        }
+        assert!(read(&[&packed[..], b"x"].concat()).is_err());
+    }
+}

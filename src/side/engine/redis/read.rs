@@ -345,3 +345,114 @@ fn decimal(digits: &str) -> Option<u64> {
 fn hexadecimal(digits: &str) -> Option<u64> {
     u64::from_str_radix(digits, 16).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(text: &str) -> Value {
+        Value::BulkString(text.into())
+    }
+
+    /// An answer of each form.
+    fn answers() -> Vec<(Form, Value)> {
+        let meta = text("1 00000000000000e1 3 1 2 0 1 1700000000000 ab 00000000000000e0:1/0/2");
+        let entry = |id, fields: &[&str]| {
+            Value::Array(vec![text(id), Value::Array(fields.iter().map(|it| text(it)).collect())])
+        };
+        let stream = Value::Array(vec![
+            entry("3-0", &["d", "three", "t", "1700000000000 00000000000000e1"]),
+            entry("2-0", &["d", "two", "t", "1700000000000 00000000000000e1"]),
+        ]);
+        let changed = Value::Map(vec![(text("1"), text("1 d gone"))]);
+        let facts = Value::Map(vec![(text("s:u"), text("muted"))]);
+        let receipts = ["m 00000000000000e1 3 5", "c 1", "d 2", "stale", "conflict"].map(text);
+        let appended = [meta.clone()].into_iter().chain(receipts).collect();
+        let node = text("00000000000000aa:0000000000000001");
+        vec![
+            (Form::Appended(5), Value::Array(appended)),
+            (Form::State { history: 9 }, Value::Array(vec![meta, stream, changed, facts])),
+            (Form::Lines, Value::Array(vec![entry("1-0", &["d", "line"])])),
+            (Form::Nodes, Value::Array(vec![Value::Int(1), Value::Int(2), node])),
+            (Form::Replicas, Value::Int(1)),
+        ]
+    }
+
+    fn read(form: &Form, value: Value) -> Result<Result<Reply, Failure>, Malformed> {
+        reply(form, value, &mut "ab".into())
+    }
+
+    /// All that a value becomes if one of those in it is another one.
+    fn others(value: &Value) -> Vec<Value> {
+        let mut others = vec![
+            Value::Nil,
+            Value::Okay,
+            Value::Int(-1),
+            text(""),
+            text("1 1 1"),
+            text("99999999999999999999-0"),
+            Value::BulkString(vec![0xFF]),
+            Value::Array(Vec::new()),
+            Value::Map(vec![(Value::Nil, Value::Nil)]),
+        ];
+        let within = |parts: &[Value], make: &dyn Fn(Vec<Value>) -> Value| {
+            let mut all = vec![make(parts[..parts.len().saturating_sub(1)].to_vec())];
+            for (at, part) in parts.iter().enumerate() {
+                all.extend(self::others(part).into_iter().map(|other| {
+                    let mut parts = parts.to_vec();
+                    parts[at] = other;
+                    make(parts)
+                }));
+            }
+            all
+        };
+        match value {
+            Value::Array(parts) => others.extend(within(parts, &Value::Array)),
+            Value::Map(pairs) => {
+                let parts: Vec<Value> = pairs
+                    .iter()
+                    .flat_map(|(field, value)| [field.clone(), value.clone()])
+                    .collect();
+                others.extend(within(&parts, &Value::Array));
+            }
+            _ => {}
+        }
+        others
+    }
+
+    #[test]
+    fn no_answer_is_a_panic_whatever_is_in_it() {
+        for (form, answer) in answers() {
+            assert!(matches!(read(&form, answer.clone()), Ok(Ok(_))), "{form:?}");
+            let all = others(&answer);
+            assert!(
+                all.into_iter().filter(|other| read(&form, other.clone()).is_err()).count() > 5
+            );
+        }
+    }
+
+    #[test]
+    fn a_room_is_read_up_to_what_is_kept_of_it() {
+        let (_, answer) = answers().swap_remove(1);
+        let Ok(Ok(Reply::State(state))) = read(&Form::State { history: 1 }, answer.clone()) else {
+            panic!("it is a state");
+        };
+        let offsets: Vec<u64> = state.messages.iter().map(|message| message.offset).collect();
+        assert_eq!((offsets, state.is_current), (vec![3], true));
+        let other = reply(&Form::State { history: 9 }, answer, &mut "cd".into());
+        assert!(matches!(other, Ok(Ok(Reply::State(State { is_current: false, .. })))));
+    }
+
+    #[test]
+    fn a_room_whose_changes_have_expired_has_forgotten_all_of_them() {
+        let (form, answer) = answers().swap_remove(1);
+        let Value::Array(mut parts) = answer else { panic!("it is an array") };
+        let floor = |parts| match read(&form, Value::Array(parts)) {
+            Ok(Ok(Reply::State(State { head: Some(head), .. }))) => head.floor,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(floor(parts.clone()), 0);
+        parts[2] = Value::Map(Vec::new());
+        assert_eq!(floor(parts), 1);
+    }
+}
