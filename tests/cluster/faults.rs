@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::nodes::{Client, node};
 use crate::server::until;
+use crate::switch::Switch;
 
 /// An engine that may end and begin again at its address.
 struct Engine {
@@ -56,6 +57,13 @@ impl Engine {
     fn forget(&self) {
         fs::remove_dir_all(&self.folder).expect("its folder");
         fs::create_dir_all(&self.folder).expect("a folder");
+    }
+
+    /// What its administrator tells it.
+    fn told(&self, words: &[&str]) -> String {
+        let port = self.port.to_string();
+        let told = Command::new("redis-cli").args(["-p", &port]).args(words).output();
+        String::from_utf8(told.expect("apt-get install redis-tools").stdout).expect("text")
     }
 
     fn signal(&self, name: &str) {
@@ -145,4 +153,91 @@ fn an_engine_that_stands_still_holds_up_nothing_else_and_what_it_took_is_in_doub
     });
     assert_eq!(answer["response"]["offset"], 2, "it is not said twice: {answer}");
     assert_eq!(ann.say("three"), 3);
+}
+
+/// An engine, and a replica that has all of it.
+fn pair() -> (Engine, Engine) {
+    let (primary, replica) = (Engine::start(), Engine::start());
+    replica.told(&["replicaof", "127.0.0.1", &primary.port.to_string()]);
+    until("it is a replica", || {
+        replica.told(&["info", "replication"]).contains("master_link_status:up")
+    });
+    (primary, replica)
+}
+
+#[test]
+fn a_failover_that_loses_the_last_messages_is_told_to_those_who_have_seen_them_and_to_no_others() {
+    let (mut primary, replica) = pair();
+    let way = Switch::to(primary.port);
+    // `ok` does not wait for the replica.
+    let nodes = [(); 2].map(|()| node(&way.url(), &["engine.ack=primary"]));
+    let mut ann = Client::join(&nodes[0], "ann", "tea", &json!({}));
+    let mut bob = Client::join(&nodes[1], "bob", "mate", &json!({}));
+    let mut cyd = Client::join(&nodes[1], "cyd", "tea", &json!({}));
+    ann.say("kept");
+    bob.say("kept too");
+    cyd.hear_until("kept");
+    let replicated = ["wait", "1", "10000"];
+    until("the replica has it", || primary.told(&replicated).trim() == "1");
+    // The replica hears nothing of the next one.
+    replica.told(&["replicaof", "127.0.0.1", "1"]);
+    assert_eq!(ann.say("lost"), 2);
+    cyd.hear_until("lost");
+    primary.kill();
+    replica.told(&["replicaof", "no", "one"]);
+    way.lead(Some(replica.port));
+    // Those who have seen it are told, at each node.
+    ann.hear("phx_error");
+    cyd.hear("phx_error");
+    // Those who have seen nothing that is lost stay.
+    assert_eq!(bob.hear("room_epoch")["offset"], 1);
+    assert_eq!(say_at_last(&mut bob, "on"), 2);
+    // Who stood before it is recovered, who stood behind it is told.
+    let exact = Client::join(&nodes[0], "dan", "tea", &ann.cursor(1, 0));
+    assert_eq!(exact.joined["response"]["recovered"], true, "{}", exact.joined);
+    let told = Client::join(&nodes[1], "eve", "tea", &ann.cursor(2, 0));
+    assert_eq!(told.joined["response"]["recovered"], false, "{}", told.joined);
+    // The number is given again, in the new epoch.
+    let mut fay = Client::join(&nodes[0], "fay", "tea", &json!({}));
+    assert_eq!(say_at_last(&mut fay, "again"), 2);
+    assert_ne!(fay.joined["response"]["epoch"], ann.joined["response"]["epoch"]);
+}
+
+#[test]
+fn what_waits_for_a_replica_is_there_after_a_failover() {
+    let (mut primary, replica) = pair();
+    let way = Switch::to(primary.port);
+    let nodes = [(); 2].map(|()| node(&way.url(), &["engine.ack=replica"]));
+    let mut ann = Client::join(&nodes[0], "ann", "tea", &json!({}));
+    for offset in 1..=20 {
+        assert_eq!(ann.say(&format!("m{offset}")), offset);
+    }
+    primary.kill();
+    replica.told(&["replicaof", "no", "one"]);
+    way.lead(Some(replica.port));
+    let bob = Client::join_at_last(&nodes[1], "bob", "tea", &ann.cursor(0, 0));
+    let messages = bob.joined["response"]["messages"].as_array().expect("a list").len();
+    assert_eq!((messages, &bob.joined["response"]["recovered"]), (20, &json!(true)));
+}
+
+#[test]
+fn a_node_that_is_cut_off_is_not_believed_and_then_catches_up() {
+    let engine = Engine::start();
+    let (here, there) = (Switch::to(engine.port), Switch::to(engine.port));
+    let nodes = [node(&here.url(), &[]), node(&there.url(), &[])];
+    let mut ann = Client::join(&nodes[0], "ann", "tea", &json!({}));
+    let mut bob = Client::join(&nodes[1], "bob", "tea", &json!({}));
+    ann.say("one");
+    bob.hear_until("one");
+    there.lead(None);
+    ann.say("two");
+    let refused = bob.ask("new_msg", &json!({ "body": "nobody hears me" }));
+    let reason = refused["response"]["reason"].as_str().expect("a reason");
+    assert!(["unavailable", "unconfirmed"].contains(&reason), "{refused}");
+    let edited = ann.ask("msg_edit", &json!({ "offset": 1, "body": "won" }));
+    assert_eq!(edited["status"], "ok", "{edited}");
+    there.lead(Some(engine.port));
+    assert_eq!(bob.hear_until("two"), [(2, "two".to_owned())]);
+    assert_eq!(bob.hear("msg_changed")["body"], "won");
+    assert_eq!(say_at_last(&mut bob, "three"), 3);
 }

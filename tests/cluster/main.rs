@@ -14,3 +14,4 @@ mod servers;
 mod faults;
 mod nodes;
 mod rooms;
+mod switch;

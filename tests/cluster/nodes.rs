@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::peer::Peer;
-use crate::server::Server;
+use crate::server::{Server, until};
 use crate::servers;
 
 /// A secret that all nodes have.
@@ -54,6 +54,16 @@ impl Client {
         client.joined = joined[4].clone();
         assert_eq!(client.joined["status"], "ok", "{joined}");
         client
+    }
+
+    /// Joins a room as a guest, as soon as its node can open that.
+    pub(crate) fn join_at_last(node: &Server, name: &str, room: &str, params: &Value) -> Self {
+        let token = node.token(name);
+        until("the room can be opened", || {
+            let mut peer = Peer::open(node, &token);
+            read(&peer.join(room, &params.to_string()))[4]["status"] == "ok"
+        });
+        Self::join_as(node, &token, room, params)
     }
 
     /// Pushes an event, and returns the answer's reference.
