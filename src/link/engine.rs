@@ -31,8 +31,8 @@ use crate::wire::phx::Payload;
 records! {
     /// From a room's home to the engine.
     ToEngine {
-        /// What is there of a room? `epoch` is new: the room's, if it begins or turns.
-        151 Open { room: RoomKey, topic: &'a str, epoch: u64 }
+        /// What is there of a room?
+        151 Open { room: RoomKey, topic: &'a str }
         /// Something is to be kept. `record` is kept and told, `line` is what the audit trail says,
         /// without its number, or empty.
         152 Append {
@@ -225,7 +225,7 @@ mod tests {
             let (record, line) = (&[1, 2][..], &[3][..]);
             check(ToEngine::Append { number: 1, room, judged, act, record, line }, &mut Vec::new());
         }
-        check(ToEngine::Open { room, topic: "room:é", epoch: 5 }, &mut Vec::new());
+        check(ToEngine::Open { room, topic: "room:é" }, &mut Vec::new());
         for to in [None, Some(8)] {
             check(ToEngine::Say { number: to, room, to, record: &[1] }, &mut Vec::new());
         }

@@ -254,11 +254,11 @@ impl Log for EngineLog {
         true
     }
 
-    fn open(&mut self, room: RoomKey, topic: &str, fresh_epoch: u64) -> Opening {
+    fn open(&mut self, room: RoomKey, topic: &str, _: u64) -> Opening {
         if let Some(why) = self.refuses() {
             return Opening::Refused(why);
         }
-        self.send(&ToEngine::Open { room, topic, epoch: fresh_epoch });
+        self.send(&ToEngine::Open { room, topic });
         Opening::Later
     }
 

@@ -43,6 +43,7 @@ use super::command::{
 };
 use super::record::unsealed;
 use super::view::{Messages, TailBounds};
+use crate::base::rng::SplitMix64;
 use crate::limits::EngineLimits;
 use crate::link::audit::{AuditLine, AuditPage, AuditWanted};
 use crate::link::engine::{Act, FromEngine, ToEngine, push_life, read_facts};
@@ -73,7 +74,7 @@ pub(super) struct Connected {
 /// What a node is configured to do.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Node {
-    /// As others name it.
+    /// As others name it: a random number, new for each life of the process.
     pub(super) id: u64,
     /// How many shards it has.
     pub(super) shards: u16,
@@ -126,6 +127,8 @@ pub(super) struct Follower {
     by_key: HashMap<(u16, RoomKey), RoomId, ahash::RandomState>,
     /// Counts rooms.
     last_id: RoomId,
+    /// Epochs for rooms that begin or turn: each is new, and no other node has it.
+    epochs: SplitMix64,
     /// What is asked, by its number, and since when.
     asked: BTreeMap<u64, (u64, Asked)>,
     /// Counts what is asked.
@@ -158,6 +161,7 @@ impl Follower {
             by_topic: HashMap::default(),
             by_key: HashMap::default(),
             last_id: 0,
+            epochs: SplitMix64::new(node.id),
             asked: BTreeMap::new(),
             last_number: 0,
             connected: None,
@@ -191,9 +195,7 @@ impl Follower {
         message: ToEngine<'_>,
     ) {
         match message {
-            ToEngine::Open { room, topic, epoch } => {
-                self.open(ways, now_ms, (shard, room), topic, epoch);
-            }
+            ToEngine::Open { room, topic } => self.open(ways, now_ms, (shard, room), topic),
             ToEngine::Append { number, room, judged, act, record, line } => {
                 let entry = Entry {
                     judged: Some((judged.epoch, judged.rev)),
@@ -253,21 +255,14 @@ impl Follower {
     }
 
     /// Begins to follow a room.
-    fn open(
-        &mut self,
-        ways: &mut impl Ways,
-        now_ms: u64,
-        key: (u16, RoomKey),
-        topic: &str,
-        fresh_epoch: u64,
-    ) {
+    fn open(&mut self, ways: &mut impl Ways, now_ms: u64, key: (u16, RoomKey), topic: &str) {
         if self.connected.is_none() {
             let (shard, room) = key;
             return ways.tell(shard, &FromEngine::NotOpened { room, why: Why::Unavailable });
         }
         self.last_id += 1;
         let id = self.last_id;
-        self.rooms.insert(id, Followed::new(key, topic.into(), fresh_epoch));
+        self.rooms.insert(id, Followed::new(key, topic.into()));
         self.by_topic.insert(topic.into(), id);
         self.by_key.insert(key, id);
         self.to_follow.push_back(id);
@@ -353,7 +348,9 @@ impl Follower {
     fn call(&mut self, ways: &mut impl Ways, now_ms: u64, id: RoomId) {
         let entries_max = self.node.limits.call_entries;
         let Some(followed) = self.rooms.get_mut(&id) else { return };
-        let Some(append) = followed.next_call(entries_max, now_ms) else { return };
+        let Some(entries) = followed.next_call(entries_max, now_ms) else { return };
+        let topic = followed.topic.clone();
+        let append = Append { topic, fresh_epoch: self.epochs.next_u64(), entries };
         self.ask(ways, now_ms, Asked::Append(id), Command::Append(append));
     }
 
@@ -639,8 +636,8 @@ impl Follower {
                 self.not_followed(ways, id, &failure);
                 return self.read_ended(ways, now_ms);
             }
-            let (topic, fresh_epoch) = (followed.topic.clone(), followed.fresh_epoch);
-            let append = Append { topic, fresh_epoch, entries: Vec::new() };
+            let (topic, entries) = (followed.topic.clone(), Vec::new());
+            let append = Append { topic, fresh_epoch: self.epochs.next_u64(), entries };
             return self.ask(ways, now_ms, Asked::Touch(id), Command::Append(append));
         }
         let known = followed.known.clone();

@@ -11,7 +11,7 @@ use crate::limits::LINEAGE_EPOCHS_MAX;
 use crate::link::engine::FromEngine;
 use crate::link::ids::RoomKey;
 use crate::link::log::{Marks, Why};
-use crate::side::engine::command::{Append, Done, Ended, Entry, Head, News, Place, State};
+use crate::side::engine::command::{Done, Ended, Entry, Head, News, Place, State};
 use crate::side::engine::record::{Origin, unsealed};
 use crate::side::engine::view::{Room, TailBounds};
 
@@ -100,8 +100,6 @@ pub(super) struct Followed {
     /// Its home, and as that calls it.
     pub(super) key: (u16, RoomKey),
     pub(super) topic: Box<str>,
-    /// The epoch that it begins, or turns to, if this node is the first to see that it does.
-    pub(super) fresh_epoch: u64,
     pub(super) stage: Stage,
     /// How far its home has been told; `None` before it is opened.
     pub(super) known: Option<Head>,
@@ -121,11 +119,10 @@ pub(super) struct Followed {
 }
 
 impl Followed {
-    pub(super) fn new(key: (u16, RoomKey), topic: Box<str>, fresh_epoch: u64) -> Self {
+    pub(super) fn new(key: (u16, RoomKey), topic: Box<str>) -> Self {
         Self {
             key,
             topic,
-            fresh_epoch,
             stage: Stage::Away,
             known: None,
             spoken_ms: 0,
@@ -209,7 +206,7 @@ impl Followed {
     }
 
     /// What is to be appended next, if nothing is under way.
-    pub(super) fn next_call(&mut self, entries_max: usize, now_ms: u64) -> Option<Append> {
+    pub(super) fn next_call(&mut self, entries_max: usize, now_ms: u64) -> Option<Vec<Entry>> {
         if self.stage != Stage::Live || self.call.is_some() || self.waiting.is_empty() {
             return None;
         }
@@ -222,8 +219,7 @@ impl Followed {
             entries.push(waits.entry);
         }
         self.call = Some(call);
-        let (topic, fresh_epoch) = (self.topic.clone(), self.fresh_epoch);
-        Some(Append { topic, fresh_epoch, entries })
+        Some(entries)
     }
 
     /// What has waited since before `timeout_ms` ago, and why it is refused; and what that took, in
