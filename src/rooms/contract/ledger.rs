@@ -7,8 +7,8 @@
 //! ```
 //!
 //! It stands between a home and the log that is tried: a log hears of a decision in the moment in
-//! which that begins to hold. So an answer is that of a version between the last time that answers
-//! were judged and now.
+//! which that begins to hold, or the home hears of it then, if several share the log. So an answer
+//! is that of a version between the last time that answers were judged and now.
 //!
 //! Invariant: `judged` and `kept` are no more than there are decisions.
 //!
@@ -25,8 +25,11 @@ use crate::link::log::{
     Append, Appended, Audit, Find, FromLog, Log, Opened, Opening, Read, Ticket, What, Why,
 };
 
-/// The user of whom others decide than the home: see [`Given::is_as_opened`].
-pub(super) const STRANGER: &str = "stranger";
+/// The user of whom others decide than the home,
+const STRANGER: &str = "stranger";
+
+/// and the setting that they set: see [`Given::is_as_opened`].
+const OTHERS_SETTING: &str = "edit_s";
 
 /// What was decided of a room.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -44,6 +47,16 @@ impl Facts {
         let settings = opened.settings.as_deref().map_or(Value::Null, parsed);
         let title = opened.founded.as_deref().map(str::to_owned);
         Self { title, settings, standings: standings.collect() }
+    }
+
+    /// Without what others decide than the home.
+    fn without_others(mut self) -> Self {
+        self.standings.remove(STRANGER);
+        if let Some(settings) = self.settings.as_object_mut() {
+            settings.remove(OTHERS_SETTING);
+        }
+        self.title = None;
+        self
     }
 
     fn decide(&mut self, what: What<'_>) {
@@ -120,8 +133,6 @@ impl Line {
 #[derive(Clone, Debug)]
 pub(super) struct Decision {
     ticket: Option<Ticket>,
-    /// Whether another than the home has made it, so that it is kept.
-    is_others: bool,
     pub(super) line: Option<Line>,
     /// What holds from it on.
     pub(super) facts: Facts,
@@ -141,6 +152,10 @@ pub(super) struct Given {
     pub(super) judged: usize,
     /// Whether the log may have lost what is not kept.
     may_lack: bool,
+    /// Whether other homes share the log.
+    pub(super) is_shared: bool,
+    /// What the log has said is kept, and the home has not heard of yet.
+    kept_before: Vec<Ticket>,
 }
 
 impl Given {
@@ -180,8 +195,7 @@ impl Given {
             (user.to_owned(), line.by.to_owned())
         });
         let line = line.map(Line::new);
-        let is_others = ticket.is_none();
-        self.decisions.push(Decision { ticket, is_others, line, facts, invited });
+        self.decisions.push(Decision { ticket, line, facts, invited });
     }
 
     /// Notes what a log has accepted.
@@ -192,6 +206,10 @@ impl Given {
         (is_kept, now_ms): (bool, u64),
     ) {
         let Append { ticket, entry, .. } = *append;
+        if self.is_shared {
+            // It holds when it comes back.
+            return;
+        }
         match entry.what {
             What::Message(_) => {}
             What::Changed { .. } if appended == Appended::Later => {
@@ -214,24 +232,23 @@ impl Given {
 
     /// The log says that one is kept: so are those before it.
     fn is_kept(&mut self, ticket: Ticket) {
-        let at = self.decisions.iter().position(|of| of.ticket == Some(ticket));
-        self.kept = self.kept.max(at.map_or(0, |at| at + 1));
-        self.note_others();
+        match self.decisions.iter().position(|of| of.ticket == Some(ticket)) {
+            Some(at) => self.kept = self.kept.max(at + 1),
+            None => self.kept_before.push(ticket),
+        }
     }
 
-    /// What others have decided right behind what is kept is kept, too.
-    fn note_others(&mut self) {
-        let behind = &self.decisions[self.kept..];
-        self.kept += behind.iter().take_while(|decision| decision.is_others).count();
-    }
-
-    /// Another than the home has decided something.
-    fn heard(&mut self, what: What<'_>) {
-        let mut facts = self.latest();
-        facts.decide(what);
-        if facts.standing(STRANGER) != self.latest().standing(STRANGER) {
-            self.push(None, what, None);
-            self.note_others();
+    /// The home hears of an entry of a log that several share.
+    fn heard(&mut self, ticket: Option<Ticket>, what: What<'_>, line: Option<&AuditLine<'_>>) {
+        if line.is_none() && !what.is_of_room() {
+            return;
+        }
+        let before = self.latest();
+        self.push(ticket, what, line);
+        let is_other = before.holding(0) != self.latest().holding(0);
+        assert!(!is_other || line.is_some(), "what is done has a line: {what:?}");
+        if let Some(ticket) = ticket.filter(|ticket| self.kept_before.contains(ticket)) {
+            self.is_kept(ticket);
         }
     }
 
@@ -239,14 +256,13 @@ impl Given {
     /// with all that is kept and all up to some decision behind that.
     fn is_as_opened(&mut self, opened: &Opened, now_ms: u64) {
         let told = Facts::of(opened);
-        // Of whom others decide its home may not have heard all.
+        // Of what others decide its home may not have heard all.
         let is_same = |facts: Facts| {
-            let [mut facts, mut told] = [facts, told.clone()];
-            facts.standings.remove(STRANGER);
-            told.standings.remove(STRANGER);
-            facts.holding(now_ms) == told.holding(now_ms)
+            let own = [facts, told.clone()].map(Facts::without_others);
+            own[0].holding(now_ms) == own[1].holding(now_ms)
         };
-        let least = if self.may_lack { self.kept } else { self.decisions.len() };
+        let may_lack = self.may_lack || self.is_shared;
+        let least = if may_lack { self.kept } else { self.decisions.len() };
         let all = (least..=self.decisions.len()).rev();
         let same: Vec<usize> = all.filter(|count| is_same(self.version(*count))).collect();
         let rule = "what was decided is there when a room is opened again";
@@ -255,7 +271,8 @@ impl Given {
             let lines = self.decisions[..**count].iter().filter_map(|of| of.line.as_ref());
             let newest = lines.map(|line| line.number).max().unwrap_or_default();
             let is_loose = |line: &Line| line.number == opened.audited && line.number > newest;
-            opened.audited == newest || self.loose.iter().any(is_loose)
+            let others = self.is_shared && opened.audited > newest;
+            others || opened.audited == newest || self.loose.iter().any(is_loose)
         };
         let rule = "a line is kept with what was done, or neither is";
         let count = same.iter().find(has_its_lines);
@@ -264,11 +281,16 @@ impl Given {
         if self.may_lack {
             self.loose.retain(|line| line.number <= opened.audited);
         }
-        let user = STRANGER;
-        self.heard(What::Standing { user, standing: told.standing(user) });
+        if self.is_shared && self.latest() != told {
+            let (ticket, line, invited) = (None, None, None);
+            self.decisions.push(Decision { ticket, line, facts: told, invited });
+        }
         self.may_lack = false;
-        // What a room begins with is there for good.
-        self.kept = self.decisions.len();
+        self.kept_before.clear();
+        // What a room begins with is there for good, unless the log may lose it with what it told.
+        if !self.is_shared {
+            self.kept = self.decisions.len();
+        }
         self.judged = self.judged.min(self.kept);
     }
 
@@ -290,11 +312,15 @@ pub(super) struct Ledger {
     pub(super) now_ms: u64,
     /// Whether what was answered may be lost.
     is_lossy: bool,
+    /// Whether other homes share the log.
+    is_shared: bool,
 }
 
 impl Ledger {
     pub(super) fn of(&mut self, topic: &str) -> &mut Given {
-        self.rooms.entry(topic.to_owned()).or_default()
+        let given = self.rooms.entry(topic.to_owned()).or_default();
+        given.is_shared = self.is_shared;
+        given
     }
 
     /// All that was told by now was judged.
@@ -313,9 +339,10 @@ impl Ledger {
                     given.is_kept(*ticket);
                 }
             }
-            FromLog::Entry { room, entry, .. } if matches!(entry.what, What::Standing { .. }) => {
-                if let Some(given) = self.of_key(*room) {
-                    given.heard(entry.what);
+            FromLog::Entry { room, ticket, what, line, .. } => {
+                let is_shared = self.is_shared;
+                if let Some(given) = self.of_key(*room).filter(|_| is_shared) {
+                    given.heard(*ticket, *what, line.as_ref());
                 }
             }
             _ => {}
@@ -325,7 +352,9 @@ impl Ledger {
     /// The room that a log calls so; none, if that is one of an earlier life of the home.
     fn of_key(&mut self, room: RoomKey) -> Option<&mut Given> {
         let topic = self.topics.get(&room)?;
-        Some(self.rooms.entry(topic.clone()).or_default())
+        let given = self.rooms.entry(topic.clone()).or_default();
+        given.is_shared = self.is_shared;
+        Some(given)
     }
 
     fn opened(&mut self, room: RoomKey, opened: Option<&Opened>) {
@@ -348,16 +377,21 @@ pub(super) struct Recorded<L> {
     pub(super) ledger: Ledger,
 }
 
-impl<L> Recorded<L> {
+impl<L: Log> Recorded<L> {
     /// A log; `is_lossy`: what it says is kept may be lost.
     pub(super) fn new(tried: L, is_lossy: bool) -> Self {
-        Self { tried, ledger: Ledger { is_lossy, ..Ledger::default() } }
+        let is_shared = tried.is_shared();
+        Self { tried, ledger: Ledger { is_lossy, is_shared, ..Ledger::default() } }
     }
 }
 
 impl<L: Log> Log for Recorded<L> {
     fn keeps(&self) -> bool {
         self.tried.keeps()
+    }
+
+    fn is_shared(&self) -> bool {
+        self.tried.is_shared()
     }
 
     fn open(&mut self, room: RoomKey, topic: &str, fresh_epoch: u64) -> Opening {
