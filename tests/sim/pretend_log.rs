@@ -955,13 +955,7 @@ impl Room {
                 *told = Told::NotRead { ticket, why: Why::Unavailable };
             }
         }
-        self.unanswered.clear();
-        for waiting in &mut self.waiting {
-            waiting.ticket = None;
-        }
-        for deciding in &mut self.deciding {
-            deciding.ticket = None;
-        }
+        self.forget_tickets();
         self.said.push_back(if is_loading {
             Told::NotOpened { why: Why::Unavailable }
         } else {
@@ -1469,7 +1463,13 @@ impl Room {
     /// Nobody waits for an answer any more.
     fn forget_asker(&mut self) {
         self.said.clear();
+        self.forget_tickets();
+    }
+
+    /// The same, of what has not been told yet. What is decided and was not looked at is not.
+    fn forget_tickets(&mut self) {
         self.unanswered.clear();
+        self.waiting.retain(|waiting| !waiting.what.what().is_of_room());
         for waiting in &mut self.waiting {
             waiting.ticket = None;
         }
@@ -1618,6 +1618,9 @@ impl Log for PretendLog {
             let ticket = Some(ticket).filter(|_| !room.is_closed());
             let (judged, what) = (entry.judged, WhatText::new(entry.what));
             let line = entry.audit.map(LineText::new);
+            if ticket.is_none() && what.what().is_of_room() {
+                return Appended::Later;
+            }
             room.waiting.push_back(Waiting { ticket, judged, at_ms, what, line });
             return Appended::Later;
         }

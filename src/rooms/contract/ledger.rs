@@ -22,7 +22,7 @@ use crate::auth::level::Standing;
 use crate::link::audit::{AuditAct, AuditLine, INVITED};
 use crate::link::ids::RoomKey;
 use crate::link::log::{
-    Append, Appended, Audit, Find, FromLog, Log, Opened, Opening, Read, Ticket, What, Why,
+    Append, Appended, Audit, Find, FromLog, Log, Opened, Opening, Read, Ticket, What, WhatText, Why,
 };
 
 /// The user of whom others decide than the home,
@@ -30,6 +30,9 @@ const STRANGER: &str = "stranger";
 
 /// and the setting that they set: see [`Given::is_as_opened`].
 const OTHERS_SETTING: &str = "edit_s";
+
+/// More proposals than these are not looked at.
+const UNHEARD_MAX: usize = 8;
 
 /// What was decided of a room.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -133,6 +136,8 @@ impl Line {
 #[derive(Clone, Debug)]
 pub(super) struct Decision {
     ticket: Option<Ticket>,
+    /// The number of the change that the home heard of, if it is one.
+    change: u64,
     pub(super) line: Option<Line>,
     /// What holds from it on.
     pub(super) facts: Facts,
@@ -156,6 +161,8 @@ pub(super) struct Given {
     pub(super) is_shared: bool,
     /// What the log has said is kept, and the home has not heard of yet.
     kept_before: Vec<Ticket>,
+    /// What the home has proposed and not heard of yet: the log may have it all the same.
+    unheard: Vec<(Ticket, WhatText)>,
 }
 
 impl Given {
@@ -177,6 +184,25 @@ impl Given {
         (0..=count).rev().take_while(is_same).last().unwrap_or(count)
     }
 
+    /// What may hold after so many decisions, with some of those that the home has not heard of.
+    fn versions_with_unheard(&self, count: usize) -> impl Iterator<Item = Facts> {
+        let unheard = &self.unheard[self.unheard.len().saturating_sub(UNHEARD_MAX)..];
+        (0..1_u32 << unheard.len()).map(move |some| {
+            let mut facts = self.version(count);
+            for (_, (_, what)) in (0..).zip(unheard).filter(|(at, _)| some >> at & 1 == 1) {
+                facts.decide(what.what());
+            }
+            facts
+        })
+    }
+
+    /// Nothing will come of what the home has proposed.
+    fn is_refused(&mut self, ticket: Ticket, why: Why) {
+        if why != Why::Unconfirmed {
+            self.unheard.retain(|(of, _)| *of != ticket);
+        }
+    }
+
     pub(super) fn latest(&self) -> Facts {
         self.version(self.decisions.len())
     }
@@ -195,7 +221,7 @@ impl Given {
             (user.to_owned(), line.by.to_owned())
         });
         let line = line.map(Line::new);
-        self.decisions.push(Decision { ticket, line, facts, invited });
+        self.decisions.push(Decision { ticket, change: 0, line, facts, invited });
     }
 
     /// Notes what a log has accepted.
@@ -208,6 +234,9 @@ impl Given {
         let Append { ticket, entry, .. } = *append;
         if self.is_shared {
             // It holds when it comes back.
+            if entry.what.is_of_room() {
+                self.unheard.push((ticket, WhatText::new(entry.what)));
+            }
             return;
         }
         match entry.what {
@@ -239,16 +268,30 @@ impl Given {
     }
 
     /// The home hears of an entry of a log that several share.
-    fn heard(&mut self, ticket: Option<Ticket>, what: What<'_>, line: Option<&AuditLine<'_>>) {
+    fn heard(
+        &mut self,
+        ticket: Option<Ticket>,
+        change: u64,
+        (what, line): (What<'_>, Option<&AuditLine<'_>>),
+    ) {
+        self.unheard.retain(|(of, _)| Some(*of) != ticket);
         if line.is_none() && !what.is_of_room() {
             return;
         }
         let before = self.latest();
         self.push(ticket, what, line);
+        self.decisions.last_mut().expect("it was pushed").change = change;
         let is_other = before.holding(0) != self.latest().holding(0);
         assert!(!is_other || line.is_some(), "what is done has a line: {what:?}");
         if let Some(ticket) = ticket.filter(|ticket| self.kept_before.contains(ticket)) {
             self.is_kept(ticket);
+        }
+    }
+
+    /// A room that others share has turned: lines of changes are lost with those.
+    fn turned(&mut self, kept: u64) {
+        for decision in self.decisions.iter_mut().filter(|decision| decision.change > kept) {
+            decision.line = None;
         }
     }
 
@@ -264,7 +307,8 @@ impl Given {
         let may_lack = self.may_lack || self.is_shared;
         let least = if may_lack { self.kept } else { self.decisions.len() };
         let all = (least..=self.decisions.len()).rev();
-        let same: Vec<usize> = all.filter(|count| is_same(self.version(*count))).collect();
+        let same: Vec<usize> =
+            all.filter(|count| self.versions_with_unheard(*count).any(is_same)).collect();
         let rule = "what was decided is there when a room is opened again";
         assert!(!same.is_empty(), "{rule}: {opened:?} of {self:?}");
         let has_its_lines = |count: &&usize| {
@@ -278,15 +322,21 @@ impl Given {
         let count = same.iter().find(has_its_lines);
         let count = *count.unwrap_or_else(|| panic!("{rule}: {} of {self:?}", opened.audited));
         self.decisions.truncate(count);
+        if self.is_shared {
+            // What was not kept may have been lost with its line.
+            let unkept = self.decisions.iter_mut().skip(self.kept);
+            self.loose.extend(unkept.filter_map(|decision| decision.line.take()));
+        }
         if self.may_lack {
             self.loose.retain(|line| line.number <= opened.audited);
         }
         if self.is_shared && self.latest() != told {
             let (ticket, line, invited) = (None, None, None);
-            self.decisions.push(Decision { ticket, line, facts: told, invited });
+            self.decisions.push(Decision { ticket, change: 0, line, facts: told, invited });
         }
         self.may_lack = false;
         self.kept_before.clear();
+        self.unheard.clear();
         // What a room begins with is there for good, unless the log may lose it with what it told.
         if !self.is_shared {
             self.kept = self.decisions.len();
@@ -339,10 +389,19 @@ impl Ledger {
                     given.is_kept(*ticket);
                 }
             }
-            FromLog::Entry { room, ticket, what, line, .. } => {
-                let is_shared = self.is_shared;
-                if let Some(given) = self.of_key(*room).filter(|_| is_shared) {
-                    given.heard(*ticket, *what, line.as_ref());
+            FromLog::Refused { room, ticket, why } => {
+                if let Some(given) = self.of_key(*room) {
+                    given.is_refused(*ticket, *why);
+                }
+            }
+            FromLog::Entry { room, ticket, placed, what, line, .. } if self.is_shared => {
+                if let Some(given) = self.of_key(*room) {
+                    given.heard(*ticket, placed.marks.change, (*what, line.as_ref()));
+                }
+            }
+            FromLog::Turned { room, kept, .. } if self.is_shared => {
+                if let Some(given) = self.of_key(*room) {
+                    given.turned(kept.change);
                 }
             }
             _ => {}
