@@ -400,7 +400,7 @@ impl Judge {
 
     /// Whether the members on a shard have heard of all turns of a room. Until then the log may
     /// have other messages in the places that they know, and other changes under the same numbers.
-    fn is_of_epoch<L: Subject>(&self, log: &L, topic: usize, shard: u16) -> bool {
+    pub(super) fn is_of_epoch<L: Subject>(&self, log: &L, topic: usize, shard: u16) -> bool {
         let Some(stream) = self.streams.get(&(topic, shard)) else { return false };
         log.epoch(TOPICS[topic]).is_none_or(|epoch| epoch == stream.epoch)
     }

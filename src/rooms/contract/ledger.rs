@@ -158,7 +158,7 @@ pub(super) struct Given {
     /// Whether the log may have lost what is not kept.
     may_lack: bool,
     /// Whether other homes share the log.
-    pub(super) is_shared: bool,
+    is_shared: bool,
     /// What the log has said is kept, and the home has not heard of yet.
     kept_before: Vec<Ticket>,
     /// What the home has proposed and not heard of yet: the log may have it all the same.
@@ -210,6 +210,13 @@ impl Given {
     /// All lines that the trail may have.
     pub(super) fn lines(&self) -> impl Iterator<Item = &Line> {
         self.decisions.iter().filter_map(|decision| decision.line.as_ref()).chain(&self.loose)
+    }
+
+    /// Whether a line may be one of which the home has not heard: of what others did meanwhile, also
+    /// in the place of what was lost.
+    pub(super) fn may_be_others(&self, number: u64) -> bool {
+        let kept = self.decisions[..self.kept].iter().filter_map(|of| of.line.as_ref());
+        self.is_shared && kept.map(|line| line.number).all(|known| known != number)
     }
 
     fn push(&mut self, ticket: Option<Ticket>, what: What<'_>, line: Option<&AuditLine<'_>>) {
