@@ -311,7 +311,7 @@ impl<L: Subject> Suite<L> {
                 Received::ToMember(ToMember::Joined { .. } | ToMember::Refused { .. })
             )
         };
-        loop {
+        for _ in 0..ROUNDS_MAX {
             if let Some(at) = self.home.told.0.iter().position(is_answer) {
                 return self.home.told.0.remove(at).1;
             }
@@ -337,6 +337,7 @@ impl<L: Subject> Suite<L> {
             }
             while self.home.with(Rooms::let_in_awaiting).is_some() {}
         }
+        panic!("a join is answered")
     }
 
     /// A user joins, and may bring an invite. Returns the answer.
@@ -491,6 +492,7 @@ impl<L: Subject> Suite<L> {
     fn hear_next(&mut self) {
         if let Some(heard) = self.home.mesh.log.tried.next() {
             self.home.mesh.log.ledger.hears(&heard.message());
+            self.judge.expects(&heard.message());
             self.home.with(|rooms, cx, members| rooms.hear_log(cx, members, heard.message()));
         }
     }
@@ -530,8 +532,13 @@ impl<L: Subject> Suite<L> {
             let Recorded { tried, ledger } = &mut self.home.mesh.log;
             self.judge.hear(tried, ledger, shard, message);
         }
+        self.judge.check_kicked();
         self.judge.check_invited(&mut self.home.mesh.log.ledger);
         self.home.mesh.log.ledger.note_judged();
+        while let Some(asker) = self.judge.put_out.pop() {
+            let index = self.judge.members.iter().position(|member| member.asker == asker);
+            index.into_iter().for_each(|index| self.close(index));
+        }
         // Their shard lets go of them, as of those who lag.
         for (topic, shard) in std::mem::take(&mut self.judge.ended) {
             let is_there = |member: &Member| (member.topic, member.shard) == (topic, shard);
@@ -723,7 +730,7 @@ fn a_store_that_answers_before_the_commit_keeps_the_rest_of_the_contract() {
 fn an_engine_keeps_the_contract() {
     let reached =
         ["ok", "crash", "recovered", "not recovered", "refused", "unconfirmed", "turn", "ended"];
-    let others = ["waited", "not opened", "decision refused"];
+    let others = ["waited", "not opened", "decision refused", "kicked"];
     let reached = [&reached[..], &others, &READ, &CHANGED, &VIEWED, &DECIDED].concat();
     check(with_others, &reached);
 }
@@ -732,6 +739,7 @@ fn an_engine_keeps_the_contract() {
 fn with_others(seed: u64) -> PretendLog {
     let mut log = PretendLog::new(seed, Pretends::Engine, None);
     log.others_decide = true;
+    log.others_kick = vec!["u0"];
     log
 }
 

@@ -120,6 +120,10 @@ impl Rooms {
             match self.propose_decision(cx, membership, what, audit) {
                 Ok(Decided::Holds(proposed)) => under_way = proposed,
                 Ok(Decided::Later(ticket, entry)) => {
+                    #[cfg(test)]
+                    if planted::is(Planted::DecidedTwice) {
+                        self.was_set(cx, members, key, &title, settings, &by);
+                    }
                     return self.hold_decided(ticket, reference, entry, push);
                 }
                 Err(why) => {

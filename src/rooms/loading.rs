@@ -347,12 +347,11 @@ impl Rooms {
         for (shard, record) in self.reads.take_joins(key) {
             self.await_closed(cx, members, key, shard, message_of(&record));
         }
-        let waiting = self.pending.take_queue(key);
-        self.refuse_all(cx, members, waiting, Refusal::Unavailable);
-        self.refuse_collected(cx, members, key, Refusal::Unavailable);
-        self.collected.forget(key);
         self.streams.forget(key);
-        let lost = self.pending.lose(key, None);
+        // All of it, before anybody is answered: the last one may leave then, and the room go.
+        let (waiting, lost) = (self.pending.take_queue(key), self.pending.lose(key, None));
+        self.refuse_collected(cx, members, key, Refusal::Unavailable);
+        self.refuse_all(cx, members, waiting, Refusal::Unavailable);
         self.refuse_all(cx, members, lost, Refusal::Unconfirmed);
         self.retire_if_empty(cx, key);
     }

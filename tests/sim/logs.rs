@@ -299,6 +299,13 @@ impl Log for SimLog {
         self.pretend().is_some()
     }
 
+    fn is_shared(&self) -> bool {
+        match &self.kept {
+            Kept::Memory(log) => log.is_shared(),
+            Kept::Pretend(log) => log.is_shared(),
+        }
+    }
+
     fn open(&mut self, room: RoomKey, topic: &str, fresh_epoch: u64) -> Opening {
         self.ledger.open(room, topic);
         match &mut self.kept {

@@ -12,14 +12,14 @@
 //! What a message is follows from its own entry and the changes behind it, up to any end.
 //!
 //! As a *store* it leaves the order to the home and keeps in batches; what its `ok` promises is as
-//! the real one's. As an *engine* it gives the order itself. Each step does one thing, drawn from
-//! its seed.
+//! the real one's. As an *engine* it gives the order itself, to what is decided of a room as to
+//! what is said in it; other nodes say, change, react, decide and kick in between; and it may lose
+//! its place in a room. Each step does one thing, drawn from its seed.
 //!
 //! What it does not model, and which test could notice: bytes on a disk (torn pages are a shorter
 //! list here) and a clock of its own (the store's and the engine's own tests); a budget of what may
 //! be under way (theirs too, here `Busy` is drawn); words, for which it takes any text
-//! (`side::store::index`); as an engine, lines of audit trails that come with a change
-//! (`side::store::threads::tests`).
+//! (`side::store::index`).
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -27,13 +27,14 @@ use chinwag::auth::level::{Role, Standing};
 use chinwag::base::arena::Key;
 use chinwag::base::rng::SplitMix64;
 use chinwag::limits::LINEAGE_EPOCHS_MAX;
-use chinwag::link::audit::{AuditAct, AuditLine, AuditPage, AuditWanted};
+use chinwag::link::audit::{AuditAct, AuditLine, AuditPage, AuditWanted, LineText};
 use chinwag::link::ids::{Receipt, RoomKey};
 use chinwag::link::log::{
-    Append, Appended, Audit, Entry, Find, FromLog, Hits, Judged, ListedRoom, Log, Marks, Opened,
+    Append, Appended, Audit, Find, FromLog, Hits, Judged, ListedRoom, Log, Marks, Opened,
     Opening, Part, Placed, Read, Sought, Stretch, Ticket, View, Wanted, What, WhatText, Why,
 };
 use chinwag::link::said::{ActText, Fate, FateText, MessageText, Replies, SaidText};
+use serde_json::Value;
 
 /// Defects of a log that the suite must find.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +104,7 @@ pub(crate) enum Pretends {
 /// A room, as it is kept.
 #[derive(Default)]
 pub(crate) struct Room {
+    name: String,
     key: Option<RoomKey>,
     epoch: u64,
     rev: u64,
@@ -120,6 +122,8 @@ pub(crate) struct Room {
     pub(crate) decided: Decided,
     /// What of it survives anything,
     decided_durably: Decided,
+    /// with this revision,
+    rev_durably: u64,
     /// and what may be torn off, in order.
     pub(crate) deciding: VecDeque<Deciding>,
     /// Its audit trail.
@@ -157,8 +161,10 @@ pub(crate) struct Decided {
 pub(crate) struct Deciding {
     /// How many entries were before it.
     entries: usize,
-    /// What was decided by then.
+    /// What was decided by then,
     decided: Decided,
+    /// with which revision.
+    rev: u64,
     /// How many lines its audit trail had by then.
     lines: usize,
     /// Whom to tell when it is kept.
@@ -190,6 +196,7 @@ impl Kept {
                 Placed::message(Receipt { offset: self.number, at_ms: self.at_ms })
             }
             WhatText::Changed(..) => Placed::change(self.number, self.at_ms),
+            _ => unreachable!("what is decided is kept beside the entries"),
         }
     }
 }
@@ -207,6 +214,7 @@ struct Waiting {
     judged: Judged,
     at_ms: u64,
     what: WhatText,
+    line: Option<LineText>,
 }
 
 /// [`FromLog`] on its way.
@@ -214,8 +222,14 @@ struct Waiting {
 pub(crate) enum Told {
     Opened { opened: Option<Opened> },
     NotOpened { why: Why },
-    Entry { ticket: Option<Ticket>, placed: Placed, rev: u64, what: WhatText },
-    Decided { rev: u64, user: &'static str, standing: Standing },
+    Entry {
+        ticket: Option<Ticket>,
+        placed: Placed,
+        rev: u64,
+        what: WhatText,
+        line: Option<LineText>,
+    },
+    Closed,
     Kept { ticket: Ticket, placed: Placed },
     Refused { ticket: Ticket, why: Why },
     Read { ticket: Ticket, stretch: Stretch },
@@ -234,16 +248,11 @@ impl Told {
         match self {
             Self::Opened { opened } => FromLog::Opened { room, opened: opened.as_ref() },
             Self::NotOpened { why } => FromLog::NotOpened { room, why: *why },
-            Self::Entry { ticket, placed, rev, what } => {
-                let entry = what.entry(Judged::default());
-                FromLog::Entry { room, ticket: *ticket, placed: *placed, rev: *rev, entry }
+            Self::Entry { ticket, placed, rev, what, line } => {
+                let (what, line) = (what.what(), line.as_ref().map(LineText::line));
+                FromLog::Entry { room, ticket: *ticket, placed: *placed, rev: *rev, what, line }
             }
-            Self::Decided { rev, user, standing } => {
-                let (judged, placed) = (Judged::default(), Placed::decision(0));
-                let what = What::Standing { user, standing: *standing };
-                let entry = Entry { judged, what, audit: None };
-                FromLog::Entry { room, ticket: None, placed, rev: *rev, entry }
-            }
+            Self::Closed => FromLog::Closed { room },
             Self::Kept { ticket, placed } => {
                 FromLog::Kept { room, ticket: *ticket, placed: *placed }
             }
@@ -298,8 +307,11 @@ pub(crate) struct PretendLog {
     pub(crate) rooms: BTreeMap<String, Room>,
     /// Whether it lets go of old messages.
     pub(crate) lets_go: bool,
-    /// Whether other nodes decide how somebody stands; else only that somebody has no role.
+    /// Whether other nodes decide what matters: how somebody stands, and a setting. Else only that
+    /// somebody has no role.
     pub(crate) others_decide: bool,
+    /// Whom other nodes kick.
+    pub(crate) others_kick: Vec<&'static str>,
     /// An engine fails over in one of so many steps.
     pub(crate) fails_over_in: u64,
     reads: Vec<Reading>,
@@ -325,6 +337,7 @@ impl PretendLog {
             rooms: BTreeMap::new(),
             lets_go: false,
             others_decide: false,
+            others_kick: Vec::new(),
             fails_over_in: 15,
             reads: Vec::new(),
             finds: Vec::new(),
@@ -374,7 +387,12 @@ impl PretendLog {
         let index = usize::try_from(self.rng.next_u64() % count).ok()?;
         let topic = ready[index].0.clone();
         let room = self.rooms.get_mut(&topic)?;
-        Some((room.key?, room.said.pop_front()?))
+        let (key, told) = (room.key?, room.said.pop_front()?);
+        if matches!(told, Told::Closed) {
+            room.key = None;
+            room.forget_asker();
+        }
+        Some((key, told))
     }
 
     /// Rooms that are kept, if they were asked for; late, or not at all.
@@ -536,6 +554,11 @@ impl PretendLog {
             if self.one_in(self.fails_over_in) {
                 self.lose_tail(topic);
             }
+            if self.one_in(80)
+                && let Some(room) = self.rooms.get_mut(topic)
+            {
+                room.close();
+            }
             self.order_next(topic);
         }
         if !self.is_failing && !self.one_in(2) {
@@ -570,26 +593,20 @@ impl PretendLog {
         }
         self.strangers += 1;
         let body = format!("\"s{}\"", self.strangers).into();
-        let (is_setting, is_change) = (self.one_in(2), self.one_in(2));
+        let (is_decision, is_change) = (self.one_in(2), self.one_in(2));
         let (draw, decides) = (self.rng.next_u64(), self.others_decide);
+        let kicked = self.others_kick.get(usize::try_from(draw % 8).expect("few")).copied();
         let Some(room) = self.rooms.get_mut(topic) else { return };
         let (user, name) = ("stranger".into(), "stranger".into());
         let said = SaidText { user, name, body, ..SaidText::default() };
-        if is_setting {
-            let (user, mut standing) = ("stranger", Standing::default());
-            if decides {
-                standing.role = (draw & 1 == 1).then_some(Role::Member);
-                room.decide(What::Standing { user, standing });
-                room.decided_durably = room.decided.clone();
-            } else {
-                room.rev += 1;
-            }
-            room.said.push_back(Told::Decided { rev: room.rev, user, standing });
+        let at_ms = room.at_ms(0);
+        if is_decision {
+            let (what, line) = room.others_decision(draw >> 8, decides, kicked);
+            room.place_decision(None, at_ms, what, line.as_ref(), self.defect);
         } else if is_change {
             room.change_something(draw, said.body);
         } else {
-            let at_ms = room.at_ms(0);
-            room.push_told(None, at_ms, WhatText::Message(said));
+            room.push_told(None, at_ms, WhatText::Message(said), None);
         }
     }
 
@@ -616,7 +633,7 @@ impl PretendLog {
         let fate = if self.is_calm { 99 } else { self.rng.next_u64() % 24 };
         let (kept_first, defect) = (self.one_in(3), self.defect);
         let Some(room) = self.rooms.get_mut(topic) else { return };
-        let Some(Waiting { ticket, judged, at_ms, what }) = room.waiting.pop_front() else {
+        let Some(Waiting { ticket, judged, at_ms, what, line }) = room.waiting.pop_front() else {
             return;
         };
         let at_ms = room.at_ms(at_ms);
@@ -638,31 +655,57 @@ impl PretendLog {
         if judged != (Judged { epoch: room.epoch, rev: room.rev }) || !room.is_judged_by(&what) {
             return refuse(room, Why::Conflict);
         }
+        room.check_folded(&what);
+        if what.what().is_of_room() {
+            return match (fate, ticket) {
+                (3, Some(ticket)) => {
+                    refuse(room, Why::Unconfirmed);
+                    room.place_decision(None, at_ms, what.clone(), line.as_ref(), defect);
+                    room.name_last(ticket);
+                }
+                (_, Some(_)) if defect == Some(LogDefect::AckedBeforeKept) => {
+                    room.place_decision(ticket, at_ms, what, line.as_ref(), defect);
+                    let answered = room.deciding.back_mut().and_then(|last| last.ticket.take());
+                    let placed = Placed::decision(at_ms);
+                    room.said.extend(answered.map(|ticket| Told::Kept { ticket, placed }));
+                }
+                _ => {
+                    room.place_decision(ticket, at_ms, what, line.as_ref(), defect);
+                    if kept_first && ticket.is_some() {
+                        // The answer overtakes the push: nothing may rest on their order.
+                        let told = room.said.pop_back();
+                        room.durable = room.entries.len();
+                        room.keep_decisions(u64::MAX);
+                        room.said.extend(told);
+                    }
+                }
+            };
+        }
         if fate == 3 {
             // It is kept, and the asker had given up.
             refuse(room, Why::Unconfirmed);
-            room.push_told(ticket, at_ms, what);
+            room.push_told(ticket, at_ms, what, line.as_ref());
             return;
         }
         let Some(ticket) = ticket else {
-            room.push_told(None, at_ms, what);
+            room.push_told(None, at_ms, what, line.as_ref());
             return;
         };
         let placed = room.next_placed(&what, at_ms);
         let entries = room.entries.len() + 1;
         if defect == Some(LogDefect::AckedBeforeKept) {
-            room.push_told(Some(ticket), at_ms, what);
+            room.push_told(Some(ticket), at_ms, what, line.as_ref());
             return room.said.push_back(Told::Kept { ticket, placed });
         }
         if kept_first {
             // The answer overtakes the push: nothing may rest on their order.
             room.durable = entries;
             room.said.push_back(Told::Kept { ticket, placed });
-            room.push_told(Some(ticket), at_ms, what);
+            room.push_told(Some(ticket), at_ms, what, line.as_ref());
             return;
         }
         room.unanswered.push_back(Unanswered { entries, ticket, placed });
-        room.push_told(Some(ticket), at_ms, what);
+        room.push_told(Some(ticket), at_ms, what, line.as_ref());
         if defect == Some(LogDefect::ChangeSkipped)
             && let Some(Told::Entry { placed, .. }) = room.said.back_mut()
             && placed.marks.change > 0
@@ -702,6 +745,12 @@ impl PretendLog {
         self.epochs += 1;
         let (draw, epoch, defect) = (self.rng.next_u64(), self.epochs, self.defect);
         let Some(room) = self.rooms.get_mut(topic) else { return };
+        if draw >> 40 & 3 > 0 {
+            // Mostly what was decided is kept, so that not all rooms lose their places by it.
+            let decided = room.deciding.back().map_or(0, |last| last.entries);
+            room.durable = room.durable.max(decided);
+            room.keep_decisions(u64::MAX);
+        }
         let unkept = (room.entries.len() - room.durable) as u64;
         // Nothing need be lost: that is not known beforehand.
         let kept = room.durable + usize::try_from(draw % (unkept + 1)).expect("few");
@@ -710,7 +759,11 @@ impl PretendLog {
             room.said.push_back(Told::Refused { ticket: *ticket, why: Why::Unconfirmed });
         }
         room.unanswered.retain(|of| of.entries <= kept);
+        let is_closed = room.lose_decisions(draw >> 32 & 1);
         room.turn(epoch, defect);
+        if is_closed {
+            room.close();
+        }
     }
 
     /// The home has ended without a word, alone or with what is behind it. In the latter case a
@@ -775,6 +828,146 @@ impl Room {
         self.versions.len() as u64
     }
 
+    /// Whether nothing was ever said or decided in it.
+    fn is_new(&self) -> bool {
+        self.entries.is_empty() && self.rev == 0 && self.audited.is_empty()
+    }
+
+    /// What another node decides next, with its line.
+    fn others_decision(
+        &self,
+        draw: u64,
+        decides: bool,
+        kicked: Option<&'static str>,
+    ) -> (WhatText, Option<LineText>) {
+        let line = |user: Option<&str>, act, set: &str| LineText {
+            number: 0,
+            act,
+            by: "stranger".into(),
+            user: user.map(Box::from),
+            offset: None,
+            text: None,
+            set: Some(set.into()),
+        };
+        let (user, mut standing) = ("stranger", Standing::default());
+        if let Some(kicked) = kicked {
+            let line = line(Some(kicked), AuditAct::RoomMember, "{\"kick\":true}");
+            return (WhatText::Noted, Some(line));
+        }
+        if decides && draw & 2 == 2 {
+            let edit_s = 1_000_000 + draw % 7;
+            let settings = format!("{{\"edit_s\":{edit_s}}}");
+            let line = line(None, AuditAct::RoomSet, &settings);
+            let title = self.decided.founded.clone().unwrap_or_else(|| self.name.clone());
+            let settings = with_edit_s(self.decided.settings.as_deref(), edit_s);
+            let (title, settings) = (title.into(), settings.into());
+            return (WhatText::Settings { title, settings }, Some(line));
+        }
+        standing.role = (decides && draw & 1 == 1).then_some(Role::Member);
+        let is_news = self.decided.standings.get(user).copied().unwrap_or_default() != standing;
+        let line = is_news.then(|| line(Some(user), AuditAct::RoomMember, "{\"role\":null}"));
+        (WhatText::Standing { user: user.into(), standing }, line)
+    }
+
+    /// What is proposed is made of what is there by now: nothing of what other nodes have done is
+    /// undone by it.
+    fn check_folded(&self, what: &WhatText) {
+        match what {
+            WhatText::Changed(offset, message) if message.fate().deleted.is_none() => {
+                let latest = self.latest(*offset).expect("it was judged by that");
+                let has = |of: &MessageText| {
+                    of.reacted().unwrap_or_default().lines().any(|line| line == STRANGERS)
+                };
+                assert!(
+                    !has(&latest) || has(message),
+                    "what is proposed is made of what is there: {message:?} of {latest:?}"
+                );
+            }
+            WhatText::Settings { settings, .. } => {
+                let decided = self.decided.settings.as_deref().unwrap_or("{}");
+                assert_eq!(
+                    edit_s_of(decided),
+                    edit_s_of(settings),
+                    "what is proposed is made of what is there: {settings} of {decided}"
+                );
+            }
+            _ => {}
+        }
+    }
+
+    /// Gives a decision its place, and says so.
+    fn place_decision(
+        &mut self,
+        ticket: Option<Ticket>,
+        at_ms: u64,
+        what: WhatText,
+        line: Option<&LineText>,
+        defect: Option<LogDefect>,
+    ) {
+        let lines = self.audited.len();
+        self.decide(what.what());
+        let line = line.map(|line| LineText { number: self.next_line(), ..line.clone() });
+        self.note(line.as_ref().map(LineText::line).as_ref(), at_ms, defect);
+        let (entries, decided, rev) = (self.entries.len(), self.decided.clone(), self.rev);
+        self.deciding.push_back(Deciding { entries, decided, rev, lines, ticket });
+        let placed = Placed::decision(at_ms);
+        self.said.push_back(Told::Entry { ticket, placed, rev, what, line });
+    }
+
+    /// Says of the last entry that it is this append's.
+    fn name_last(&mut self, of: Ticket) {
+        if let Some(Told::Entry { ticket, .. }) = self.said.back_mut() {
+            *ticket = Some(of);
+        }
+    }
+
+    fn next_line(&self) -> u64 {
+        1 + self.audited.last().map_or(0, |line| line.number)
+    }
+
+    /// Loses what was decided behind the entries that are left, and of what was decided right
+    /// behind those some. Whether that was anything.
+    fn lose_decisions(&mut self, of_last: u64) -> bool {
+        let entries = self.entries.len();
+        let before = self.deciding.iter().take_while(|of| of.entries < entries).count();
+        let last = self.deciding.iter().filter(|of| of.entries == entries).count();
+        let survive = before + last * usize::try_from(of_last).expect("small");
+        let lost = self.deciding.split_off(survive.min(self.deciding.len()));
+        self.audited.truncate(lost.front().map_or(self.audited.len(), |first| first.lines));
+        self.audited.retain(|line| line.entries <= entries);
+        let left = self.deciding.back();
+        self.decided = left.map_or(&self.decided_durably, |left| &left.decided).clone();
+        self.rev = left.map_or(self.rev_durably, |left| left.rev);
+        for ticket in lost.iter().filter_map(|of| of.ticket) {
+            self.said.push_back(Told::Refused { ticket, why: Why::Unconfirmed });
+        }
+        !lost.is_empty()
+    }
+
+    /// It has lost its place: its home is told nothing more but that.
+    fn close(&mut self) {
+        let is_opened = |told: &Told| matches!(told, Told::Opened { .. } | Told::NotOpened { .. });
+        let is_loading = self.said.iter().any(is_opened);
+        // What was to be looked up is answered all the same.
+        self.said.retain(|told| matches!(told, Told::Audited { .. } | Told::NotRead { .. }));
+        for told in &mut self.said {
+            if let Told::Audited { ticket, .. } = *told {
+                *told = Told::NotRead { ticket, why: Why::Unavailable };
+            }
+        }
+        self.forget_tickets();
+        self.said.push_back(if is_loading {
+            Told::NotOpened { why: Why::Unavailable }
+        } else {
+            Told::Closed
+        });
+    }
+
+    /// Whether its home is still to be told that it has lost its place.
+    fn is_closed(&self) -> bool {
+        self.said.iter().any(|told| matches!(told, Told::Closed | Told::NotOpened { .. }))
+    }
+
     /// How far it has come.
     pub(crate) fn top(&self) -> Marks {
         self.marks(self.entries.len())
@@ -797,6 +990,7 @@ impl Room {
                 let fate = Fate { change: *number, ..message.fate() };
                 MessageText::new(message.at_ms, message.said.said(), fate)
             }
+            _ => unreachable!("what is decided is kept beside the entries"),
         })
     }
 
@@ -862,6 +1056,7 @@ impl Room {
         match what {
             WhatText::Message(_) => Placed::message(Receipt { offset: offset + 1, at_ms }),
             WhatText::Changed(..) => Placed::change(change + 1, at_ms),
+            _ => unreachable!("what is decided has its place beside the entries"),
         }
     }
 
@@ -873,18 +1068,13 @@ impl Room {
                 return;
             }
             more -= u64::from(*entries == self.durable);
-            let Some(Deciding { decided, ticket, .. }) = self.deciding.pop_front() else { return };
-            self.decided_durably = decided;
+            let Some(Deciding { decided, rev, ticket, .. }) = self.deciding.pop_front() else {
+                return;
+            };
+            (self.decided_durably, self.rev_durably) = (decided, rev);
             let placed = Placed::decision(0);
             self.said.extend(ticket.map(|ticket| Told::Kept { ticket, placed }));
         }
-    }
-
-    /// All that is decided of it survives anything.
-    fn keep_all_decisions(&mut self) {
-        let durable = std::mem::replace(&mut self.durable, usize::MAX);
-        self.keep_decisions(u64::MAX);
-        self.durable = durable;
     }
 
     /// Loses what was decided and is not kept, and the lines of that and of the entries that are
@@ -912,6 +1102,7 @@ impl Room {
                 decided.founded = Some(title.to_owned());
                 let standing = Standing { role: Some(Role::Owner), ..Standing::default() };
                 decided.standings.extend(owner.map(|owner| (owner.to_owned(), standing)));
+                self.rev += 1;
             }
             What::Settings { title, settings } => {
                 decided.founded = Some(title.to_owned());
@@ -984,6 +1175,7 @@ impl Room {
             WhatText::Changed(offset, _) => {
                 self.versions[usize::try_from(offset - 1).expect("few")].push(entry);
             }
+            _ => unreachable!("what is decided has its place beside the entries"),
         }
         let number = placed.marks.offset.max(placed.marks.change);
         self.entries.push(Kept { number, at_ms, what });
@@ -992,9 +1184,17 @@ impl Room {
     }
 
     /// The same, and says so: the home did not give it.
-    fn push_told(&mut self, ticket: Option<Ticket>, at_ms: u64, what: WhatText) {
+    fn push_told(
+        &mut self,
+        ticket: Option<Ticket>,
+        at_ms: u64,
+        what: WhatText,
+        line: Option<&LineText>,
+    ) {
         let placed = self.push(at_ms, what.clone());
-        self.said.push_back(Told::Entry { ticket, placed, rev: self.rev, what });
+        let line = line.map(|line| LineText { number: self.next_line(), ..line.clone() });
+        self.note(line.as_ref().map(LineText::line).as_ref(), at_ms, None);
+        self.said.push_back(Told::Entry { ticket, placed, rev: self.rev, what, line });
     }
 
     /// Loses all but so many entries.
@@ -1019,12 +1219,22 @@ impl Room {
         if fate.deleted.is_some() {
             return;
         }
-        match draw % 4 {
+        match draw % 6 {
             0 => {
                 message.said.body = "\"\"".into();
                 (message.said.data, message.said.mentions) = (None, None);
                 let (change, deleted) = (fate.change, Some(act));
                 fate = FateText { change, deleted, ..FateText::default() };
+            }
+            2 | 3 => {
+                let reacted = fate.reacted.as_deref().unwrap_or_default();
+                let mut lines: Vec<&str> = reacted.lines().collect();
+                let count = lines.len();
+                lines.retain(|line| *line != STRANGERS);
+                if lines.len() == count {
+                    lines.push(STRANGERS);
+                }
+                fate.reacted = (!lines.is_empty()).then(|| lines.join("\n").into());
             }
             1 => fate.pinned = if fate.pinned.is_some() { None } else { Some(act) },
             _ => {
@@ -1034,7 +1244,7 @@ impl Room {
         }
         fate.epoch = self.epoch_further_back(offset);
         message.fate = Some(Box::new(fate));
-        self.push_told(None, at_ms, WhatText::Changed(offset, Box::new(message)));
+        self.push_told(None, at_ms, WhatText::Changed(offset, Box::new(message)), None);
     }
 
     /// What is wanted, as it is by the first `entries`.
@@ -1142,7 +1352,7 @@ impl Room {
             self.heard += 1;
             let of = self.unanswered.iter().find(|of| of.entries == self.heard);
             let ticket = of.map(|of| of.ticket);
-            self.said.push_back(Told::Entry { ticket, placed, rev: self.rev, what });
+            self.said.push_back(Told::Entry { ticket, placed, rev: self.rev, what, line: None });
         }
     }
 
@@ -1158,6 +1368,7 @@ impl Room {
         let tail_first = first + self.last() - top.offset;
         Opened {
             epoch: self.epoch,
+            is_new: self.is_new(),
             origin: self.lineage.last().map_or(self.epoch, |(epoch, _)| *epoch),
             top,
             rev: self.rev,
@@ -1252,7 +1463,13 @@ impl Room {
     /// Nobody waits for an answer any more.
     fn forget_asker(&mut self) {
         self.said.clear();
+        self.forget_tickets();
+    }
+
+    /// The same, of what has not been told yet. What is decided and was not looked at is not.
+    fn forget_tickets(&mut self) {
         self.unanswered.clear();
+        self.waiting.retain(|waiting| !waiting.what.what().is_of_room());
         for waiting in &mut self.waiting {
             waiting.ticket = None;
         }
@@ -1262,29 +1479,53 @@ impl Room {
     }
 }
 
+/// The line of a reaction that nobody but other nodes has.
+const STRANGERS: &str = "s\tstranger";
+
+/// Settings with another time for edits, which nobody but other nodes sets.
+fn with_edit_s(settings: Option<&str>, edit_s: u64) -> String {
+    let mut settings: Value =
+        serde_json::from_str(settings.unwrap_or("{}")).expect("settings are JSON");
+    settings["edit_s"] = edit_s.into();
+    settings.to_string()
+}
+
+/// The time that other nodes have set.
+fn edit_s_of(settings: &str) -> Option<u64> {
+    let settings: Value = serde_json::from_str(settings).expect("settings are JSON");
+    settings["edit_s"].as_u64().filter(|edit_s| *edit_s >= 1_000_000)
+}
+
 impl Log for PretendLog {
+    fn is_shared(&self) -> bool {
+        self.is_engine()
+    }
+
     fn open(&mut self, room: RoomKey, topic: &str, fresh_epoch: u64) -> Opening {
         let (is_later, is_refused) = (self.one_in(2), self.one_in(12));
         if is_refused && !is_later {
             return Opening::Refused(Why::Busy);
         }
         let (is_new, pretends) = (!self.rooms.contains_key(topic), self.pretends);
-        let defect = self.defect;
+        let (defect, is_engine) = (self.defect, self.is_engine());
+        self.epochs += 1;
+        let fresh_epoch = if is_engine { self.epochs } else { fresh_epoch };
         let kept = self.rooms.entry(topic.to_owned()).or_default();
+        topic.strip_prefix("room:").unwrap_or_default().clone_into(&mut kept.name);
         kept.key = Some(room);
         kept.opened_at = kept.durable;
         kept.forget_asker();
         if is_new {
             kept.epoch = fresh_epoch;
         }
-        if pretends == Pretends::SeenIsKept || !kept.deciding.is_empty() {
+        if pretends == Pretends::SeenIsKept || !is_engine && !kept.deciding.is_empty() {
             // It is opened behind all that was decided in it before; or behind all that was said,
             // and the home hears of all of it.
             kept.durable = kept.entries.len();
             kept.heard = kept.durable;
             kept.keep_decisions(u64::MAX);
         }
-        let opened = (!is_new).then(|| kept.opened(defect));
+        let opened = (!is_new || is_engine).then(|| kept.opened(defect));
         if !is_later {
             return opened.map_or(Opening::New, Opening::Kept);
         }
@@ -1372,39 +1613,33 @@ impl Log for PretendLog {
         if room.is_in_doubt() {
             return Appended::Refused(Why::Storage);
         }
-        let what = match entry.what {
-            What::Founded { .. } | What::Settings { .. } | What::Standing { .. } | What::Noted => {
-                let is_founding = matches!(entry.what, What::Founded { .. });
-                if pretends == Pretends::Engine && !is_founding && entry.judged.rev != room.rev {
-                    return Appended::Refused(Why::Conflict);
-                }
-                let lines = room.audited.len();
-                room.decide(entry.what);
-                room.note(entry.audit, at_ms, self.defect);
-                let is_taken = pretends == Pretends::OkIsTaken;
-                let is_early = self.defect == Some(LogDefect::AckedBeforeKept);
-                if is_early && !is_taken {
-                    let placed = Placed::decision(at_ms);
-                    room.said.push_back(Told::Kept { ticket, placed });
-                }
-                let ticket = (!is_taken && !is_early).then_some(ticket);
-                let (entries, decided) = (room.entries.len(), room.decided.clone());
-                room.deciding.push_back(Deciding { entries, decided, lines, ticket });
-                if pretends == Pretends::Engine {
-                    // An engine keeps them beside the entries, and no failover loses them.
-                    room.keep_all_decisions();
-                }
-                return if is_taken { Appended::Kept } else { Appended::Ordered };
-            }
-            what @ (What::Message(_) | What::Changed { .. }) => {
-                WhatText::new(what).expect("it is about a message")
-            }
-        };
         if pretends == Pretends::Engine {
-            let (ticket, judged) = (Some(ticket), entry.judged);
-            room.waiting.push_back(Waiting { ticket, judged, at_ms, what });
+            // Its home may not know yet that the place is lost.
+            let ticket = Some(ticket).filter(|_| !room.is_closed());
+            let (judged, what) = (entry.judged, WhatText::new(entry.what));
+            let line = entry.audit.map(LineText::new);
+            if ticket.is_none() && what.what().is_of_room() {
+                return Appended::Later;
+            }
+            room.waiting.push_back(Waiting { ticket, judged, at_ms, what, line });
             return Appended::Later;
         }
+        if entry.what.is_of_room() {
+            let lines = room.audited.len();
+            room.decide(entry.what);
+            room.note(entry.audit, at_ms, self.defect);
+            let is_taken = pretends == Pretends::OkIsTaken;
+            let is_early = self.defect == Some(LogDefect::AckedBeforeKept);
+            if is_early && !is_taken {
+                let placed = Placed::decision(at_ms);
+                room.said.push_back(Told::Kept { ticket, placed });
+            }
+            let ticket = (!is_taken && !is_early).then_some(ticket);
+            let (entries, decided, rev) = (room.entries.len(), room.decided.clone(), room.rev);
+            room.deciding.push_back(Deciding { entries, decided, rev, lines, ticket });
+            return if is_taken { Appended::Kept } else { Appended::Ordered };
+        }
+        let what = WhatText::new(entry.what);
         let at_ms = room.at_ms(at_ms);
         if pretends != Pretends::SeenIsKept {
             assert_eq!(top, room.top(), "home and store stand at one place");

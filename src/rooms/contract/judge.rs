@@ -12,7 +12,7 @@ use super::{Subject, TOPICS};
 use crate::auth::level::Level;
 use crate::base::arena::Key;
 use crate::link::ids::{Asker, AudienceKey, Receipt, RoomKey};
-use crate::link::log::{Marks, View};
+use crate::link::log::{FromLog, Marks, View};
 use crate::link::message::{push_message, text};
 use crate::link::record::{From, ToMember};
 use crate::link::said::{Fate, MessageText};
@@ -143,6 +143,10 @@ pub(super) struct Judge {
     pub(super) away: Vec<Away>,
     /// Own messages that came back behind later ones.
     pub(super) late: BTreeSet<u64>,
+    /// Those who must hear that they are put out, by another home's decision,
+    kicked: Vec<Asker>,
+    /// and those who did.
+    pub(super) put_out: Vec<Asker>,
     /// Whose channels end.
     pub(super) ended: Vec<(usize, u16)>,
     pub(super) seen: BTreeSet<&'static str>,
@@ -301,8 +305,28 @@ impl Judge {
                 let member = self.members.remove(index);
                 self.left(&member);
             }
+            ToMember::Removed { conn, slot, .. } => {
+                let asker = Asker { conn, slot };
+                self.kicked.retain(|kicked| *kicked != asker);
+                self.seen.insert("kicked");
+                self.put_out.push(asker);
+            }
             _ => {}
         }
+    }
+
+    /// The home hears this of its log: whoever is kicked by it must be put out.
+    pub(super) fn expects(&mut self, message: &FromLog<'_>) {
+        let FromLog::Entry { room, line: Some(line), .. } = message else { return };
+        let user = line.user.filter(|_| line.is_of_kick());
+        let is_it = |member: &&Member| member.room == *room && Some(&*member.user) == user;
+        self.kicked = self.members.iter().filter(is_it).map(|member| member.asker).collect();
+    }
+
+    /// All who were kicked have heard it.
+    pub(super) fn check_kicked(&mut self) {
+        let kicked = std::mem::take(&mut self.kicked);
+        assert!(kicked.is_empty(), "whoever is kicked anywhere is put out: {kicked:?}");
     }
 
     pub(super) fn hear_message<L: Subject>(
@@ -376,7 +400,7 @@ impl Judge {
 
     /// Whether the members on a shard have heard of all turns of a room. Until then the log may
     /// have other messages in the places that they know, and other changes under the same numbers.
-    fn is_of_epoch<L: Subject>(&self, log: &L, topic: usize, shard: u16) -> bool {
+    pub(super) fn is_of_epoch<L: Subject>(&self, log: &L, topic: usize, shard: u16) -> bool {
         let Some(stream) = self.streams.get(&(topic, shard)) else { return false };
         log.epoch(TOPICS[topic]).is_none_or(|epoch| epoch == stream.epoch)
     }

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! It stands between a home and the log that is tried: a log hears of a decision in the moment in
-//! which that begins to hold. So an answer is that of a version between the last time that answers
-//! were judged and now.
+//! which that begins to hold, or the home hears of it then, if several share the log. So an answer
+//! is that of a version between the last time that answers were judged and now.
 //!
 //! Invariant: `judged` and `kept` are no more than there are decisions.
 //!
@@ -22,11 +22,17 @@ use crate::auth::level::Standing;
 use crate::link::audit::{AuditAct, AuditLine, INVITED};
 use crate::link::ids::RoomKey;
 use crate::link::log::{
-    Append, Appended, Audit, Find, FromLog, Log, Opened, Opening, Read, Ticket, What, Why,
+    Append, Appended, Audit, Find, FromLog, Log, Opened, Opening, Read, Ticket, What, WhatText, Why,
 };
 
-/// The user of whom others decide than the home: see [`Given::is_as_opened`].
-pub(super) const STRANGER: &str = "stranger";
+/// The user of whom others decide than the home,
+const STRANGER: &str = "stranger";
+
+/// and the setting that they set: see [`Given::is_as_opened`].
+const OTHERS_SETTING: &str = "edit_s";
+
+/// More proposals than these are not looked at.
+const UNHEARD_MAX: usize = 8;
 
 /// What was decided of a room.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -44,6 +50,16 @@ impl Facts {
         let settings = opened.settings.as_deref().map_or(Value::Null, parsed);
         let title = opened.founded.as_deref().map(str::to_owned);
         Self { title, settings, standings: standings.collect() }
+    }
+
+    /// Without what others decide than the home.
+    fn without_others(mut self) -> Self {
+        self.standings.remove(STRANGER);
+        if let Some(settings) = self.settings.as_object_mut() {
+            settings.remove(OTHERS_SETTING);
+        }
+        self.title = None;
+        self
     }
 
     fn decide(&mut self, what: What<'_>) {
@@ -120,8 +136,8 @@ impl Line {
 #[derive(Clone, Debug)]
 pub(super) struct Decision {
     ticket: Option<Ticket>,
-    /// Whether another than the home has made it, so that it is kept.
-    is_others: bool,
+    /// The number of the change that the home heard of, if it is one.
+    change: u64,
     pub(super) line: Option<Line>,
     /// What holds from it on.
     pub(super) facts: Facts,
@@ -141,6 +157,12 @@ pub(super) struct Given {
     pub(super) judged: usize,
     /// Whether the log may have lost what is not kept.
     may_lack: bool,
+    /// Whether other homes share the log.
+    is_shared: bool,
+    /// What the log has said is kept, and the home has not heard of yet.
+    kept_before: Vec<Ticket>,
+    /// What the home has proposed and not heard of yet: the log may have it all the same.
+    unheard: Vec<(Ticket, WhatText)>,
 }
 
 impl Given {
@@ -162,6 +184,25 @@ impl Given {
         (0..=count).rev().take_while(is_same).last().unwrap_or(count)
     }
 
+    /// What may hold after so many decisions, with some of those that the home has not heard of.
+    fn versions_with_unheard(&self, count: usize) -> impl Iterator<Item = Facts> {
+        let unheard = &self.unheard[self.unheard.len().saturating_sub(UNHEARD_MAX)..];
+        (0..1_u32 << unheard.len()).map(move |some| {
+            let mut facts = self.version(count);
+            for (_, (_, what)) in (0..).zip(unheard).filter(|(at, _)| some >> at & 1 == 1) {
+                facts.decide(what.what());
+            }
+            facts
+        })
+    }
+
+    /// Nothing will come of what the home has proposed.
+    fn is_refused(&mut self, ticket: Ticket, why: Why) {
+        if why != Why::Unconfirmed {
+            self.unheard.retain(|(of, _)| *of != ticket);
+        }
+    }
+
     pub(super) fn latest(&self) -> Facts {
         self.version(self.decisions.len())
     }
@@ -169,6 +210,13 @@ impl Given {
     /// All lines that the trail may have.
     pub(super) fn lines(&self) -> impl Iterator<Item = &Line> {
         self.decisions.iter().filter_map(|decision| decision.line.as_ref()).chain(&self.loose)
+    }
+
+    /// Whether a line may be one of which the home has not heard: of what others did meanwhile, also
+    /// in the place of what was lost.
+    pub(super) fn may_be_others(&self, number: u64) -> bool {
+        let kept = self.decisions[..self.kept].iter().filter_map(|of| of.line.as_ref());
+        self.is_shared && kept.map(|line| line.number).all(|known| known != number)
     }
 
     fn push(&mut self, ticket: Option<Ticket>, what: What<'_>, line: Option<&AuditLine<'_>>) {
@@ -180,8 +228,7 @@ impl Given {
             (user.to_owned(), line.by.to_owned())
         });
         let line = line.map(Line::new);
-        let is_others = ticket.is_none();
-        self.decisions.push(Decision { ticket, is_others, line, facts, invited });
+        self.decisions.push(Decision { ticket, change: 0, line, facts, invited });
     }
 
     /// Notes what a log has accepted.
@@ -192,6 +239,13 @@ impl Given {
         (is_kept, now_ms): (bool, u64),
     ) {
         let Append { ticket, entry, .. } = *append;
+        if self.is_shared {
+            // It holds when it comes back.
+            if entry.what.is_of_room() {
+                self.unheard.push((ticket, WhatText::new(entry.what)));
+            }
+            return;
+        }
         match entry.what {
             What::Message(_) => {}
             What::Changed { .. } if appended == Appended::Later => {
@@ -214,24 +268,37 @@ impl Given {
 
     /// The log says that one is kept: so are those before it.
     fn is_kept(&mut self, ticket: Ticket) {
-        let at = self.decisions.iter().position(|of| of.ticket == Some(ticket));
-        self.kept = self.kept.max(at.map_or(0, |at| at + 1));
-        self.note_others();
+        match self.decisions.iter().position(|of| of.ticket == Some(ticket)) {
+            Some(at) => self.kept = self.kept.max(at + 1),
+            None => self.kept_before.push(ticket),
+        }
     }
 
-    /// What others have decided right behind what is kept is kept, too.
-    fn note_others(&mut self) {
-        let behind = &self.decisions[self.kept..];
-        self.kept += behind.iter().take_while(|decision| decision.is_others).count();
+    /// The home hears of an entry of a log that several share.
+    fn heard(
+        &mut self,
+        ticket: Option<Ticket>,
+        change: u64,
+        (what, line): (What<'_>, Option<&AuditLine<'_>>),
+    ) {
+        self.unheard.retain(|(of, _)| Some(*of) != ticket);
+        if line.is_none() && !what.is_of_room() {
+            return;
+        }
+        let before = self.latest();
+        self.push(ticket, what, line);
+        self.decisions.last_mut().expect("it was pushed").change = change;
+        let is_other = before.holding(0) != self.latest().holding(0);
+        assert!(!is_other || line.is_some(), "what is done has a line: {what:?}");
+        if let Some(ticket) = ticket.filter(|ticket| self.kept_before.contains(ticket)) {
+            self.is_kept(ticket);
+        }
     }
 
-    /// Another than the home has decided something.
-    fn heard(&mut self, what: What<'_>) {
-        let mut facts = self.latest();
-        facts.decide(what);
-        if facts.standing(STRANGER) != self.latest().standing(STRANGER) {
-            self.push(None, what, None);
-            self.note_others();
+    /// A room that others share has turned: lines of changes are lost with those.
+    fn turned(&mut self, kept: u64) {
+        for decision in self.decisions.iter_mut().filter(|decision| decision.change > kept) {
+            decision.line = None;
         }
     }
 
@@ -239,36 +306,48 @@ impl Given {
     /// with all that is kept and all up to some decision behind that.
     fn is_as_opened(&mut self, opened: &Opened, now_ms: u64) {
         let told = Facts::of(opened);
-        // Of whom others decide its home may not have heard all.
+        // Of what others decide its home may not have heard all.
         let is_same = |facts: Facts| {
-            let [mut facts, mut told] = [facts, told.clone()];
-            facts.standings.remove(STRANGER);
-            told.standings.remove(STRANGER);
-            facts.holding(now_ms) == told.holding(now_ms)
+            let own = [facts, told.clone()].map(Facts::without_others);
+            own[0].holding(now_ms) == own[1].holding(now_ms)
         };
-        let least = if self.may_lack { self.kept } else { self.decisions.len() };
+        let may_lack = self.may_lack || self.is_shared;
+        let least = if may_lack { self.kept } else { self.decisions.len() };
         let all = (least..=self.decisions.len()).rev();
-        let same: Vec<usize> = all.filter(|count| is_same(self.version(*count))).collect();
+        let same: Vec<usize> =
+            all.filter(|count| self.versions_with_unheard(*count).any(is_same)).collect();
         let rule = "what was decided is there when a room is opened again";
         assert!(!same.is_empty(), "{rule}: {opened:?} of {self:?}");
         let has_its_lines = |count: &&usize| {
             let lines = self.decisions[..**count].iter().filter_map(|of| of.line.as_ref());
             let newest = lines.map(|line| line.number).max().unwrap_or_default();
             let is_loose = |line: &Line| line.number == opened.audited && line.number > newest;
-            opened.audited == newest || self.loose.iter().any(is_loose)
+            let others = self.is_shared && opened.audited > newest;
+            others || opened.audited == newest || self.loose.iter().any(is_loose)
         };
         let rule = "a line is kept with what was done, or neither is";
         let count = same.iter().find(has_its_lines);
         let count = *count.unwrap_or_else(|| panic!("{rule}: {} of {self:?}", opened.audited));
         self.decisions.truncate(count);
+        if self.is_shared {
+            // What was not kept may have been lost with its line.
+            let unkept = self.decisions.iter_mut().skip(self.kept);
+            self.loose.extend(unkept.filter_map(|decision| decision.line.take()));
+        }
         if self.may_lack {
             self.loose.retain(|line| line.number <= opened.audited);
         }
-        let user = STRANGER;
-        self.heard(What::Standing { user, standing: told.standing(user) });
+        if self.is_shared && self.latest() != told {
+            let (ticket, line, invited) = (None, None, None);
+            self.decisions.push(Decision { ticket, change: 0, line, facts: told, invited });
+        }
         self.may_lack = false;
-        // What a room begins with is there for good.
-        self.kept = self.decisions.len();
+        self.kept_before.clear();
+        self.unheard.clear();
+        // What a room begins with is there for good, unless the log may lose it with what it told.
+        if !self.is_shared {
+            self.kept = self.decisions.len();
+        }
         self.judged = self.judged.min(self.kept);
     }
 
@@ -290,11 +369,15 @@ pub(super) struct Ledger {
     pub(super) now_ms: u64,
     /// Whether what was answered may be lost.
     is_lossy: bool,
+    /// Whether other homes share the log.
+    is_shared: bool,
 }
 
 impl Ledger {
     pub(super) fn of(&mut self, topic: &str) -> &mut Given {
-        self.rooms.entry(topic.to_owned()).or_default()
+        let given = self.rooms.entry(topic.to_owned()).or_default();
+        given.is_shared = self.is_shared;
+        given
     }
 
     /// All that was told by now was judged.
@@ -313,9 +396,19 @@ impl Ledger {
                     given.is_kept(*ticket);
                 }
             }
-            FromLog::Entry { room, entry, .. } if matches!(entry.what, What::Standing { .. }) => {
+            FromLog::Refused { room, ticket, why } => {
                 if let Some(given) = self.of_key(*room) {
-                    given.heard(entry.what);
+                    given.is_refused(*ticket, *why);
+                }
+            }
+            FromLog::Entry { room, ticket, placed, what, line, .. } if self.is_shared => {
+                if let Some(given) = self.of_key(*room) {
+                    given.heard(*ticket, placed.marks.change, (*what, line.as_ref()));
+                }
+            }
+            FromLog::Turned { room, kept, .. } if self.is_shared => {
+                if let Some(given) = self.of_key(*room) {
+                    given.turned(kept.change);
                 }
             }
             _ => {}
@@ -325,7 +418,9 @@ impl Ledger {
     /// The room that a log calls so; none, if that is one of an earlier life of the home.
     fn of_key(&mut self, room: RoomKey) -> Option<&mut Given> {
         let topic = self.topics.get(&room)?;
-        Some(self.rooms.entry(topic.clone()).or_default())
+        let given = self.rooms.entry(topic.clone()).or_default();
+        given.is_shared = self.is_shared;
+        Some(given)
     }
 
     fn opened(&mut self, room: RoomKey, opened: Option<&Opened>) {
@@ -348,10 +443,11 @@ pub(super) struct Recorded<L> {
     pub(super) ledger: Ledger,
 }
 
-impl<L> Recorded<L> {
+impl<L: Log> Recorded<L> {
     /// A log; `is_lossy`: what it says is kept may be lost.
     pub(super) fn new(tried: L, is_lossy: bool) -> Self {
-        Self { tried, ledger: Ledger { is_lossy, ..Ledger::default() } }
+        let is_shared = tried.is_shared();
+        Self { tried, ledger: Ledger { is_lossy, is_shared, ..Ledger::default() } }
     }
 }
 

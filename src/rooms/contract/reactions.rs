@@ -102,7 +102,9 @@ impl Judge {
         let (was, now) = (was.reacted().unwrap_or_default(), &now);
         let mut expected = Vec::new();
         push_toggled(&mut expected, was, now.reacted().unwrap_or_default());
+        // Of a message that nobody here knows any more it is not known who has just reacted.
         let by = patch.get("by").map(ToString::to_string);
+        let by = by.filter(|by| by != "[]" || !log.has_others());
         // Where the log gives the order, the message may be known to nobody here any more.
         let is_known = by.is_some() || !(log.has_others() || log.shows_only_kept());
         let has_changed = text(&expected) != "[]" && now.fate().deleted.is_none();
