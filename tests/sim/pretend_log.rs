@@ -30,8 +30,8 @@ use chinwag::limits::LINEAGE_EPOCHS_MAX;
 use chinwag::link::audit::{AuditAct, AuditLine, AuditPage, AuditWanted, LineText};
 use chinwag::link::ids::{Receipt, RoomKey};
 use chinwag::link::log::{
-    Append, Appended, Audit, Find, FromLog, Hits, Judged, ListedRoom, Log, Marks, Opened,
-    Opening, Part, Placed, Read, Sought, Stretch, Ticket, View, Wanted, What, WhatText, Why,
+    Append, Appended, Audit, Find, FromLog, Hits, Judged, ListedRoom, Log, Marks, Opened, Opening,
+    Part, Placed, Read, Sought, Stretch, Ticket, View, Wanted, What, WhatText, Why,
 };
 use chinwag::link::said::{ActText, Fate, FateText, MessageText, Replies, SaidText};
 use serde_json::Value;
@@ -220,8 +220,12 @@ struct Waiting {
 /// [`FromLog`] on its way.
 #[derive(Clone, Debug)]
 pub(crate) enum Told {
-    Opened { opened: Option<Opened> },
-    NotOpened { why: Why },
+    Opened {
+        opened: Option<Opened>,
+    },
+    NotOpened {
+        why: Why,
+    },
     Entry {
         ticket: Option<Ticket>,
         placed: Placed,
@@ -230,15 +234,41 @@ pub(crate) enum Told {
         line: Option<LineText>,
     },
     Closed,
-    Kept { ticket: Ticket, placed: Placed },
-    Refused { ticket: Ticket, why: Why },
-    Read { ticket: Ticket, stretch: Stretch },
-    Found { ticket: Ticket, hits: Hits },
-    Audited { ticket: Ticket, page: String },
-    NotRead { ticket: Ticket, why: Why },
-    Turned { epoch: u64, kept: Marks },
-    LetGo { floor: Marks },
-    Listed { rooms: Vec<ListedRoom>, next: Option<u64> },
+    Kept {
+        ticket: Ticket,
+        placed: Placed,
+    },
+    Refused {
+        ticket: Ticket,
+        why: Why,
+    },
+    Read {
+        ticket: Ticket,
+        stretch: Stretch,
+    },
+    Found {
+        ticket: Ticket,
+        hits: Hits,
+    },
+    Audited {
+        ticket: Ticket,
+        page: String,
+    },
+    NotRead {
+        ticket: Ticket,
+        why: Why,
+    },
+    Turned {
+        epoch: u64,
+        kept: Marks,
+    },
+    LetGo {
+        floor: Marks,
+    },
+    Listed {
+        rooms: Vec<ListedRoom>,
+        next: Option<u64>,
+    },
     NotListed,
 }
 

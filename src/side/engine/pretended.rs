@@ -98,6 +98,8 @@ pub(crate) struct Pretended {
     asked: VecDeque<(u64, Command)>,
     told: VecDeque<Event>,
     strangers: u64,
+    /// What its home has not been told of what has reached its shard.
+    ready: VecDeque<LogAnswer>,
     /// Rooms that are to be opened.
     pub(crate) opening: BTreeSet<RoomKey>,
 }
@@ -129,6 +131,7 @@ impl Pretended {
             asked: VecDeque::new(),
             told: VecDeque::new(),
             strangers: 0,
+            ready: VecDeque::new(),
             opening: BTreeSet::new(),
         };
         pretended.connect();
@@ -178,9 +181,7 @@ impl Pretended {
 
     /// The next thing that its home is told.
     pub(crate) fn next(&mut self) -> Option<LogAnswer> {
-        self.log.woke();
-        let answer = self.log.next();
-        self.log.end_turn();
+        let answer = self.ready.pop_front();
         if let Some(LogAnswer::Opened { room, .. } | LogAnswer::NotOpened { room, .. }) = &answer {
             self.opening.remove(room);
         }
@@ -190,7 +191,8 @@ impl Pretended {
     /// Whether there is nothing left to do or to tell.
     pub(crate) fn is_idle(&self) -> bool {
         let is_still = self.asked.is_empty() && self.told.is_empty() && self.line.is_some();
-        is_still && self.log.is_idle() && self.opening.is_empty() && !self.port.has_waiting()
+        let is_told = self.ready.is_empty() && !self.port.has_waiting();
+        is_still && is_told && self.log.is_idle() && self.opening.is_empty()
     }
 
     /// Its home begins anew.
@@ -198,10 +200,19 @@ impl Pretended {
         self.log.restarted();
         self.log.end_turn();
         self.opening.clear();
+        self.ready.clear();
     }
 
     /// Does one thing.
     pub(crate) fn step(&mut self) {
+        self.do_one();
+        self.log.woke();
+        while let Some(answer) = self.log.next() {
+            self.ready.push_back(answer);
+        }
+    }
+
+    fn do_one(&mut self) {
         self.log.end_turn();
         let mut record = Vec::new();
         while self.port.recv(&mut record).is_some() {

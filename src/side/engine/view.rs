@@ -12,7 +12,7 @@ use crate::link::engine::Told;
 use crate::link::kept::{Found, Run, push_numbered, read_whole};
 use crate::link::log::{Marks, Part, View, Wanted};
 use crate::link::record::Field;
-use crate::link::said::{Fate, Said};
+use crate::link::said::{Fate, Replies, Said};
 
 /// The names of facts.
 pub(super) mod fact {
@@ -49,9 +49,13 @@ impl Stands<'_> {
     }
 }
 
-/// The messages of a room by offset, as they stand. Those that this version cannot read are left
-/// out.
-pub(super) struct Messages<'a>(BTreeMap<u64, Stands<'a>>);
+/// The messages of a room, as they stand.
+pub(super) struct Messages<'a> {
+    /// By offset. Those that this version cannot read are left out.
+    by_offset: BTreeMap<u64, Stands<'a>>,
+    /// How often those were answered that are the first of a thread.
+    replies: BTreeMap<u64, Replies>,
+}
 
 impl<'a> Messages<'a> {
     pub(super) fn of(state: &'a State) -> Self {
@@ -68,17 +72,32 @@ impl<'a> Messages<'a> {
             Some((of.offset, stands))
         });
         let changed = state.changed.iter().filter_map(|of| Some((of.offset, changed(of)?)));
-        Self(said.chain(changed).collect())
+        let by_offset: BTreeMap<_, _> = said.chain(changed).collect();
+        let mut replies: BTreeMap<u64, Replies> = BTreeMap::new();
+        for (offset, of) in &by_offset {
+            if let Some(root) = of.said.thread {
+                let of = replies.entry(root).or_insert(Replies { count: 0, last: 0 });
+                (of.count, of.last) = (of.count + 1, *offset);
+            }
+        }
+        Self { by_offset, replies }
     }
 
     pub(super) fn get(&self, offset: u64) -> Option<Stands<'a>> {
-        self.0.get(&offset).copied()
+        self.by_offset.get(&offset).copied()
+    }
+
+    /// A message as a page has it: with how often it was answered.
+    fn told(&self, offset: u64) -> Option<Stands<'a>> {
+        let mut stands = self.get(offset)?;
+        stands.fate.replies = self.replies.get(&offset).copied();
+        Some(stands)
     }
 
     /// The first message of those that end with `last` and have no hole; the one behind it, if that
     /// is not there.
     fn first_before(&self, last: u64) -> u64 {
-        let behind = self.0.range(..=last).rev().zip(0..);
+        let behind = self.by_offset.range(..=last).rev().zip(0..);
         let unbroken = behind.take_while(|((offset, _), back)| **offset + back == last);
         last + 1 - unbroken.count() as u64
     }
@@ -117,13 +136,14 @@ impl<'a> Messages<'a> {
         }
         let mut page =
             Page { first: begin + 1, more: begin > after || end < upto, ..Page::default() };
-        for of in (begin + 1..=end).filter_map(|offset| self.get(offset)) {
+        for of in (begin + 1..=end).filter_map(|offset| self.told(offset)) {
             Found::push_message(&mut page.messages, of.at_ms, of.said, of.fate);
         }
         let Some(behind) = changed else { return page };
         let mut length = 0;
-        for (offset, of) in self.0.range(..=wanted.after).filter(|(_, of)| of.fate.change > behind)
-        {
+        let had = self.by_offset.range(..=wanted.after);
+        for (offset, _) in had.filter(|(_, of)| of.fate.change > behind) {
+            let Some(of) = self.told(*offset) else { continue };
             length += of.bytes();
             if length > bytes && !page.changed.is_empty() {
                 page.more = true;
@@ -142,7 +162,8 @@ impl<'a> Messages<'a> {
             View::Pins => of.fate.pinned.is_some(),
         };
         let range = (after.min(upto) + 1)..=upto;
-        let mut all: Vec<_> = if after < upto { self.0.range(range).collect() } else { Vec::new() };
+        let mut all: Vec<_> =
+            if after < upto { self.by_offset.range(range).collect() } else { Vec::new() };
         all.retain(is_in);
         let is_newest = part == Part::Newest;
         if is_newest {
@@ -159,14 +180,15 @@ impl<'a> Messages<'a> {
         if is_newest {
             all.reverse();
         }
-        for (offset, of) in all {
-            push_numbered(&mut page.picked, *offset, of.at_ms, of.said, of.fate);
+        for of in all.into_iter().filter_map(|(offset, _)| Some((*offset, self.told(*offset)?))) {
+            let (offset, Stands { at_ms, said, fate }) = of;
+            push_numbered(&mut page.picked, offset, at_ms, said, fate);
         }
         page
     }
 
     fn last(&self) -> u64 {
-        self.0.last_key_value().map_or(0, |(offset, _)| *offset)
+        self.by_offset.last_key_value().map_or(0, |(offset, _)| *offset)
     }
 }
 
@@ -271,7 +293,7 @@ impl<'a> Room<'a> {
         for ended in &head.lineage {
             Found::push_epoch(&mut lineage, ended.epoch, ended.kept);
         }
-        for (offset, of) in &messages.0 {
+        for (offset, of) in &messages.by_offset {
             if of.fate.pinned.is_some() {
                 offset.put(&mut pins);
             }

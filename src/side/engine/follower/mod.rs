@@ -98,7 +98,7 @@ enum Asked {
     /// The same, for a home that reads.
     Page(RoomId, u64, Wanted),
     /// Lines of an audit trail, for a home that reads.
-    Lines(RoomId, u64, AuditWanted, usize),
+    Lines(RoomId, Box<Trail>),
     /// To hear what is said in a room.
     Subscribe,
     /// What is not kept, under this number.
@@ -109,6 +109,15 @@ enum Asked {
     Replicas(Vec<Unreplicated>),
     /// Whether it answers, or something that nobody waits for.
     Nothing,
+}
+
+/// Lines of an audit trail that are being read.
+struct Trail {
+    number: u64,
+    wanted: AuditWanted,
+    bytes: usize,
+    /// Those that were read.
+    page: AuditPage,
 }
 
 /// What is kept as soon as replicas have it.
@@ -215,11 +224,10 @@ impl Follower {
                 self.read(ways, now_ms, (shard, room), number, asked, command);
             }
             ToEngine::Lines { number, room, wanted, bytes } => {
-                let asked = |id| Asked::Lines(id, number, wanted, bytes);
-                // Of all acts: which ones are wanted is not known there. One more than wanted says
-                // whether there are more.
-                let (before, count) = (wanted.before, wanted.limit.saturating_add(1));
-                let command = |topic| Command::Lines { topic, before, count };
+                let page = AuditPage::default();
+                let trail = Box::new(Trail { number, wanted, bytes, page });
+                let asked = |id| Asked::Lines(id, trail);
+                let command = |topic| lines_of(topic, wanted);
                 self.read(ways, now_ms, (shard, room), number, asked, command);
             }
             ToEngine::Restarted {} => {
@@ -451,12 +459,8 @@ impl Follower {
     /// said, is told by its room.
     fn not_answered(&mut self, ways: &mut impl Ways, asked: Asked) {
         match asked {
-            Asked::Page(id, number, _) | Asked::Lines(id, number, ..) => {
-                if let Some(followed) = self.rooms.get(&id) {
-                    let (shard, _) = followed.key;
-                    ways.tell(shard, &FromEngine::NotRead { number, why: Why::Unavailable });
-                }
-            }
+            Asked::Page(id, number, _) => self.not_read(ways, id, number),
+            Asked::Lines(id, trail) => self.not_read(ways, id, trail.number),
             Asked::Replicas(unreplicated) => self.doubt(ways, unreplicated),
             Asked::Append(_)
             | Asked::Touch(_)
@@ -465,6 +469,13 @@ impl Follower {
             | Asked::Say(..)
             | Asked::Beat
             | Asked::Nothing => {}
+        }
+    }
+
+    fn not_read(&self, ways: &mut impl Ways, id: RoomId, number: u64) {
+        if let Some(followed) = self.rooms.get(&id) {
+            let (shard, _) = followed.key;
+            ways.tell(shard, &FromEngine::NotRead { number, why: Why::Unavailable });
         }
     }
 
@@ -499,7 +510,7 @@ impl Follower {
             }
             (Asked::Follow(id), Ok(Reply::State(state))) => self.was_read(ways, now_ms, id, state),
             (Asked::Follow(id) | Asked::Touch(id), Err(failure)) => {
-                self.not_followed(ways, id, &failure);
+                self.not_followed(ways, now_ms, id, &failure);
                 self.read_ended(ways, now_ms);
             }
             (Asked::Page(id, number, wanted), Ok(Reply::State(state))) => {
@@ -507,10 +518,20 @@ impl Follower {
                 let page = Messages::of(&state).page(wanted);
                 ways.tell(followed.key.0, &FromEngine::Read { number, run: page.run() });
             }
-            (Asked::Lines(id, number, wanted, bytes), Ok(Reply::Lines(lines))) => {
+            (Asked::Lines(id, mut trail), Ok(Reply::Lines(lines))) => {
                 let Some(followed) = self.rooms.get(&id) else { return };
-                let page = page_of(&lines, wanted, bytes);
-                ways.tell(followed.key.0, &FromEngine::Lines { number, page: text(&page) });
+                let (shard, topic) = (followed.key.0, followed.topic.clone());
+                match trail.add(&lines) {
+                    Some(more) => {
+                        let page = trail.page.end(more);
+                        let (number, page) = (trail.number, text(&page));
+                        ways.tell(shard, &FromEngine::Lines { number, page });
+                    }
+                    None => {
+                        let command = lines_of(topic, trail.wanted);
+                        self.ask(ways, now_ms, Asked::Lines(id, trail), command);
+                    }
+                }
             }
             (Asked::Replicas(unreplicated), Ok(Reply::Replicas(count))) => {
                 self.is_replicating = false;
@@ -609,7 +630,7 @@ impl Follower {
     }
 
     /// A room cannot be read.
-    fn not_followed(&mut self, ways: &mut impl Ways, id: RoomId, failure: &Failure) {
+    fn not_followed(&mut self, ways: &mut impl Ways, now_ms: u64, id: RoomId, failure: &Failure) {
         if matches!(failure, Failure::Elsewhere(_)) {
             return ways.disconnect("it is no primary any more");
         }
@@ -623,7 +644,7 @@ impl Follower {
                 FromEngine::NotOpened { room, why: Why::Unavailable }
             },
         );
-        self.forget(id);
+        self.close(ways, now_ms, (shard, room));
     }
 
     /// Goes on with what was read of a room.
@@ -633,7 +654,7 @@ impl Follower {
         if state.head.is_none() || !state.is_current {
             if !followed.may_touch() {
                 let failure = Failure::Refused("it turns again and again".into());
-                self.not_followed(ways, id, &failure);
+                self.not_followed(ways, now_ms, id, &failure);
                 return self.read_ended(ways, now_ms);
             }
             let (topic, entries) = (followed.topic.clone(), Vec::new());
@@ -647,7 +668,7 @@ impl Follower {
         };
         self.read_ended(ways, now_ms);
         if !is_on {
-            return self.not_followed(ways, id, &Failure::Layout);
+            return self.not_followed(ways, now_ms, id, &Failure::Layout);
         }
         let Some(followed) = self.rooms.get_mut(&id) else { return };
         if known.is_some() && std::mem::take(&mut followed.is_cut_off) {
@@ -708,7 +729,7 @@ impl Follower {
             match leads_on {
                 LeadsOn::Yes => return,
                 LeadsOn::No => {}
-                LeadsOn::Never => return self.not_followed(ways, id, &Failure::Layout),
+                LeadsOn::Never => return self.not_followed(ways, now_ms, id, &Failure::Layout),
             }
         }
         if !followed.hold(heard, self.node.limits.held_bytes) {
@@ -837,21 +858,32 @@ fn act_of(act: Act<'_>) -> CommandAct {
     }
 }
 
-/// Lines of an audit trail, as they are told.
-fn page_of(lines: &[(u64, Vec<u8>)], wanted: AuditWanted, bytes: usize) -> Vec<u8> {
-    let mut page = AuditPage::default();
-    let mut looked_at = 0;
-    for (number, record) in lines {
-        if looked_at == wanted.limit || page.bytes() > bytes {
-            break;
+/// The question for lines of an audit trail. Of all acts: the engine does not know which is which.
+fn lines_of(topic: Box<str>, wanted: AuditWanted) -> Command {
+    // One more than wanted says whether there are more.
+    let count = wanted.limit.saturating_add(1);
+    Command::Lines { topic, before: wanted.before, count }
+}
+
+impl Trail {
+    /// Adds lines that were read. Says whether there are more of those that are wanted; `None`, if
+    /// more must be read for that.
+    fn add(&mut self, lines: &[(u64, Vec<u8>)]) -> Option<bool> {
+        let AuditWanted { limit, act, .. } = self.wanted;
+        for (number, record) in lines {
+            self.wanted.before = *number;
+            let Some((at_ms, line)) = line_of(*number, record) else { continue };
+            if act.is_some_and(|act| act != line.act) {
+                continue;
+            }
+            let is_full = self.page.count() > 0 && self.page.bytes() > self.bytes;
+            if self.page.count() == limit || is_full {
+                return Some(true);
+            }
+            self.page.push(|out| line.push(out, at_ms));
         }
-        looked_at += 1;
-        let Some((at_ms, line)) = line_of(*number, record) else { continue };
-        if wanted.act.is_none_or(|act| act == line.act) {
-            page.push(|out| line.push(out, at_ms));
-        }
+        (lines.len() <= limit as usize).then_some(false)
     }
-    page.end((looked_at as usize) < lines.len())
 }
 
 /// A line of an audit trail, and when it was written.
