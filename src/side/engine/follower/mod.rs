@@ -515,8 +515,13 @@ impl Follower {
             }
             (Asked::Page(id, number, wanted), Ok(Reply::State(state))) => {
                 let Some(followed) = self.rooms.get(&id) else { return };
+                let shard = followed.key.0;
+                // Of another epoch, its home is to hear of that first.
+                if !followed.is_of_now(&state) {
+                    return ways.tell(shard, &FromEngine::NotRead { number, why: Why::Busy });
+                }
                 let page = Messages::of(&state).page(wanted);
-                ways.tell(followed.key.0, &FromEngine::Read { number, run: page.run() });
+                ways.tell(shard, &FromEngine::Read { number, run: page.run() });
             }
             (Asked::Lines(id, mut trail), Ok(Reply::Lines(lines))) => {
                 let Some(followed) = self.rooms.get(&id) else { return };

@@ -184,6 +184,12 @@ impl Followed {
         ways.tell(of, &FromEngine::Heard { room, node, number, record });
     }
 
+    /// Whether what was read is of the epoch that its home knows.
+    pub(super) fn is_of_now(&self, state: &State) -> bool {
+        let epoch = self.known.as_ref().map(|known| known.epoch);
+        state.is_current && state.head.as_ref().map(|head| head.epoch) == epoch
+    }
+
     /// How many entries are to be appended, or are being.
     pub(super) fn waiting_count(&self) -> usize {
         self.waiting.len() + self.call.as_ref().map_or(0, |call| call.numbers.len())
@@ -278,11 +284,19 @@ impl Followed {
             return false;
         };
         let (shard, room) = self.key;
+        // What is from before a turn is told before that: it has the epoch of then.
+        let is_before = |(done, _): &&(Done, u64)| match (turned, done.place) {
+            (Some(kept), Place::Message(offset)) => offset <= kept.offset,
+            (Some(kept), Place::Change { change, .. }) => change <= kept.change,
+            _ => false,
+        };
+        for (done, at_ms) in entries.iter().filter(is_before) {
+            self.tell(ways, node, done, (*at_ms, head.rev));
+        }
         if let Some(kept) = turned {
-            self.known = Some(known.turned(head.epoch, kept));
             ways.tell(shard, &FromEngine::Turned { room, epoch: head.epoch, kept });
         }
-        for (done, at_ms) in &entries {
+        for (done, at_ms) in entries.iter().filter(|entry| !is_before(entry)) {
             self.tell(ways, node, done, (*at_ms, head.rev));
         }
         if let Some(floor) = let_go {
