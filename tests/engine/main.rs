@@ -1,8 +1,8 @@
 //! The script of the engine and the connection to it, on real servers: Redis and Valkey.
 //!
 //! ```text
-//!   random ──> world ── node ── Connection ──> Redis, Valkey     answers, pushes: equal, or an error
-//!                  └──> model
+//!   random ──> world ── node ── Connection ──> Redis, Valkey
+//!                  └──> model                       answers and pushes: equal, or an error
 //! ```
 //!
 //! `model` is what the script should do; `world` asks a server and the model the same, and `random`

@@ -77,6 +77,7 @@ impl Server {
             .stdout(Stdio::piped())
             .spawn();
         let mut process = process.unwrap_or_else(|error| {
+            let _ = fs::remove_dir_all(&folder);
             panic!("{kind:?} does not start ({error}): {}", kind.missing());
         });
         let mut said = BufReader::new(process.stdout.take().expect("a pipe")).lines();

@@ -1,7 +1,7 @@
 //! A connection, from its first command to its end.
 //!
 //! The crate's own task reads the wire. In the order of what it reads it completes an answer, or
-//! calls [`Life`] with what was not asked for. So before that is told, all answers are told that are
+//! calls [`Life`] with what was not asked for. Before that is told, all answers are told that are
 //! complete: they came before.
 
 use std::collections::VecDeque;
