@@ -1,10 +1,13 @@
 //! A node with a pretended engine, put to the contract that every log of rooms keeps. Here, since
 //! rooms know no engine, and the engine no rooms.
 
+use std::panic::catch_unwind;
+
 use crate::link::ids::RoomKey;
 use crate::link::log::{Append, Appended, Audit, Log, Marks, Opening, Read, Say, Spoken, Why};
 use crate::rooms::contract::{Heard, Subject, check_some};
 use crate::side::engine::Pretended;
+use crate::side::engine::planted::{Planted, plant};
 
 /// How many runs there are.
 const SEEDS: u64 = 192;
@@ -92,4 +95,22 @@ impl Subject for Pretended {
 fn a_node_with_an_engine_keeps_the_contract() {
     let reached = ["ok", "crash", "recovered", "not recovered", "unconfirmed", "waited", "page"];
     check_some(SEEDS, Pretended::new, &reached);
+}
+
+#[test]
+fn what_is_wrong_with_a_node_is_found() {
+    for planted in [
+        Planted::KeptBeforeReplicas,
+        Planted::HoleIgnored,
+        Planted::EpochReused,
+        Planted::HeldForgotten,
+        Planted::PageOfAnotherEpoch,
+        Planted::DoubtDenied,
+        Planted::TurnToldFirst,
+    ] {
+        plant(planted);
+        let found = catch_unwind(|| check_some(SEEDS, Pretended::new, &[]));
+        plant(Planted::Nothing);
+        assert!(found.is_err(), "{planted:?} is found");
+    }
 }

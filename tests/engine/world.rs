@@ -284,7 +284,6 @@ impl Member {
             Pushed::Told { .. } => {
                 matches!(command, Command::Tell { node, .. } if *node == self.number)
             }
-            Pushed::Unsubscribed { .. } => false,
         }
     }
 }

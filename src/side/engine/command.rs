@@ -337,9 +337,4 @@ pub enum Pushed {
         /// What was said.
         record: Vec<u8>,
     },
-    /// The channel of a room is heard no more, and nobody asked for that.
-    Unsubscribed {
-        /// The room's topic.
-        topic: Box<str>,
-    },
 }

@@ -29,6 +29,8 @@ mod stats;
 mod thread;
 mod view;
 
+#[cfg(test)]
+pub(crate) use follower::planted;
 pub use log::EngineLog;
 #[cfg(test)]
 pub(crate) use pretended::Pretended;

@@ -31,11 +31,15 @@
 
 mod catch_up;
 mod leases;
+#[cfg(test)]
+pub(crate) mod planted;
 mod room;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use leases::Leases;
+#[cfg(test)]
+use planted::Planted;
 use room::{Call, Followed, Held, LeadsOn, Stage, Waits};
 
 use super::command::{
@@ -352,13 +356,22 @@ impl Follower {
         self.call(ways, now_ms, id);
     }
 
+    /// An epoch that no room has had.
+    fn next_epoch(&mut self) -> u64 {
+        #[cfg(test)]
+        if planted::is(Planted::EpochReused) {
+            return 1;
+        }
+        self.epochs.next_u64()
+    }
+
     /// Appends what waits in a room, if nothing of it is under way and it is followed.
     fn call(&mut self, ways: &mut impl Ways, now_ms: u64, id: RoomId) {
         let entries_max = self.node.limits.call_entries;
         let Some(followed) = self.rooms.get_mut(&id) else { return };
         let Some(entries) = followed.next_call(entries_max, now_ms) else { return };
         let topic = followed.topic.clone();
-        let append = Append { topic, fresh_epoch: self.epochs.next_u64(), entries };
+        let append = Append { topic, fresh_epoch: self.next_epoch(), entries };
         self.ask(ways, now_ms, Asked::Append(id), Command::Append(append));
     }
 
@@ -517,7 +530,10 @@ impl Follower {
                 let Some(followed) = self.rooms.get(&id) else { return };
                 let shard = followed.key.0;
                 // Of another epoch, its home is to hear of that first.
-                if !followed.is_of_now(&state) {
+                let is_of_now = followed.is_of_now(&state);
+                #[cfg(test)]
+                let is_of_now = is_of_now || planted::is(Planted::PageOfAnotherEpoch);
+                if !is_of_now {
                     return ways.tell(shard, &FromEngine::NotRead { number, why: Why::Busy });
                 }
                 let page = Messages::of(&state).page(wanted);
@@ -597,6 +613,8 @@ impl Follower {
                 Receipt::Change { change } => (Marks { offset: 0, change }, head.at_ms),
                 Receipt::Decided { .. } => (Marks::default(), head.at_ms),
             };
+            #[cfg(test)]
+            let replicas = if planted::is(Planted::KeptBeforeReplicas) { 0 } else { replicas };
             if replicas == 0 {
                 ways.tell(shard, &FromEngine::Kept { number, marks, at_ms });
             } else {
@@ -663,7 +681,7 @@ impl Follower {
                 return self.read_ended(ways, now_ms);
             }
             let (topic, entries) = (followed.topic.clone(), Vec::new());
-            let append = Append { topic, fresh_epoch: self.epochs.next_u64(), entries };
+            let append = Append { topic, fresh_epoch: self.next_epoch(), entries };
             return self.ask(ways, now_ms, Asked::Touch(id), Command::Append(append));
         }
         let known = followed.known.clone();
@@ -704,16 +722,6 @@ impl Follower {
                 let Some((topic, record)) = topic_of(&record) else { return };
                 if let Some(id) = self.by_topic.get(topic).copied() {
                     self.heard(ways, now_ms, id, Held::Said(record.to_vec()));
-                }
-            }
-            Pushed::Unsubscribed { topic } => {
-                if let Some(id) = self.by_topic.get(&topic).copied() {
-                    // Its slot has moved: nothing is heard of it any more.
-                    if let Some(followed) = self.rooms.get_mut(&id) {
-                        followed.is_cut_off = true;
-                    }
-                    self.to_follow.push_back(id);
-                    self.follow_next(ways, now_ms);
                 }
             }
         }

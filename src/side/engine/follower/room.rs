@@ -7,6 +7,8 @@ use std::collections::{BTreeSet, VecDeque};
 
 use super::Ways;
 use super::catch_up::{Missed, missed};
+#[cfg(test)]
+use super::planted::{self, Planted};
 use crate::limits::LINEAGE_EPOCHS_MAX;
 use crate::link::engine::FromEngine;
 use crate::link::ids::RoomKey;
@@ -152,6 +154,10 @@ impl Followed {
     pub(super) fn go_live(&mut self) -> Vec<Held> {
         self.stage = Stage::Live;
         self.held_bytes = 0;
+        #[cfg(test)]
+        if planted::is(Planted::HeldForgotten) {
+            self.held.clear();
+        }
         std::mem::take(&mut self.held)
     }
 
@@ -253,7 +259,10 @@ impl Followed {
         self.held_bytes = 0;
         let call = self.call.take().filter(|call| !call.is_doubtful);
         let under_way = call.into_iter().flat_map(|call| call.numbers);
-        let mut refused: Vec<_> = under_way.map(|number| (number, Why::Unconfirmed)).collect();
+        let why = Why::Unconfirmed;
+        #[cfg(test)]
+        let why = if planted::is(Planted::DoubtDenied) { Why::Unavailable } else { why };
+        let mut refused: Vec<_> = under_way.map(|number| (number, why)).collect();
         refused.extend(self.waiting.drain(..).map(|waits| (waits.number, Why::Unavailable)));
         let says = std::mem::take(&mut self.says);
         refused.extend(says.into_iter().map(|number| (number, Why::Unconfirmed)));
@@ -290,6 +299,9 @@ impl Followed {
             (Some(kept), Place::Change { change, .. }) => change <= kept.change,
             _ => false,
         };
+        #[cfg(test)]
+        let is_before =
+            |entry: &&(Done, u64)| is_before(entry) && !planted::is(Planted::TurnToldFirst);
         for (done, at_ms) in entries.iter().filter(is_before) {
             self.tell(ways, node, done, (*at_ms, head.rev));
         }
@@ -329,7 +341,10 @@ impl Followed {
             *known = known.turned(epoch, kept);
             ways.tell(shard, &FromEngine::Turned { room, epoch, kept });
         }
-        if !news.before.is_within(known.top) {
+        let leads_on = news.before.is_within(known.top);
+        #[cfg(test)]
+        let leads_on = leads_on || planted::is(Planted::HoleIgnored);
+        if !leads_on {
             return LeadsOn::No;
         }
         for done in &news.entries {

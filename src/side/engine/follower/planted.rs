@@ -1,0 +1,38 @@
+//! Defects of a follower that the contract suite must find: `app/engine_contract.rs` tries them all.
+
+use std::cell::Cell;
+
+/// What is wrong with all followers of this thread.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Planted {
+    #[default]
+    Nothing,
+    /// What is told before replicas have it is told as kept.
+    KeptBeforeReplicas,
+    /// News that do not lead on are told all the same.
+    HoleIgnored,
+    /// A room turns into the epoch that it had.
+    EpochReused,
+    /// What was pushed while a room was read is forgotten.
+    HeldForgotten,
+    /// Pages of another epoch are told.
+    PageOfAnotherEpoch,
+    /// What was under way when the connection ended is taken for refused.
+    DoubtDenied,
+    /// What was missed from before a turn is told behind it.
+    TurnToldFirst,
+}
+
+thread_local! {
+    static PLANTED: Cell<Planted> = const { Cell::new(Planted::Nothing) };
+}
+
+/// Plants a defect from now on.
+pub(crate) fn plant(planted: Planted) {
+    PLANTED.set(planted);
+}
+
+/// Whether this defect is planted.
+pub(super) fn is(planted: Planted) -> bool {
+    PLANTED.get() == planted
+}
