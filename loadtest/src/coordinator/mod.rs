@@ -58,7 +58,9 @@ impl Job {
             ));
         }
         // Once for all: a worker would only say that it failed.
-        Target::parse(&common.url, common.remote)?;
+        for url in &common.urls {
+            Target::parse(url, common.remote)?;
+        }
         // Not after the run, whose result would be lost.
         for file in [&common.json, &common.html].into_iter().flatten() {
             if let Some(directory) = file.parent().filter(|parent| !parent.as_os_str().is_empty())
@@ -130,10 +132,8 @@ pub(crate) fn run(job: &Job) -> Result<Report, String> {
     let connections = job.scenario.connections();
     let (processes, threads) = split(&job.common, connections, raise_descriptors());
     let tokens = auth::tokens(&job.common, connections)?;
-    let server_pid = job.common.server_pid;
-    if let Some(pid) = server_pid
-        && process::sample(pid).is_none()
-    {
+    let server_pids = job.common.server_pids.clone();
+    if let Some(pid) = server_pids.iter().find(|pid| process::sample(**pid).is_none()) {
         return Err(format!("there is no process {pid}"));
     }
     let workers = processes.max(threads);
@@ -153,7 +153,7 @@ pub(crate) fn run(job: &Job) -> Result<Report, String> {
         progress: vec![Progress::default(); crate::base::at(workers)],
         busiest: 0.0,
         quiet: job.common.quiet,
-        server_pid,
+        server_pids,
     };
     let number = u16::try_from(now_ns() / 1_000 % 65_536).unwrap_or(0);
     for worker in 0..workers {
@@ -281,14 +281,24 @@ struct Run {
     /// The largest share of a core that a worker took between two reports, since the load began.
     busiest: f64,
     quiet: bool,
-    server_pid: Option<u32>,
+    server_pids: Vec<u32>,
 }
 
-/// What is seen of server and client at one moment.
+/// What is seen of servers and client at one moment.
 struct Look {
-    server: Option<Sample>,
+    /// Of each process of a server, as they were named; none of one that is not there.
+    servers: Vec<Option<Sample>>,
     client: Sample,
     ready: u32,
+}
+
+impl Look {
+    /// All servers together; none, if one is not there or none was named.
+    fn server(&self) -> Option<Sample> {
+        let samples: Vec<&Sample> =
+            self.servers.iter().map(Option::as_ref).collect::<Option<_>>()?;
+        samples.into_iter().cloned().reduce(Sample::and)
+    }
 }
 
 impl Run {
@@ -300,7 +310,7 @@ impl Run {
 
     fn look(&self) -> Look {
         Look {
-            server: self.server_pid.and_then(process::sample),
+            servers: self.server_pids.iter().copied().map(process::sample).collect(),
             client: process::sample(std::process::id()).unwrap_or_default(),
             ready: self.total().ready,
         }
@@ -368,7 +378,7 @@ impl Run {
             if settle > 0 {
                 thread::sleep(Duration::from_nanos(settle));
             }
-            seen.push((total, self.look().server.map_or(0, |server| server.own_bytes)));
+            seen.push((total, self.look().server().map_or(0, |server| server.own_bytes)));
         }
         Ok(seen)
     }

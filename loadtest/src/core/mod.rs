@@ -60,6 +60,8 @@ pub(crate) struct Room {
     pub(crate) sent: Vec<u32>,
     /// The order of its messages, as its members here have seen it.
     order: Order,
+    /// How many connections here have it as their first room.
+    conns: u32,
 }
 
 /// Where a channel stands.
@@ -164,6 +166,8 @@ pub(crate) struct Conn {
     ready: bool,
     /// Counted in `Core::unfinished`.
     unfinished: bool,
+    /// Where its first try goes. Each further try goes to the next URL.
+    url: u32,
     tries: u32,
     /// What happens when the server ends something of it: expected, or a fault.
     pub(crate) may_end: bool,
@@ -267,7 +271,7 @@ pub(crate) struct Core {
     /// Pushes refused by the server: room, rank, seq.
     refused: BTreeSet<(u32, u32, u32)>,
     journal: Journal,
-    target: Target,
+    targets: Vec<Target>,
     poll: Poll,
     timerfd: rustix::fd::OwnedFd,
     armed_ns: u64,
@@ -292,8 +296,14 @@ pub(crate) struct Core {
 
 impl Core {
     fn new(plan: Plan, poll: Poll) -> io::Result<Self> {
-        let target =
-            Target::parse(&plan.common.url, plan.common.remote).map_err(io::Error::other)?;
+        let parse = |url: &String| Target::parse(url, plan.common.remote);
+        let targets = plan
+            .common
+            .urls
+            .iter()
+            .map(parse)
+            .collect::<Result<_, _>>()
+            .map_err(io::Error::other)?;
         let timerfd = timerfd_create(
             TimerfdClockId::Monotonic,
             TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC,
@@ -316,7 +326,7 @@ impl Core {
             recover: false,
             refused: BTreeSet::new(),
             journal,
-            target,
+            targets,
             poll,
             timerfd,
             armed_ns: u64::MAX,
@@ -342,12 +352,26 @@ impl Core {
         let room = count(self.rooms.len());
         let topic = fill(&self.plan.common.join_topic, &[("room", &room.to_string())]);
         let order = Order::new(!self.plan.common.not_to_sender);
-        self.rooms.push(Room { topic, sent: vec![0; at(publishers)], order });
+        self.rooms.push(Room { topic, sent: vec![0; at(publishers)], order, conns: 0 });
         room
     }
 
     /// Adds a connection, not yet made, that will be a member of these rooms.
+    ///
+    /// Connections are at the URLs in turn: those with the same first room in that room's own turn,
+    /// so that its members are at all of them.
     pub(crate) fn add_conn(&mut self, rooms: &[u32]) -> u32 {
+        let turn = match rooms.first() {
+            Some(&room) => {
+                let conns = &mut self.rooms[at(room)].conns;
+                *conns += 1;
+                // Where a room has fewer members than there are URLs, the next room and the next
+                // worker begin at others.
+                *conns - 1 + room + self.plan.worker
+            }
+            None => self.plan.own().start + count(self.conns.len()),
+        };
+        let url = turn % count(self.targets.len());
         let membership = |&room: &u32| Membership {
             room,
             join_ref: 0,
@@ -371,6 +395,7 @@ impl Core {
             paused: false,
             ready: false,
             unfinished: false,
+            url,
             tries: 0,
             may_end: false,
             sleeper: false,

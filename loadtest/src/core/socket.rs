@@ -57,8 +57,16 @@ impl Core {
         }
     }
 
+    /// The index of the URL that a connection is at, or is to be made to.
+    ///
+    /// A try that has failed is followed by one at the next: its own may be away for long.
+    fn url(&self, id: u32) -> usize {
+        let conn = &self.conns[at(id)];
+        at(conn.url + conn.tries.saturating_sub(1)) % self.targets.len()
+    }
+
     pub(super) fn open_socket(&mut self, id: u32) -> io::Result<()> {
-        let address = self.target.address;
+        let address = self.targets[self.url(id)].address;
         let socket = Socket::new(
             Domain::for_address(address),
             Type::STREAM.nonblocking(),
@@ -191,10 +199,9 @@ impl Core {
 
     pub(super) fn upgrade(&mut self, id: u32) {
         let user = self.plan.own().start + id;
-        let mut path = fill(
-            &self.target.path,
-            &[("user", &format!("lt-{user}")), ("conn", &user.to_string())],
-        );
+        let target = &self.targets[self.url(id)];
+        let mut path =
+            fill(&target.path, &[("user", &format!("lt-{user}")), ("conn", &user.to_string())]);
         if let Some(token) = self.plan.token(id) {
             let token = query_escape(token);
             if path.contains("{token}") {
@@ -205,7 +212,7 @@ impl Core {
                 path.push_str(&token);
             }
         }
-        let (request, key) = handshake::request(&self.target.host, &path);
+        let (request, key) = handshake::request(&target.host, &path);
         let conn = &mut self.conns[at(id)];
         conn.key = key;
         conn.state = State::Upgrading;

@@ -41,8 +41,12 @@ pub(crate) struct Report {
     pub(crate) main: String,
     /// Second by second.
     pub(crate) seconds: Vec<SecondSummary>,
-    /// The server's side, where its process was named.
+    /// The server's side, where its process was named; of all together, where there are several.
     pub(crate) server: Option<Server>,
+    /// What each process took, where several were named; nothing of one that was not there all the
+    /// time.
+    #[serde(default)]
+    pub(crate) servers: Vec<Option<Process>>,
     /// The client's side.
     pub(crate) client: Client,
     /// The kernel's floor, where it was measured.
@@ -89,6 +93,15 @@ pub(crate) struct Server {
     pub(crate) own_bytes_seconds: Vec<u64>,
     /// Connections and own memory after each step of `idle`.
     pub(crate) steps: Vec<(u32, u64)>,
+}
+
+/// What one of several servers took in the window.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Process {
+    /// CPU and context switches.
+    pub(crate) used: Used,
+    /// The most own memory seen, looking once a second.
+    pub(crate) most_own_bytes: u64,
 }
 
 #[expect(clippy::struct_field_names, reason = "the unit belongs to the names in the JSON")]

@@ -164,6 +164,17 @@ fn write(out: &mut String, report: &Report) -> std::fmt::Result {
         row(out, &figure.name, &value)?;
     }
     server(out, report)?;
+    for (number, process) in (1..).zip(&report.servers) {
+        let took = process.map_or("ended during the run".to_owned(), |process| {
+            let cpu = real(process.used.cpu_ns()) / real(report.window_ns.max(1)) * 100.0;
+            format!(
+                "{cpu:.1} % of a core, {} context switches, {} own memory at most",
+                grouped(process.used.context_switches),
+                bytes_text(real(process.most_own_bytes))
+            )
+        });
+        row(out, &format!("  of these server {number}"), &took)?;
+    }
     let cpu = real(report.client.used.cpu_ns()) / real(report.window_ns.max(1)) * 100.0;
     row(
         out,
