@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::{SECOND_NS, Span, at, real, whole};
 use crate::client::dialect::Dialect;
 use crate::client::stamp::BODY_BYTES_MIN;
+use crate::fault::Fault;
 use crate::stats::{Metric, time_figure};
 
 /// Options that every scenario has.
@@ -432,6 +433,23 @@ pub(crate) struct Chat {
     pub(crate) typing: bool,
 }
 
+/// `failover`: servers that share their rooms, while they are killed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Failover {
+    /// How many rooms.
+    pub(crate) rooms: u32,
+    /// Members of each.
+    pub(crate) members: u32,
+    /// Members of each room that write.
+    pub(crate) publishers: u32,
+    /// Messages per second over all rooms.
+    pub(crate) rate: f64,
+    /// How long a client waits for an answer before it gives its connection up.
+    pub(crate) timeout: Span,
+    /// What is done to the servers.
+    pub(crate) faults: Vec<Fault>,
+}
+
 /// What kind of run it is.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -452,6 +470,8 @@ pub(crate) enum Scenario {
     Presence(Presence),
     /// People.
     Chat(Chat),
+    /// Servers that are killed.
+    Failover(Failover),
 }
 
 impl Scenario {
@@ -466,6 +486,7 @@ impl Scenario {
             Self::Storm(s) => s.connections,
             Self::Presence(p) => p.members,
             Self::Chat(c) => c.users,
+            Self::Failover(f) => f.rooms.saturating_mul(f.members),
         }
     }
 

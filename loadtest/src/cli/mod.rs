@@ -19,8 +19,8 @@ use crate::floor::{self, Floor, FloorReport};
 use crate::plan::{Common, Scenario};
 use crate::report::{FORMAT, Figure, FloorRatio, Report, Server, html, table};
 use scenarios::{
-    Capacity, ChatArgs, ChurnArgs, Fanout, IdleArgs, KeepArgs, PingArgs, PresenceArgs, Rooms, Slow,
-    StormArgs,
+    Capacity, ChatArgs, ChurnArgs, FailoverArgs, Fanout, IdleArgs, KeepArgs, PingArgs,
+    PresenceArgs, Rooms, Slow, StormArgs,
 };
 
 mod scenarios;
@@ -57,6 +57,8 @@ enum Command {
     Presence(PresenceArgs),
     /// A realistic mix: people who write, read back, and lose their connection.
     Chat(ChatArgs),
+    /// Servers that share their rooms, while they are killed: one order, nothing lost, no ghosts.
+    Failover(FailoverArgs),
     /// Too much of one thing, beside another run that sees whether others notice.
     Flood(Flood),
     /// Compare runs: reads their JSON files, writes one page.
@@ -124,6 +126,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Storm(storm) => storm.job(),
         Command::Presence(presence) => presence.job(),
         Command::Chat(chat) => chat.job(),
+        Command::Failover(failover) => failover.job(),
     };
     job.and_then(|job| run(&job)).unwrap_or_else(|why| no_run(&why))
 }

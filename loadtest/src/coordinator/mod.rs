@@ -83,6 +83,9 @@ const CONNECTIONS_MAX: u32 = 10_000_000;
 /// Descriptors that a process needs beside its connections.
 const SPARE_DESCRIPTORS: u64 = 100;
 
+/// How long workers may take to come to an end, beyond what they are told.
+const PATIENCE_NS: u64 = 60 * SECOND_NS;
+
 /// The time from the command to the start of the load: every worker has the command by then.
 const HEAD_START_NS: u64 = 200_000_000;
 
@@ -144,6 +147,12 @@ pub(crate) fn run(job: &Job) -> Result<Report, String> {
             "{workers} threads or processes of chat need as many rooms, since each has its \
              own: --rooms is {}",
             chat.rooms
+        ));
+    }
+    if matches!(job.scenario, Scenario::Failover(_)) && workers > 1 {
+        return Err(format!(
+            "failover has one worker, which sees all members of all rooms: {workers} were asked \
+             for, or {connections} connections are more than the descriptors of one"
         ));
     }
     let (up, reports) = mpsc::channel();
@@ -333,7 +342,8 @@ impl Run {
         let window_ns = (start_ns + warmup_ns, start_ns + warmup_ns + job.common.duration.0);
         self.busiest = 0.0;
         self.tell(&Down::Go { start_ns, window_ns });
-        let watched = self.watch(window_ns, job.scenario.ends_by_itself())?;
+        let late_ns = window_ns.1 + job.common.drain.0 + PATIENCE_NS;
+        let watched = self.watch(window_ns, job.scenario.ends_by_itself(), late_ns)?;
         let (totals, refused) = merge_sent(&watched.sent);
         self.tell(&Down::Totals { sent: totals, refused });
         let merged = self.collect(job.common.drain.0)?;
@@ -405,8 +415,13 @@ impl Run {
         }
     }
 
-    /// Samples server and client once a second while the load is on.
-    fn watch(&mut self, window_ns: (u64, u64), ends_by_itself: bool) -> Result<Watched, String> {
+    /// Samples server and client once a second while the load is on, until `late_ns` at most.
+    fn watch(
+        &mut self,
+        window_ns: (u64, u64),
+        ends_by_itself: bool,
+        late_ns: u64,
+    ) -> Result<Watched, String> {
         let mut looks = Vec::new();
         let mut sent = Vec::new();
         let mut next_ns = window_ns.0;
@@ -437,7 +452,7 @@ impl Run {
             {
                 sent.push((by_room, refused));
             }
-            if now > window_ns.1 + 60 * SECOND_NS {
+            if now > late_ns {
                 return Err("the workers do not come to an end".to_owned());
             }
         }
@@ -446,7 +461,7 @@ impl Run {
     fn collect(&mut self, drain_ns: u64) -> Result<Merged, String> {
         let mut merged = Merged::default();
         let mut left = self.workers.len();
-        let deadline = now_ns() + drain_ns + 60 * SECOND_NS;
+        let deadline = now_ns() + drain_ns + PATIENCE_NS;
         while left > 0 {
             if let Some(Up::Done(told)) = self.next(Duration::from_secs(1))? {
                 merged.add(&told);

@@ -98,6 +98,7 @@ pub(super) fn make_report(
         servers: processes(watched),
         client,
         floor: None,
+        faults: merged.faults.clone(),
         figures: Vec::new(),
         problems: Vec::new(),
         warnings,
@@ -114,6 +115,10 @@ fn options(job: &Job) -> Value {
     let mut options = serde_json::to_value(&job.common).unwrap_or_default();
     options["scenario"] = serde_json::to_value(&job.scenario).unwrap_or_default();
     options["urls"] = job.common.urls.iter().map(|url| shown(url)).collect();
+    if let Scenario::Failover(failover) = &job.scenario {
+        let told = failover.faults.iter().map(|it| format!("{}: {}", it.at_ms(), it.program()));
+        options["scenario"]["faults"] = told.collect();
+    }
     for secret in ["token", "secret"] {
         if !options[secret].is_null() {
             options[secret] = NOT_TOLD.into();
@@ -163,7 +168,7 @@ fn main_metric(scenario: &Scenario) -> Metric {
     match scenario {
         Scenario::Broadcast(_) | Scenario::Chat(_) => Metric::Delivery,
         Scenario::Ping(_) => Metric::RoundTrip,
-        Scenario::Keep(_) => Metric::Answer,
+        Scenario::Keep(_) | Scenario::Failover(_) => Metric::Answer,
         Scenario::Idle(_) | Scenario::Churn(_) | Scenario::Storm(_) => Metric::Ready,
         Scenario::Presence(_) => Metric::Seen,
     }

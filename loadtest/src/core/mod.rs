@@ -36,7 +36,9 @@ use crate::order::{Order, Seat};
 use crate::plan::Plan;
 use crate::stats::Stats;
 use crate::verify::Receiver;
+use crate::witness::Witness;
 
+pub(crate) use channel::told;
 use journal::Journal;
 pub(crate) use phase::{Down, Inbox, Outbox, Progress, Up, prepare};
 use phase::{Over, Phase};
@@ -125,6 +127,16 @@ struct Pending {
     reference: u32,
     waiting: Waiting,
     due_ns: u64,
+    asked_ns: u64,
+}
+
+/// A message as it is sent: the same again, where it is not answered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Draft {
+    /// What its body says.
+    pub(crate) stamp: Stamp,
+    /// Bytes of its body.
+    bytes: u32,
 }
 
 /// The beginning of a message.
@@ -169,6 +181,8 @@ pub(crate) struct Conn {
     /// Where its first try goes. Each further try goes to the next URL.
     url: u32,
     tries: u32,
+    /// When the latest try began.
+    tried_ns: u64,
     /// What happens when the server ends something of it: expected, or a fault.
     pub(crate) may_end: bool,
     /// It stops reading for a while; what it gets is timed apart.
@@ -226,6 +240,13 @@ pub(crate) trait Script {
         let _ = (core, conn, stamp, now_ns);
     }
 
+    /// A join was refused, or what it is answered means nothing. Tells whether the script has it
+    /// asked again, so that it is no fault.
+    fn join_refused(&mut self, core: &mut Core, conn: u32, payload: &str, now_ns: u64) -> bool {
+        let _ = (core, conn, payload, now_ns);
+        false
+    }
+
     /// Another event has come.
     fn event(&mut self, core: &mut Core, conn: u32, event: &str, payload: &str, now_ns: u64) {
         let _ = (core, conn, event, payload, now_ns);
@@ -268,6 +289,9 @@ pub(crate) struct Core {
     pub(crate) retry: bool,
     /// Whether rejoins ask for what was missed, where the server can.
     pub(crate) recover: bool,
+    /// Judges what members are told, where several servers tell it. Then each message has a key,
+    /// each join a presence of its own, and what is refused is the script's affair.
+    pub(crate) witness: Option<Witness>,
     /// Pushes refused by the server: room, rank, seq.
     refused: BTreeSet<(u32, u32, u32)>,
     journal: Journal,
@@ -324,6 +348,7 @@ impl Core {
             rng,
             retry: false,
             recover: false,
+            witness: None,
             refused: BTreeSet::new(),
             journal,
             targets,
@@ -397,6 +422,7 @@ impl Core {
             unfinished: false,
             url,
             tries: 0,
+            tried_ns: 0,
             may_end: false,
             sleeper: false,
             receive_buffer_bytes: 0,
@@ -427,6 +453,23 @@ impl Core {
     /// How many connections are on their way.
     pub(crate) fn unfinished(&self) -> u32 {
         self.unfinished
+    }
+
+    /// Since when a connection waits for an answer, to its upgrade or to what it pushed in its
+    /// present channels; none, if it does not.
+    pub(crate) fn waiting_since(&self, id: u32) -> Option<u64> {
+        let conn = &self.conns[at(id)];
+        match conn.state {
+            State::Closed => None,
+            State::Connecting | State::Upgrading => Some(conn.tried_ns),
+            State::Open => {
+                // A channel that has ended answers no more.
+                let first_ref = conn.memberships.iter().map(|place| place.join_ref).min();
+                let is_present =
+                    |pending: &&Pending| pending.reference >= first_ref.unwrap_or_default();
+                conn.pending.iter().filter(is_present).map(|pending| pending.asked_ns).min()
+            }
+        }
     }
 
     /// How many answers a connection waits for.

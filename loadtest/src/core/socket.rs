@@ -60,7 +60,7 @@ impl Core {
     /// The index of the URL that a connection is at, or is to be made to.
     ///
     /// A try that has failed is followed by one at the next: its own may be away for long.
-    fn url(&self, id: u32) -> usize {
+    pub(crate) fn url(&self, id: u32) -> usize {
         let conn = &self.conns[at(id)];
         at(conn.url + conn.tries.saturating_sub(1)) % self.targets.len()
     }
@@ -102,6 +102,7 @@ impl Core {
         )?;
         conn.stream = Some(stream);
         conn.state = State::Connecting;
+        conn.tried_ns = now_ns();
         conn.next_ref = 1;
         Ok(())
     }
@@ -130,6 +131,9 @@ impl Core {
 
     /// Takes the socket away; what was awaited on it never comes.
     pub(super) fn tear_down(&mut self, id: u32) {
+        if let Some(witness) = &mut self.witness {
+            witness.left(id, now_ns());
+        }
         let conn = &mut self.conns[at(id)];
         let state = std::mem::replace(&mut conn.state, State::Closed);
         conn.stream = None;
@@ -176,7 +180,7 @@ impl Core {
     }
 
     /// The other side is gone, or not worth listening to any more.
-    pub(super) fn dropped(&mut self, id: u32, why: &str, now: u64, script: &mut impl Script) {
+    pub(crate) fn dropped(&mut self, id: u32, why: &str, now: u64, script: &mut impl Script) {
         let conn = &self.conns[at(id)];
         let (was, may_end) = (conn.state, conn.may_end);
         let unanswered =

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::real;
 use crate::plan::Limit;
 use crate::process::Used;
-use crate::stats::{Counts, SecondSummary, Summary, time_figure};
+use crate::stats::{Counts, FaultTold, SecondSummary, Summary, time_figure};
 
 pub(crate) mod html;
 pub(crate) mod table;
@@ -51,6 +51,9 @@ pub(crate) struct Report {
     pub(crate) client: Client,
     /// The kernel's floor, where it was measured.
     pub(crate) floor: Option<FloorRatio>,
+    /// What was done to the servers, in the order in which it was done (failover).
+    #[serde(default)]
+    pub(crate) faults: Vec<FaultTold>,
     /// Figures that only this scenario has.
     pub(crate) figures: Vec<Figure>,
     /// Why the run failed, each in a sentence; empty if it did not.
@@ -205,10 +208,11 @@ impl Report {
                 | "malformed" => &self.counts.reasons,
                 _ => &BTreeMap::new(),
             };
-            let detail: Vec<String> =
-                detail.iter().map(|(reason, times)| format!("{reason}: {times}")).collect();
+            let examples = self.counts.examples.get(name).into_iter().flatten().cloned();
+            let detail = detail.iter().map(|(reason, times)| format!("{reason}: {times}"));
+            let detail: Vec<String> = detail.chain(examples).collect();
             let detail =
-                if detail.is_empty() { String::new() } else { format!(" ({})", detail.join(", ")) };
+                if detail.is_empty() { String::new() } else { format!(" ({})", detail.join("; ")) };
             self.problems.push(format!("{name}: {times}{detail}"));
         }
         for limit in limits {

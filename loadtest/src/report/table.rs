@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::Report;
 use crate::base::{bytes_text, grouped, real, three_digits, time_text, whole};
-use crate::stats::{Counts, Metric, median};
+use crate::stats::{Counts, FaultTold, Metric, median};
 
 /// The whole table.
 pub(crate) fn render(report: &Report) -> String {
@@ -148,12 +148,19 @@ fn write(out: &mut String, report: &Report) -> std::fmt::Result {
         let per = real(counts.message_bytes_window) / real(counts.delivered_window);
         row(out, "bytes per delivery", &format!("{per:.0} B on the wire"))?;
     }
-    for (name, value) in
-        [("recovered after a rejoin", counts.recovered), ("ended loudly", counts.ended_loudly)]
-    {
+    for (name, value) in [
+        ("recovered after a rejoin", counts.recovered),
+        ("ended loudly", counts.ended_loudly),
+        ("told of a gap", counts.told),
+        ("told that it is lost", counts.told_lost),
+        ("asked again", counts.retried.values().sum()),
+    ] {
         if value > 0 {
             row(out, name, &grouped(value))?;
         }
+    }
+    for fault in &report.faults {
+        row(out, &format!("fault at {}", time_text(fault.began_ns)), &fault_text(fault))?;
     }
     for figure in &report.figures {
         let value = match figure.unit.as_str() {
@@ -186,7 +193,7 @@ fn write(out: &mut String, report: &Report) -> std::fmt::Result {
         writeln!(out, "  warning: {warning}")?;
     }
     if report.problems.is_empty() {
-        writeln!(out, "  OK: {}", verdict(counts))?;
+        writeln!(out, "  OK: {}", verdict(report))?;
     }
     for problem in &report.problems {
         writeln!(out, "  FAILED {problem}")?;
@@ -194,9 +201,33 @@ fn write(out: &mut String, report: &Report) -> std::fmt::Result {
     Ok(())
 }
 
+/// A fault, and when writes went on.
+fn fault_text(fault: &FaultTold) -> String {
+    let end = match (fault.took_ns, fault.code) {
+        (None, _) => "ran until the end".to_owned(),
+        (Some(ns), Some(0)) => format!("took {}", time_text(ns)),
+        (Some(ns), Some(code)) => format!("ended with {code} after {}", time_text(ns)),
+        (Some(ns), None) => format!("was killed after {}", time_text(ns)),
+    };
+    let after = |ns: Option<u64>| ns.map_or("never".to_owned(), time_text);
+    format!(
+        "{} {end}; first write ok after {}, in every room after {}",
+        fault.program,
+        after(fault.first_acked_ns),
+        after(fault.all_acked_ns)
+    )
+}
+
 /// What a run without problems has shown: no more than it has seen.
-fn verdict(counts: &Counts) -> &'static str {
-    match (counts.sent, counts.refused.is_empty()) {
+fn verdict(report: &Report) -> &'static str {
+    let Counts { sent, refused, told_lost, .. } = &report.counts;
+    if report.options["scenario"]["kind"] == "failover" {
+        return match told_lost {
+            0 => "there is one order, and all that was acknowledged is in it",
+            _ => "there is one order, and what was acknowledged is in it or was told to be lost",
+        };
+    }
+    match (sent, refused.is_empty()) {
         (0, _) => "nothing went wrong",
         (_, true) => "every message arrived once and in order",
         (_, false) => "every message that was not refused arrived once and in order",
