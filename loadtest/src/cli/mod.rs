@@ -58,6 +58,9 @@ enum Command {
     /// A realistic mix: people who write, read back, and lose their connection.
     Chat(ChatArgs),
     /// Servers that share their rooms, while they are killed: one order, nothing lost, no ghosts.
+    ///
+    /// --drain must be longer than a server that is dead is still thought to be there, or those who
+    /// were connected to it are ghosts.
     Failover(FailoverArgs),
     /// Too much of one thing, beside another run that sees whether others notice.
     Flood(Flood),

@@ -122,6 +122,53 @@ fn write(out: &mut String, report: &Report) -> std::fmt::Result {
         )?;
     }
     writeln!(out)?;
+    traffic(out, report)?;
+    for (name, value) in [
+        ("recovered after a rejoin", counts.recovered),
+        ("ended loudly", counts.ended_loudly),
+        ("told of a gap", counts.told),
+        ("told that it is lost", counts.told_lost),
+        ("asked again", counts.retried.values().sum()),
+    ] {
+        if value > 0 {
+            row(out, name, &grouped(value))?;
+        }
+    }
+    for fault in &report.faults {
+        row(out, &format!("fault at {}", time_text(fault.began_ns)), &fault_text(fault))?;
+    }
+    for figure in &report.figures {
+        let value = match figure.unit.as_str() {
+            "ns" => time_text(whole(figure.value)),
+            "bytes" => bytes_text(figure.value),
+            unit => format!("{} {unit}", three_digits(figure.value)),
+        };
+        row(out, &figure.name, &value)?;
+    }
+    server(out, report)?;
+    processes(out, report)?;
+    let cpu = real(report.client.used.cpu_ns()) / real(report.window_ns.max(1)) * 100.0;
+    row(
+        out,
+        "client CPU",
+        &format!("{cpu:.0} % of a core, busiest worker {:.0} %", report.client.busiest * 100.0),
+    )?;
+    writeln!(out)?;
+    for warning in &report.warnings {
+        writeln!(out, "  warning: {warning}")?;
+    }
+    if report.problems.is_empty() {
+        writeln!(out, "  OK: {}", verdict(report))?;
+    }
+    for problem in &report.problems {
+        writeln!(out, "  FAILED {problem}")?;
+    }
+    Ok(())
+}
+
+/// What was sent and delivered.
+fn traffic(out: &mut String, report: &Report) -> std::fmt::Result {
+    let counts = &report.counts;
     if counts.sent > 0 {
         row(
             out,
@@ -148,29 +195,11 @@ fn write(out: &mut String, report: &Report) -> std::fmt::Result {
         let per = real(counts.message_bytes_window) / real(counts.delivered_window);
         row(out, "bytes per delivery", &format!("{per:.0} B on the wire"))?;
     }
-    for (name, value) in [
-        ("recovered after a rejoin", counts.recovered),
-        ("ended loudly", counts.ended_loudly),
-        ("told of a gap", counts.told),
-        ("told that it is lost", counts.told_lost),
-        ("asked again", counts.retried.values().sum()),
-    ] {
-        if value > 0 {
-            row(out, name, &grouped(value))?;
-        }
-    }
-    for fault in &report.faults {
-        row(out, &format!("fault at {}", time_text(fault.began_ns)), &fault_text(fault))?;
-    }
-    for figure in &report.figures {
-        let value = match figure.unit.as_str() {
-            "ns" => time_text(whole(figure.value)),
-            "bytes" => bytes_text(figure.value),
-            unit => format!("{} {unit}", three_digits(figure.value)),
-        };
-        row(out, &figure.name, &value)?;
-    }
-    server(out, report)?;
+    Ok(())
+}
+
+/// What each of several servers took.
+fn processes(out: &mut String, report: &Report) -> std::fmt::Result {
     for (number, process) in (1..).zip(&report.servers) {
         let took = process.map_or("ended during the run".to_owned(), |process| {
             let cpu = real(process.used.cpu_ns()) / real(report.window_ns.max(1)) * 100.0;
@@ -181,22 +210,6 @@ fn write(out: &mut String, report: &Report) -> std::fmt::Result {
             )
         });
         row(out, &format!("  of these server {number}"), &took)?;
-    }
-    let cpu = real(report.client.used.cpu_ns()) / real(report.window_ns.max(1)) * 100.0;
-    row(
-        out,
-        "client CPU",
-        &format!("{cpu:.0} % of a core, busiest worker {:.0} %", report.client.busiest * 100.0),
-    )?;
-    writeln!(out)?;
-    for warning in &report.warnings {
-        writeln!(out, "  warning: {warning}")?;
-    }
-    if report.problems.is_empty() {
-        writeln!(out, "  OK: {}", verdict(report))?;
-    }
-    for problem in &report.problems {
-        writeln!(out, "  FAILED {problem}")?;
     }
     Ok(())
 }
@@ -211,7 +224,7 @@ fn fault_text(fault: &FaultTold) -> String {
     };
     let after = |ns: Option<u64>| ns.map_or("never".to_owned(), time_text);
     format!(
-        "{} {end}; first write ok after {}, in every room after {}",
+        "{} {end}; first write ok after {}, of every publisher after {}",
         fault.program,
         after(fault.first_acked_ns),
         after(fault.all_acked_ns)

@@ -12,9 +12,9 @@
 //!   read:   one member of each room at each URL reads what is kept
 //! ```
 //!
-//! Both have `--drain` in all; what is not so by then is judged as it is. See
-//! [`Witness`](crate::witness::Witness) for what is judged. All connections are one worker's, since
-//! only who sees all of them can tell one order.
+//! Settling has `--drain`, and reading some seconds more; what is not so by then is judged as it
+//! is. See [`Witness`](crate::witness::Witness) for what is judged. All connections are one
+//! worker's, since only who sees all of them can tell one order.
 
 use std::collections::VecDeque;
 
@@ -44,6 +44,9 @@ const LOOK_NS: u64 = 10_000_000;
 /// How long after a refusal that names no time it is asked again.
 const AGAIN_NS: u64 = 100_000_000;
 
+/// How long reading may take in the end.
+const READ_NS: u64 = 10 * SECOND_NS;
+
 /// Messages of a page that is read in the end.
 const PAGE: u64 = 100;
 
@@ -63,8 +66,9 @@ struct Publisher {
 }
 
 /// A write that was acknowledged.
-struct Acked {
-    room: u32,
+struct Write {
+    /// The publisher's connection.
+    conn: u32,
     sent_ns: u64,
     acked_ns: u64,
 }
@@ -101,7 +105,8 @@ pub(crate) struct Script {
     stage: Stage,
     start_ns: u64,
     end_ns: u64,
-    acked: Vec<Acked>,
+    /// In the order of their answers.
+    writes: Vec<Write>,
     made: Vec<Made>,
     /// What is still to be read; the first is being read.
     readings: VecDeque<Reading>,
@@ -127,7 +132,7 @@ impl Script {
             stage: Stage::Load,
             start_ns: 0,
             end_ns: 0,
-            acked: Vec::new(),
+            writes: Vec::new(),
             made: Vec::new(),
             readings: VecDeque::new(),
         }
@@ -196,7 +201,7 @@ impl Script {
         let publisher = &self.publishers[at(conn)];
         if publisher.draft.is_some_and(|draft| draft.stamp.seq == seq) {
             if let Some(sent_ns) = publisher.sent_ns {
-                self.acked.push(Acked { room, sent_ns, acked_ns: now_ns });
+                self.writes.push(Write { conn, sent_ns, acked_ns: now_ns });
             }
             self.settle(core, conn, now_ns);
         }
@@ -227,10 +232,11 @@ impl Script {
         if self.stage == Stage::Load && now >= self.end_ns {
             self.stage = Stage::Settle;
         }
-        if self.stage == Stage::Settle && self.is_settled(core) {
+        let late_ns = self.end_ns + core.plan.common.drain.0;
+        if self.stage == Stage::Settle && (self.is_settled(core) || now >= late_ns) {
             self.begin_to_read(core);
         }
-        if now >= self.end_ns + core.plan.common.drain.0 {
+        if now >= late_ns + READ_NS {
             self.judge(core);
         }
         if self.stage != Stage::Judged {
@@ -257,6 +263,9 @@ impl Script {
 
     /// Asks for the next page.
     fn read(&mut self, core: &mut Core) {
+        if self.stage != Stage::Read {
+            return;
+        }
         let Some(reading) = self.readings.front_mut() else { return self.judge(core) };
         let rooms = self.options.rooms;
         let is_there = |conn: &u32| {
@@ -310,14 +319,14 @@ impl Script {
     }
 
     fn judge(&mut self, core: &mut Core) {
-        let (Some(witness), false) = (core.witness.take(), self.stage == Stage::Judged) else {
+        let (Some(witness), false) = (&mut core.witness, self.stage == Stage::Judged) else {
             return;
         };
         self.stage = Stage::Judged;
+        let findings = witness.conclude();
         let stats = &mut core.stats;
         let unsettled = self.publishers.iter().filter(|publisher| publisher.draft.is_some());
         stats.counts.unanswered += count64(unsettled.count());
-        let findings = witness.conclude();
         stats.counts.told += findings.told;
         stats.counts.told_lost += findings.told_lost;
         for (broken, (times, examples)) in findings.broken {
@@ -334,6 +343,12 @@ impl Script {
             *counted += times;
             counts.examples.insert(name.to_owned(), examples);
         }
+        // Before what the faults have started ends.
+        for conn in 0..count(core.conns.len()) {
+            if core.is_ready(conn) {
+                core.close(conn, false);
+            }
+        }
         for made in std::mem::take(&mut self.made) {
             self.tell_of(core, made);
         }
@@ -348,11 +363,10 @@ impl Script {
         let is_failed = running.is_none() || ended.is_some_and(|(_, code)| code.unwrap_or(0) != 0);
         stats.counts.faults_failed += u64::from(is_failed);
         let over_ns = ended.map_or(began_ns, |(ended_ns, _)| ended_ns);
-        let mut first_ns = vec![None; at(self.options.rooms)];
-        for acked in self.acked.iter().filter(|acked| acked.sent_ns >= over_ns) {
-            let again_ns = acked.acked_ns - began_ns;
-            let first: &mut Option<u64> = &mut first_ns[at(acked.room)];
-            *first = Some(first.map_or(again_ns, |first| first.min(again_ns)));
+        // By publisher: its first write after the fault.
+        let mut first_ns = vec![None; self.publishers.len()];
+        for write in self.writes.iter().filter(|write| write.sent_ns >= over_ns) {
+            first_ns[at(write.conn)].get_or_insert(write.acked_ns - began_ns);
         }
         for again_ns in first_ns.iter().flatten() {
             stats.time(Metric::Resumed, *again_ns);
@@ -365,12 +379,12 @@ impl Script {
             took_ns: ended.map(|(ended_ns, _)| ended_ns - began_ns),
             code: ended.and_then(|(_, code)| code),
             first_acked_ns: first_ns.iter().flatten().min().copied(),
-            all_acked_ns: first_ns.iter().copied().collect::<Option<Vec<_>>>().and_then(max),
+            all_acked_ns: first_ns.into_iter().collect::<Option<Vec<_>>>().and_then(last),
         });
     }
 }
 
-fn max(times_ns: Vec<u64>) -> Option<u64> {
+fn last(times_ns: Vec<u64>) -> Option<u64> {
     times_ns.into_iter().max()
 }
 

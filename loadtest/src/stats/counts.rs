@@ -246,15 +246,15 @@ impl Counts {
         for (name, sentences) in examples {
             self.examples.entry(name.clone()).or_default().extend_from_slice(sentences);
         }
-        for (mine, theirs) in [
-            (&mut self.refused, refused),
-            (&mut self.retried, retried),
-            (&mut self.reasons, reasons),
-        ] {
-            for (reason, times) in theirs {
-                *mine.entry(reason.clone()).or_default() += times;
-            }
-        }
+        add_times(&mut self.refused, refused);
+        add_times(&mut self.retried, retried);
+        add_times(&mut self.reasons, reasons);
+    }
+}
+
+fn add_times(mine: &mut BTreeMap<String, u64>, theirs: &BTreeMap<String, u64>) {
+    for (reason, times) in theirs {
+        *mine.entry(reason.clone()).or_default() += times;
     }
 }
 

@@ -253,7 +253,7 @@ pub(crate) struct FaultTold {
     pub(crate) code: Option<i32>,
     /// From its beginning to when a write was acknowledged that was sent after its end.
     pub(crate) first_acked_ns: Option<u64>,
-    /// The same of the last room to have one; none, if a room had none.
+    /// The same of the last publisher to have one; none, if one had none.
     pub(crate) all_acked_ns: Option<u64>,
 }
 

@@ -32,7 +32,8 @@ pub(crate) enum Metric {
     SendLag,
     /// From the start of the change to when an observer saw the whole room (presence).
     Seen,
-    /// From a fault to the first write in a room that was sent after it and acknowledged (failover).
+    /// From a fault to the first write of each publisher that was sent after it and acknowledged
+    /// (failover).
     Resumed,
     /// From the end of a connection's life to when another member was told so (failover).
     Ghost,
@@ -86,7 +87,7 @@ impl Metric {
             Self::History => "page of history",
             Self::SendLag => "client's own lateness",
             Self::Seen => "whole room seen",
-            Self::Resumed => "fault → write in a room ok",
+            Self::Resumed => "fault → publisher's write ok",
             Self::Ghost => "gone → no longer present",
         }
     }

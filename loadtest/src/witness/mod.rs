@@ -226,9 +226,9 @@ impl Witness {
     }
 
     /// What is wrong with all that was told.
-    pub(crate) fn conclude(mut self) -> Findings {
+    pub(crate) fn conclude(&mut self) -> Findings {
         self.judge();
-        self.findings
+        std::mem::take(&mut self.findings)
     }
 
     /// Takes in what a member is told of a message.

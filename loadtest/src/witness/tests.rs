@@ -55,13 +55,13 @@ impl World {
 
     /// Everybody is told who is there.
     fn list_all(&mut self) {
-        let state = self.state(&self.lives.clone());
+        let state = Self::state(&self.lives);
         for conn in 0..MEMBERS {
             self.witness.present(conn, "presence_state", &state, 0).unwrap();
         }
     }
 
-    fn state(&self, lives: &[String]) -> String {
+    fn state(lives: &[String]) -> String {
         let metas = lives.iter().enumerate().map(|(number, life)| {
             format!(r#"{{"phx_ref":"{number}","meta":{{"life":"{life}"}}}}"#)
         });
@@ -386,8 +386,8 @@ fn a_ghost_is_listed_in_a_life_that_is_over_and_it_is_timed_until_it_is_told() {
     world.witness.left(2, 5 * SECOND_NS);
     world.join(2, true);
     // Two list both lives, the third only the one that is.
-    let both = world.state(&[&world.lives[..], &before[2..]].concat());
-    let right = world.state(&world.lives);
+    let both = World::state(&[&world.lives[..], &before[2..]].concat());
+    let right = World::state(&world.lives);
     for (conn, state) in [(0, &both), (1, &both), (2, &right)] {
         world.witness.present(conn, "presence_state", state, 0).unwrap();
     }
@@ -405,7 +405,7 @@ fn a_ghost_is_listed_in_a_life_that_is_over_and_it_is_timed_until_it_is_told() {
 fn who_is_there_and_not_listed_is_absent_and_strangers_are_nobodys_affair() {
     let mut world = World::new();
     let stranger = "8-0-0".to_owned();
-    let some = world.state(&[&world.lives[..2], &[stranger]].concat());
+    let some = World::state(&[&world.lives[..2], &[stranger]].concat());
     world.witness.present(1, "presence_state", &some, 0).unwrap();
     world.finds(Broken::Absent, 1);
 }
