@@ -223,7 +223,9 @@ fn a_server_that_is_killed_and_comes_back_has_one_order_and_keeps_what_it_acknow
     let outcome =
         failover(&server, &[&paused, &format!("1500: {}", restart(&server, &folder, "sleep 1"))]);
     outcome.is_ok();
-    assert_eq!((outcome.count("reconnected"), outcome.count("told_lost")), (12, 0));
+    // All have lost their connection, and some were at the other name until they came home.
+    assert!((12..=24).contains(&outcome.count("reconnected")), "{}", outcome.said);
+    assert_eq!((outcome.count("ended_loudly"), outcome.count("told_lost")), (12, 0));
     assert!(outcome.count("answered") >= outcome.count("sent"), "{}", outcome.said);
     let faults = outcome.report["faults"].as_array().expect("what was done");
     let number = |fault: usize, name: &str| faults[fault][name].as_u64();

@@ -1,11 +1,9 @@
 //! A worker's channels: joins, pushes and their answers, and the check of every message that comes.
 
-use std::borrow::Cow;
-
-use serde::Deserialize;
+use serde_json::json;
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
 
+use super::payload::{Page, epoch_of, offset_of, told, with_field};
 use super::{Channel, Core, Draft, Fragments, Pending, Script, State, Timer, Waiting};
 use crate::base::{at, count, count64, now_ns};
 use crate::client::dialect::{Dialect, Incoming, reason_of, response_of};
@@ -584,60 +582,4 @@ pub(super) struct Came<'a> {
     stamp: Stamp,
     payload: &'a str,
     frame_bytes: usize,
-}
-
-/// What a join's answer may say of the room's history.
-#[derive(Deserialize)]
-struct Page<'a> {
-    #[serde(borrow, default)]
-    epoch: Option<Cow<'a, str>>,
-    #[serde(default)]
-    offset: u64,
-    #[serde(default)]
-    recovered: bool,
-    #[serde(borrow, default)]
-    messages: Vec<&'a RawValue>,
-}
-
-impl Page<'_> {
-    /// Where in the room's order the member comes in, if the server tells.
-    fn entry(&self) -> Option<Entry<'_>> {
-        let epoch = self.epoch.as_deref()?;
-        Some(Entry { epoch, offset: self.offset })
-    }
-}
-
-/// A message of a page of a room, as it is told in a run.
-pub(crate) fn told(run: u16, room: u32, message: &RawValue) -> Told<'_> {
-    let text = message.get();
-    let message = match stamp::find(text.as_bytes(), run) {
-        Found::Message(stamp) if stamp.room == room => {
-            Message::Ours { rank: stamp.rank, seq: stamp.seq }
-        }
-        Found::Message(_) | Found::Corrupt => Message::Unreadable,
-        Found::Nothing => Message::Foreign,
-    };
-    Told { epoch: epoch_of(text), offset: offset_of(text), message }
-}
-
-/// Adds a field to an object in JSON; a text that is none stays as it is.
-fn with_field(object: &mut String, name: &str, value: Value) {
-    if let Ok(Value::Object(mut fields)) = serde_json::from_str(object) {
-        fields.insert(name.to_owned(), value);
-        *object = Value::Object(fields).to_string();
-    }
-}
-
-/// The epoch in which a message was said: its `id` is `EPOCH-OFFSET`, where the server has ids.
-fn epoch_of(payload: &str) -> Option<&str> {
-    let start = memchr::memmem::find(payload.as_bytes(), b"\"id\":\"")? + 6;
-    let id = payload[start..].split('"').next()?;
-    id.rsplit_once('-').map(|(epoch, _)| epoch)
-}
-
-/// The `offset` of a message, where the server numbers them.
-fn offset_of(payload: &str) -> Option<u64> {
-    let start = memchr::memmem::find(payload.as_bytes(), b"\"offset\":")? + 9;
-    let digits = payload[start..].split(|c: char| !c.is_ascii_digit()).next()?;
-    digits.parse().ok()
 }

@@ -38,13 +38,14 @@ use crate::stats::Stats;
 use crate::verify::Receiver;
 use crate::witness::Witness;
 
-pub(crate) use channel::told;
 use journal::Journal;
+pub(crate) use payload::told;
 pub(crate) use phase::{Down, Inbox, Outbox, Progress, Up, prepare};
 use phase::{Over, Phase};
 
 mod channel;
 mod journal;
+mod payload;
 mod phase;
 mod socket;
 

@@ -65,6 +65,11 @@ impl Core {
         at(conn.url + conn.tries.saturating_sub(1)) % self.targets.len()
     }
 
+    /// Whether a connection is at its own URL, and not at one that it was taken in by meanwhile.
+    pub(crate) fn is_at_home(&self, id: u32) -> bool {
+        self.url(id) == at(self.conns[at(id)].url)
+    }
+
     pub(super) fn open_socket(&mut self, id: u32) -> io::Result<()> {
         let address = self.targets[self.url(id)].address;
         let socket = Socket::new(

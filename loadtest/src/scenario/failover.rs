@@ -8,7 +8,8 @@
 //!
 //! ```text
 //! load ──> settle ──> read ──> judged
-//!   settle: all messages are acknowledged, all members are at one place and see each other
+//!   settle: all are back at their own URL, all messages are acknowledged, and all members are at
+//!           one place and see each other
 //!   read:   one member of each room at each URL reads what is kept
 //! ```
 //!
@@ -24,7 +25,7 @@ use serde_json::value::RawValue;
 use super::NOBODY;
 use crate::base::{SECOND_NS, at, count, count64, now_ns, real, whole};
 use crate::client::dialect::{reason_of, response_of};
-use crate::core::{self, Core, Draft, Waiting};
+use crate::core::{self, Core, Draft, Script as _, Waiting};
 use crate::fault::Running;
 use crate::order::Entry;
 use crate::plan::Failover;
@@ -231,6 +232,7 @@ impl Script {
         }
         if self.stage == Stage::Load && now >= self.end_ns {
             self.stage = Stage::Settle;
+            self.come_home(core, now);
         }
         let late_ns = self.end_ns + core.plan.common.drain.0;
         if self.stage == Stage::Settle && (self.is_settled(core) || now >= late_ns) {
@@ -241,6 +243,16 @@ impl Script {
         }
         if self.stage != Stage::Judged {
             core.at(now + LOOK_NS, NOBODY, LOOK);
+        }
+    }
+
+    /// Those whose own server was away go back to it, so that each server has members to judge it.
+    fn come_home(&mut self, core: &mut Core, now_ns: u64) {
+        for conn in 0..count(core.conns.len()) {
+            if core.is_ready(conn) && !core.is_at_home(conn) {
+                core.close(conn, false);
+                self.lost(core, conn, now_ns);
+            }
         }
     }
 
@@ -323,7 +335,7 @@ impl Script {
             return;
         };
         self.stage = Stage::Judged;
-        let findings = witness.conclude();
+        let findings = witness.conclude(now_ns());
         let stats = &mut core.stats;
         let unsettled = self.publishers.iter().filter(|publisher| publisher.draft.is_some());
         stats.counts.unanswered += count64(unsettled.count());

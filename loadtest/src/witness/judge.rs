@@ -10,7 +10,7 @@ use crate::order::Message;
 
 impl Witness {
     /// Adds to the findings what only the whole shows.
-    pub(super) fn judge(&mut self) {
+    pub(super) fn judge(&mut self, now_ns: u64) {
         let mut findings = std::mem::take(&mut self.findings);
         for member in &mut self.members {
             member.count_gaps(&mut findings);
@@ -23,7 +23,7 @@ impl Witness {
             hold_members_against(number, &list, &members, &mut findings);
             self.judge_acked(number, room, &mut findings);
         }
-        self.judge_presence(&mut findings);
+        self.judge_presence(now_ns, &mut findings);
         self.findings = findings;
     }
 

@@ -226,8 +226,8 @@ impl Witness {
     }
 
     /// What is wrong with all that was told.
-    pub(crate) fn conclude(&mut self) -> Findings {
-        self.judge();
+    pub(crate) fn conclude(&mut self, now_ns: u64) -> Findings {
+        self.judge(now_ns);
         std::mem::take(&mut self.findings)
     }
 

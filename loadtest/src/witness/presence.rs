@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::Witness;
 use super::findings::{Broken, Findings};
-use crate::base::{at, count, count64};
+use crate::base::{at, count, count64, time_text};
 
 /// Which life of which connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -122,12 +122,12 @@ impl Witness {
     /// Whether each member that is in lists all who are in its room, once, and nobody else.
     pub(super) fn presence_is_right(&self) -> bool {
         let mut findings = Findings::default();
-        self.judge_presence(&mut findings);
+        self.judge_presence(0, &mut findings);
         findings.broken.is_empty()
     }
 
     /// Holds what members are told of each other against who is there.
-    pub(super) fn judge_presence(&self, findings: &mut Findings) {
+    pub(super) fn judge_presence(&self, now_ns: u64, findings: &mut Findings) {
         let mut there = BTreeMap::<u32, Vec<Life>>::new();
         for (conn, member) in (0..).zip(&self.members).filter(|(_, member)| member.is_in) {
             let number = count(self.lives.ended_ns[at(conn)].len().saturating_sub(1));
@@ -149,10 +149,13 @@ impl Witness {
                 )
             });
             findings.add(Broken::Ghost, count64(listed.len()), || {
-                let ghost = listed.keys().next().map_or(0, |life| life.conn);
+                let ghost = listed.keys().next().copied().unwrap_or(Life { conn: 0, number: 0 });
+                let over_ns = now_ns.saturating_sub(self.lives.ended_ns(ghost).unwrap_or(now_ns));
                 format!(
-                    "room {room}: connection {ghost} is listed by connection {conn} in a life that \
-                     is over"
+                    "room {room}: connection {conn} lists connection {} in a life that has been over \
+                     for {}",
+                    ghost.conn,
+                    time_text(over_ns)
                 )
             });
         }

@@ -109,7 +109,7 @@ impl World {
             let all = Self::told(&self.log, 0);
             self.witness.read(0, url, &all);
         }
-        self.witness.conclude()
+        self.witness.conclude(9 * SECOND_NS)
     }
 
     /// That this is found, and nothing else.
@@ -280,7 +280,7 @@ fn what_cannot_be_read_again_is_not_taken_for_kept() {
     world.say(3);
     let told = World::told(&world.log, 1);
     world.witness.read(0, 0, &told);
-    let findings = world.witness.conclude().broken;
+    let findings = world.witness.conclude(0).broken;
     let found: Vec<_> = findings.iter().map(|(broken, (times, _))| (*broken, *times)).collect();
     assert_eq!(found, [(Broken::Unread, 1)], "{findings:?}");
 }
@@ -398,7 +398,10 @@ fn a_ghost_is_listed_in_a_life_that_is_over_and_it_is_timed_until_it_is_told() {
     );
     let over_ns = world.witness.present(0, "presence_diff", &gone, 9 * SECOND_NS).unwrap();
     assert_eq!(over_ns, [4 * SECOND_NS]);
-    world.finds(Broken::Ghost, 1);
+    let findings = world.conclude().broken;
+    let ghost = "room 0: connection 1 lists connection 2 in a life that has been over for 4.00 s";
+    assert_eq!(findings[&Broken::Ghost], (1, vec![ghost.to_owned()]));
+    assert_eq!(findings.len(), 1, "{findings:?}");
 }
 
 #[test]
