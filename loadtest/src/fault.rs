@@ -99,6 +99,7 @@ impl Drop for Running {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::time::{Duration, Instant};
 
     use super::*;
 
@@ -115,7 +116,7 @@ mod tests {
     #[test]
     fn a_command_ends_with_its_code_and_what_it_has_left_behind_ends_with_the_run() {
         let name = std::env::temp_dir().join(format!("loadtest-fault-{}", std::process::id()));
-        let command = format!("0: sleep 60 & echo $! > {}; exit 3", name.display());
+        let command = format!("0: sleep 600 & echo $! > {}; exit 3", name.display());
         let mut running = Running::start(&command.parse().unwrap()).unwrap();
         let ended = loop {
             match running.ended(7) {
@@ -134,7 +135,9 @@ mod tests {
         };
         assert!(is_there());
         drop(running);
+        let since = Instant::now();
         while is_there() {
+            assert!(since.elapsed() < Duration::from_secs(10), "{left} is left behind");
             std::thread::yield_now();
         }
     }

@@ -157,6 +157,45 @@ fn a_turn_that_keeps_all_is_told_and_goes_on() {
 }
 
 #[test]
+fn a_turn_tells_of_what_was_acknowledged_and_seen_by_nobody() {
+    let mut world = World::new();
+    world.say(5);
+    world.keep();
+    world.acknowledge(5, 6);
+    world.turn(5);
+    for conn in 0..MEMBERS {
+        world.witness.turned(conn, Entry { epoch: "aa", offset: 5 });
+    }
+    assert_eq!(world.finds_nothing().told_lost, 1);
+}
+
+#[test]
+fn a_member_that_is_not_told_of_a_turn_is_in_another_order() {
+    let mut world = World::new();
+    world.say(3);
+    world.turn(3);
+    for conn in 0..2 {
+        world.witness.turned(conn, Entry { epoch: "aa", offset: 3 });
+    }
+    world.finds(Broken::Order, 1);
+}
+
+#[test]
+fn what_a_member_has_discarded_it_does_not_hold() {
+    let mut world = World::new();
+    world.say(2);
+    world.keep();
+    world.tell(0, 3);
+    world.turn(2);
+    world.join(0, false);
+    for conn in 1..MEMBERS {
+        world.join(conn, true);
+    }
+    world.list_all();
+    world.finds_nothing();
+}
+
+#[test]
 fn what_a_failover_loses_is_told_to_who_has_seen_it_and_kept_by_who_has_not() {
     let mut world = World::new();
     world.say(4);
