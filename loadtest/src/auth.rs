@@ -55,7 +55,8 @@ fn sign(secret: &str, user: &str) -> String {
 
 /// Asks the server for guests, one after the other over one connection where it stays open.
 fn guests(common: &Common, wanted: u32) -> Result<Vec<String>, String> {
-    let target = Target::parse(&common.url, common.remote)?;
+    // The others take the tokens of the first.
+    let target = Target::parse(common.first_url(), common.remote)?;
     let mut tokens = Vec::new();
     let mut open: Option<BufReader<TcpStream>> = None;
     let mut failures = 0;

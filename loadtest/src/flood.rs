@@ -93,7 +93,7 @@ impl Flood {
     /// There is no server, or it takes nobody in.
     pub(crate) fn run(&self) -> Result<(), String> {
         self.check()?;
-        let target = Target::parse(&self.common.url, self.common.remote)?;
+        let target = Target::parse(self.common.first_url(), self.common.remote)?;
         let token = auth::tokens(&self.common, 1)?.pop().unwrap_or_default();
         let mark = if target.path.contains('?') { '&' } else { '?' };
         let path = format!("{}{mark}token={}", target.path, query_escape(&token));
@@ -149,19 +149,22 @@ impl Flood {
 
     /// That nothing is asked for which a flood does not do.
     fn check(&self) -> Result<(), String> {
-        let Common { json, html, floor, with_floor, limits, server_pid, .. } = &self.common;
+        let Common { json, html, floor, with_floor, limits, server_pids, urls, .. } = &self.common;
         let measured = [
             ("--json", json.is_some()),
             ("--html", html.is_some()),
             ("--floor", floor.is_some()),
             ("--with-floor", *with_floor),
             ("--limit", !limits.is_empty()),
-            ("--server-pid", server_pid.is_some()),
+            ("--server-pid", !server_pids.is_empty()),
         ];
         if let Some((option, _)) = measured.iter().find(|(_, given)| *given) {
             return Err(format!(
                 "a flood measures nothing, so there is no {option}: give it to the run beside it"
             ));
+        }
+        if urls.len() > 1 {
+            return Err("a flood is of one server: --url may be given once".to_owned());
         }
         check_rate(self.rate)
     }

@@ -12,6 +12,7 @@ mod client;
 mod coordinator;
 mod core;
 mod disk;
+mod fault;
 mod flood;
 mod floor;
 mod order;
@@ -21,6 +22,7 @@ mod report;
 mod scenario;
 mod stats;
 mod verify;
+mod witness;
 
 fn main() -> ExitCode {
     cli::main()

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::{SECOND_NS, Span, at, real, whole};
 use crate::client::dialect::Dialect;
 use crate::client::stamp::BODY_BYTES_MIN;
+use crate::fault::Fault;
 use crate::stats::{Metric, time_figure};
 
 /// Options that every scenario has.
@@ -21,13 +22,15 @@ use crate::stats::{Metric, time_figure};
 #[derive(Args, Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Common {
     /// The server's WebSocket. `{user}`, `{token}` and `{conn}` are filled in; a token that has no
-    /// place is added as `token=`.
+    /// place is added as `token=`. May be given several times, for servers that share their rooms
+    /// and take each other's tokens: connections are spread over all, and so is each room.
     #[arg(
-        long,
+        long = "url",
+        value_name = "URL",
         default_value = "ws://127.0.0.1:4000/socket/websocket?vsn=2.0.0",
         help_heading = "Server"
     )]
-    pub(crate) url: String,
+    pub(crate) urls: Vec<String>,
     /// What the text frames hold.
     #[arg(long, value_enum, default_value = "phoenix", help_heading = "Server")]
     pub(crate) dialect: Dialect,
@@ -63,8 +66,9 @@ pub(crate) struct Common {
     #[arg(long, help_heading = "Server")]
     pub(crate) secret: Option<String>,
     /// The server's process: its CPU, memory and context switches are taken, with all its children.
-    #[arg(long, value_name = "PID", help_heading = "Server")]
-    pub(crate) server_pid: Option<u32>,
+    /// May be given several times: figures are of all together, and what each took is told apart.
+    #[arg(long = "server-pid", value_name = "PID", help_heading = "Server")]
+    pub(crate) server_pids: Vec<u32>,
     /// Load a server that is not on this machine. Only one that is yours.
     #[arg(long, help_heading = "Server")]
     pub(crate) remote: bool,
@@ -154,6 +158,14 @@ pub(crate) struct Common {
     #[arg(long, value_name = "FILE")]
     #[serde(skip)]
     pub(crate) config: Option<PathBuf>,
+}
+
+impl Common {
+    /// The first URL, which is the only one for what concerns one server.
+    pub(crate) fn first_url(&self) -> &str {
+        // The command line has a default, so there is one.
+        self.urls.first().map_or("", String::as_str)
+    }
 }
 
 /// The order that a server promises.
@@ -421,6 +433,23 @@ pub(crate) struct Chat {
     pub(crate) typing: bool,
 }
 
+/// `failover`: servers that share their rooms, while they are killed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Failover {
+    /// How many rooms.
+    pub(crate) rooms: u32,
+    /// Members of each.
+    pub(crate) members: u32,
+    /// Members of each room that write.
+    pub(crate) publishers: u32,
+    /// Messages per second over all rooms.
+    pub(crate) rate: f64,
+    /// How long a client waits for an answer before it gives its connection up.
+    pub(crate) timeout: Span,
+    /// What is done to the servers.
+    pub(crate) faults: Vec<Fault>,
+}
+
 /// What kind of run it is.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -441,6 +470,8 @@ pub(crate) enum Scenario {
     Presence(Presence),
     /// People.
     Chat(Chat),
+    /// Servers that are killed.
+    Failover(Failover),
 }
 
 impl Scenario {
@@ -455,6 +486,7 @@ impl Scenario {
             Self::Storm(s) => s.connections,
             Self::Presence(p) => p.members,
             Self::Chat(c) => c.users,
+            Self::Failover(f) => f.rooms.saturating_mul(f.members),
         }
     }
 

@@ -96,6 +96,24 @@ pub(crate) fn sample(root: u32) -> Option<Sample> {
 }
 
 impl Sample {
+    /// What two trees of processes have used together.
+    pub(crate) fn and(mut self, other: Self) -> Self {
+        self.threads_ns.extend(other.threads_ns);
+        for (sum, of_other) in [
+            (&mut self.user_ticks, other.user_ticks),
+            (&mut self.system_ticks, other.system_ticks),
+            (&mut self.context_switches, other.context_switches),
+            (&mut self.resident_bytes, other.resident_bytes),
+            (&mut self.own_bytes, other.own_bytes),
+            (&mut self.peak_bytes, other.peak_bytes),
+            (&mut self.threads, other.threads),
+            (&mut self.processes, other.processes),
+        ] {
+            *sum += of_other;
+        }
+        self
+    }
+
     /// What was used since an earlier sample.
     pub(crate) fn since(&self, earlier: &Self) -> Used {
         let user = self.user_ticks.saturating_sub(earlier.user_ticks) * TICK_NS;

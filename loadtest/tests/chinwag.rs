@@ -6,7 +6,7 @@
 
 mod common;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use common::{Folder, LOADTEST, Outcome, Server, run};
@@ -26,10 +26,14 @@ fn on_shards_with(settings: &[&str], scenario: &str, options: &[&str], check: im
     }
 }
 
-fn chinwag_with(options: &[&str]) -> Server {
+fn binary() -> PathBuf {
     let binary = Path::new(LOADTEST).with_file_name("chinwag");
     assert!(binary.exists(), "build the server first: cargo build");
-    let mut command = Command::new(binary);
+    binary
+}
+
+fn chinwag_with(options: &[&str]) -> Server {
+    let mut command = Command::new(binary());
     // A free port of the system's choice is told in the first line.
     command.args(["--listen", "127.0.0.1:0", "--set", "store.path="]).args(options);
     Server::start(command, |line| {
@@ -176,6 +180,104 @@ fn chat_with_breaks_is_recovered() {
             outcome.said
         );
     });
+}
+
+/// The key of tokens that several servers take.
+const SECRET: &str = "6Zk1Qe5oTq2mR8vYxW3uJ7aHcN4sLpB9";
+
+/// A server whose rooms are kept in a folder.
+fn chinwag_in(folder: &Folder) -> Server {
+    let store = format!("store.path={}", folder.0.display());
+    chinwag_with(&["--shards", "2", "--set", &store, "--set", &format!("auth.secret={SECRET}")])
+}
+
+/// A command that kills a server, does something to its folder, and starts it again there. The one
+/// that it starts is waited for: it ends with the run.
+fn restart(server: &Server, folder: &Folder, meanwhile: &str) -> String {
+    let (_, address) = server.url.split_once("//").expect("a URL");
+    let address = address.split('/').next().expect("an address");
+    format!(
+        "kill -9 {}; {meanwhile}; exec {} --listen {address} --shards 2 --set store.path={} --set \
+         auth.secret={SECRET}",
+        server.pid(),
+        binary().display(),
+        folder.0.display()
+    )
+}
+
+/// Runs `failover` against a server by two of its names, with these faults.
+fn failover(server: &Server, faults: &[&str]) -> Outcome {
+    let other = server.url.replace("127.0.0.1", "localhost");
+    let rooms = ["--rooms", "3", "--members", "4", "--rate", "60", "--secret", SECRET];
+    let rest = ["--url", &other, "--warmup", "0s", "--duration", "5s", "--drain", "20s"];
+    let faults = faults.iter().flat_map(|fault| ["--fault", fault]).collect::<Vec<_>>();
+    run(server, "failover", &[&rooms[..], &rest, &faults].concat())
+}
+
+#[test]
+#[ignore = "needs the server: cargo build"]
+fn a_server_that_is_killed_and_comes_back_has_one_order_and_keeps_what_it_acknowledged() {
+    let folder = Folder::new("failover");
+    let server = chinwag_in(&folder);
+    let paused = format!("500: kill -STOP {0}; sleep 0.3; kill -CONT {0}", server.pid());
+    let outcome =
+        failover(&server, &[&paused, &format!("1500: {}", restart(&server, &folder, "sleep 1"))]);
+    outcome.is_ok();
+    // All have lost their connection, and some were at the other name until they came home.
+    assert!((12..=24).contains(&outcome.count("reconnected")), "{}", outcome.said);
+    assert_eq!((outcome.count("ended_loudly"), outcome.count("told_lost")), (12, 0));
+    assert!(outcome.count("answered") >= outcome.count("sent"), "{}", outcome.said);
+    let faults = outcome.report["faults"].as_array().expect("what was done");
+    let number = |fault: usize, name: &str| faults[fault][name].as_u64();
+    assert_eq!((faults.len(), number(0, "code")), (2, Some(0)), "{}", outcome.said);
+    assert!(number(0, "first_acked_ns") >= Some(300_000_000), "{}", outcome.said);
+    // It serves until the end, so it has none.
+    assert_eq!(number(1, "took_ns"), None, "{}", outcome.said);
+    assert!(number(1, "all_acked_ns").is_some(), "{}", outcome.said);
+    assert!(!(outcome.said + &outcome.report.to_string()).contains(SECRET));
+}
+
+#[test]
+#[ignore = "needs the server: cargo build"]
+fn what_a_copy_of_the_store_lacks_is_told() {
+    let (folder, copy) = (Folder::new("restored"), Folder::new("restored-copy"));
+    let server = chinwag_in(&folder);
+    let (of, to) = (folder.0.display(), copy.0.display());
+    // Together with what is in the log beside the database.
+    let back_up = format!("1000: cp {of}/chat.db* {to}");
+    let restore = restart(&server, &folder, &format!("rm {of}/chat.db*; cp {to}/chat.db* {of}"));
+    let outcome = failover(&server, &[&back_up, &format!("2000: {restore}")]);
+    outcome.is_ok();
+    assert!(outcome.count("told_lost") > 0 && outcome.count("told") > 0, "{}", outcome.said);
+}
+
+#[test]
+#[ignore = "needs the server: cargo build"]
+fn what_is_taken_out_of_a_store_in_secret_is_missed() {
+    let folder = Folder::new("robbed");
+    let server = chinwag_in(&folder);
+    let sql = "DELETE FROM message WHERE (id & 511) BETWEEN 5 AND 7";
+    let rob = format!(
+        "python3 -c 'import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute(sys.argv[2]); \
+         c.commit()' {}/chat.db '{sql}'",
+        folder.0.display()
+    );
+    let outcome = failover(&server, &[&format!("2000: {}", restart(&server, &folder, &rob))]);
+    assert_eq!((outcome.code, outcome.count("lost") > 0), (1, true), "{}", outcome.said);
+}
+
+#[test]
+#[ignore = "needs the server: cargo build"]
+fn two_servers_that_share_nothing_have_no_one_order() {
+    let (folder, other) = (Folder::new("one"), Folder::new("other"));
+    let (server, stranger) = (chinwag_in(&folder), chinwag_in(&other));
+    let rooms = ["--rooms", "3", "--members", "4", "--rate", "60", "--secret", SECRET];
+    let options = ["--url", &stranger.url, "--drain", "500ms"];
+    let outcome = run(&server, "failover", &[&rooms[..], &options].concat());
+    assert_eq!(outcome.code, 1, "{}", outcome.said);
+    for count in ["room_order", "lost", "presence_wrong"] {
+        assert!(outcome.count(count) > 0, "{count}\n{}", outcome.said);
+    }
 }
 
 #[test]

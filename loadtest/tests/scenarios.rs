@@ -34,6 +34,26 @@ fn threads_and_processes_come_to_the_same() {
 }
 
 #[test]
+fn members_of_each_room_are_at_all_urls_and_what_each_process_takes_is_told() {
+    let (one, other) = (Server::faulty(&[]), Server::faulty(&[]));
+    let rooms = ["--rooms", "3", "--members", "4", "--rate", "100"];
+    let pids = ["--server-pid", &one.pid(), "--server-pid", &other.pid()];
+    let twice = run(&one, "rooms", &[&rooms[..], &["--url", &one.url], &pids].concat());
+    twice.is_ok();
+    assert_eq!(twice.report["servers"].as_array().unwrap().len(), 2);
+    assert!(twice.said.contains("of these server 2"), "{}", twice.said);
+    // Each tells half of the members, two of each room, what it is told itself: of twelve that the
+    // messages of three rooms are to reach in all.
+    let apart = run(&one, "rooms", &[&rooms[..], &["--url", &other.url]].concat());
+    assert_eq!(
+        (apart.code, apart.count("sent"), apart.count("delivered"), apart.count("lost")),
+        (1, 120, 120 * 2, 120 * 2),
+        "{}",
+        apart.said
+    );
+}
+
+#[test]
 fn bursts_and_random_arrivals_deliver_all() {
     let server = Server::faulty(&[]);
     let burst = run(&server, "fanout", &["--members", "20", "--rate", "64", "--burst", "16"]);
@@ -303,8 +323,31 @@ fn what_cannot_be_run_is_refused_with_what_is_allowed() {
             "--duration must be more than twice --within",
         ),
         (&["chat", "--rooms", "1", "--threads", "2", "--auth", "none"], "--rooms is 1"),
+        (&["failover", "--threads", "2", "--auth", "none"], "failover has one worker"),
+        (&["failover", "--publishers", "7"], "--publishers must not be above --members"),
+        (
+            &[
+                "failover",
+                "--members",
+                "2",
+                "--url",
+                "ws://[::1]:1/",
+                "--url",
+                "ws://[::1]:2/",
+                "--url",
+                "ws://[::1]:3/",
+            ],
+            "--members must be as many as there are --url",
+        ),
+        (&["failover", "--not-to-sender"], "--not-to-sender is for servers without"),
+        (&["failover", "--fault", "kill -9 1"], "is not AT_MS: COMMAND"),
+        (&["failover", "--fault", "12000: true"], "12000 ms is not before the end"),
         (&["fanout", "--limit", "p95=20ms"], "there is no figure `p95`"),
         (&["flood", "ping", "--json", "-"], "there is no --json"),
+        (
+            &["flood", "ping", "--url", "ws://127.0.0.1:1/", "--url", "ws://127.0.0.1:2/"],
+            "--url may be given once",
+        ),
         (&["flood", "ping", "--rate", "inf"], "at most 10000000"),
         (&["fanout", "--config", file.to_str().unwrap()], "[fanuot]: there is no such scenario"),
         (&["fanout", "--json", nowhere.to_str().unwrap()], "there is no directory"),

@@ -61,7 +61,7 @@ fn a_run_says_and_writes_no_token() {
         is_silent(&outcome.report.to_string());
         is_silent(&std::fs::read_to_string(&page).unwrap());
         let told = &outcome.report["options"];
-        assert_eq!(told["url"], server.url.as_str());
+        assert_eq!(told["urls"][0], server.url.as_str());
         assert_eq!(told["join_payload"], r#"{"a":[{"user_token":"(not told)"}],"limit":5}"#);
     }
     std::fs::remove_file(page).unwrap();

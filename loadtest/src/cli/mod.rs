@@ -19,8 +19,8 @@ use crate::floor::{self, Floor, FloorReport};
 use crate::plan::{Common, Scenario};
 use crate::report::{FORMAT, Figure, FloorRatio, Report, Server, html, table};
 use scenarios::{
-    Capacity, ChatArgs, ChurnArgs, Fanout, IdleArgs, KeepArgs, PingArgs, PresenceArgs, Rooms, Slow,
-    StormArgs,
+    Capacity, ChatArgs, ChurnArgs, FailoverArgs, Fanout, IdleArgs, KeepArgs, PingArgs,
+    PresenceArgs, Rooms, Slow, StormArgs,
 };
 
 mod scenarios;
@@ -57,6 +57,11 @@ enum Command {
     Presence(PresenceArgs),
     /// A realistic mix: people who write, read back, and lose their connection.
     Chat(ChatArgs),
+    /// Servers that share their rooms, while they are killed: one order, nothing lost, no ghosts.
+    ///
+    /// --drain must be longer than a server that is dead is still thought to be there, or those who
+    /// were connected to it are ghosts.
+    Failover(FailoverArgs),
     /// Too much of one thing, beside another run that sees whether others notice.
     Flood(Flood),
     /// Compare runs: reads their JSON files, writes one page.
@@ -124,6 +129,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Storm(storm) => storm.job(),
         Command::Presence(presence) => presence.job(),
         Command::Chat(chat) => chat.job(),
+        Command::Failover(failover) => failover.job(),
     };
     job.and_then(|job| run(&job)).unwrap_or_else(|why| no_run(&why))
 }
@@ -308,7 +314,8 @@ fn write(path: &Path, text: &str) -> Result<(), String> {
     fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-/// Puts the options of a `--config` file before those of the command line, which so win.
+/// Puts the options of a `--config` file before those of the command line, which win: what stands
+/// in both may be a list, and that of the command line is then all of it.
 fn with_config(arguments: Vec<OsString>) -> Result<Vec<OsString>, String> {
     let texts: Vec<String> =
         arguments.iter().map(|argument| argument.to_string_lossy().into_owned()).collect();
@@ -335,7 +342,12 @@ fn with_config(arguments: Vec<OsString>) -> Result<Vec<OsString>, String> {
     let command = texts.get(1).cloned().unwrap_or_default();
     let mut with: Vec<OsString> = arguments.iter().take(2).cloned().collect();
     let own = file.get(&command).and_then(toml::Value::as_table).into_iter().flatten();
-    for (key, value) in file.iter().filter(|(_, value)| !value.is_table()).chain(own) {
+    let is_said = |key: &str| {
+        let mut said = texts.iter().filter_map(|text| text.strip_prefix("--")?.strip_prefix(key));
+        said.any(|rest| rest.is_empty() || rest.starts_with('='))
+    };
+    let of_file = file.iter().filter(|(_, value)| !value.is_table()).chain(own);
+    for (key, value) in of_file.filter(|(key, _)| !is_said(key)) {
         option(&mut with, key, value).map_err(|why| format!("{path}: {key}: {why}"))?;
     }
     with.extend(arguments.into_iter().skip(2));
@@ -373,12 +385,14 @@ mod tests {
     #[test]
     fn a_file_gives_options_and_the_command_line_wins() {
         let path = std::env::temp_dir().join(format!("loadtest-{}.toml", std::process::id()));
-        let shared = "rate = 7\nlimit = [\"p99=1s\", \"max=2s\"]\nquiet = true\n";
+        let shared = "rate = 7\nlimit = [\"p99=1s\", \"max=2s\"]\nquiet = true\n\
+                      url = [\"ws://127.0.0.1:1/\", \"ws://127.0.0.1:2/\"]\n";
         let own = "[fanout]\nmembers = 5\n[rooms]\nrooms = 9\n";
         fs::write(&path, [shared, own].concat()).unwrap();
-        let line = ["loadtest", "fanout", "--config", path.to_str().unwrap(), "--rate", "8"]
-            .map(OsString::from);
-        let arguments = with_config(line.to_vec()).unwrap();
+        let line = ["loadtest", "fanout", "--config", path.to_str().unwrap(), "--rate", "8"];
+        let url = ["--url=ws://127.0.0.1:3/", "--url", "ws://127.0.0.1:4/"];
+        let line = line.into_iter().chain(url).map(OsString::from);
+        let arguments = with_config(line.collect()).unwrap();
         fs::remove_file(&path).unwrap();
         let cli = Cli::try_parse_from(arguments).unwrap();
         let Command::Fanout(fanout) = cli.command else { panic!("it is fanout") };
@@ -386,5 +400,6 @@ mod tests {
         let Scenario::Broadcast(broadcast) = scenario else { panic!("it has rooms") };
         assert_eq!((broadcast.members, whole(broadcast.rate)), (5, 8));
         assert_eq!((common.limits.len(), common.quiet), (2, true));
+        assert_eq!(common.urls, ["ws://127.0.0.1:3/", "ws://127.0.0.1:4/"]);
     }
 }

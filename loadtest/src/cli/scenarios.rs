@@ -5,11 +5,13 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::{show, tell};
-use crate::base::{Span, real};
+use crate::base::{Span, at, real};
+use crate::client::dialect::Dialect;
 use crate::coordinator::{self, Job};
+use crate::fault::Fault;
 use crate::plan::{
-    Broadcast, Chat, Churn, Common, Idle, Keep, Limit, Ping, Presence, Scenario, Storm, check_rate,
-    publishers_needed,
+    Broadcast, Chat, Churn, Common, Failover, Idle, Keep, Limit, Ping, Presence, Promised,
+    Scenario, Storm, check_rate, publishers_needed,
 };
 use crate::report::{Figure, Report, table};
 use crate::scenario::churn::slots_for;
@@ -253,6 +255,34 @@ pub(super) struct ChatArgs {
     /// People do not say that they are typing.
     #[arg(long)]
     no_typing: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(args_override_self = true)]
+pub(super) struct FailoverArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Rooms.
+    #[arg(long, default_value_t = 10)]
+    rooms: u32,
+    /// Members of each room, at all URLs in turn.
+    #[arg(long, default_value_t = 6)]
+    members: u32,
+    /// Members of each room that write.
+    #[arg(long, default_value_t = 2)]
+    publishers: u32,
+    /// Messages per second over all rooms.
+    #[arg(long, default_value_t = 100.0)]
+    rate: f64,
+    /// How long a client waits for an answer before it gives its connection up and makes another.
+    /// It sends a heartbeat at least as often.
+    #[arg(long, default_value = "5s")]
+    timeout: Span,
+    /// A shell command, and the milliseconds from the start of the load (with its warm-up) until it
+    /// is run: `3000: kill -9 1234`. May be given several times. What it starts ends with the run,
+    /// unless by `setsid`.
+    #[arg(long = "fault", value_name = "AT_MS: COMMAND")]
+    faults: Vec<Fault>,
 }
 
 impl Fanout {
@@ -533,6 +563,48 @@ impl ChatArgs {
             typing,
         });
         Job::new("chat", common, scenario)
+    }
+}
+
+impl FailoverArgs {
+    pub(super) fn job(self) -> Result<Job, String> {
+        let Self { mut common, rooms, members, publishers, rate, timeout, faults } = self;
+        check_rate(rate)?;
+        positive(&[
+            ("rooms", f64::from(rooms)),
+            ("publishers", f64::from(publishers)),
+            ("timeout", timeout.seconds()),
+        ])?;
+        if publishers > members {
+            return Err("--publishers must not be above --members, of whom they are".to_owned());
+        }
+        if at(members) < common.urls.len() {
+            return Err("--members must be as many as there are --url, or more".to_owned());
+        }
+        for (option, is_given) in [
+            ("--dialect", common.dialect != Dialect::Phoenix),
+            ("--order", common.order != Promised::Room),
+            ("--no-answers", common.no_answers),
+            ("--not-to-sender", common.not_to_sender),
+        ] {
+            if is_given {
+                return Err(format!(
+                    "failover judges one order of acknowledged messages: {option} \
+                                    is for servers without"
+                ));
+            }
+        }
+        let end_ns = common.warmup.0 + common.duration.0;
+        if let Some(fault) = faults.iter().find(|fault| fault.at_ns() >= end_ns) {
+            return Err(format!(
+                "--fault: {} ms is not before the end of --warmup and --duration",
+                fault.at_ms()
+            ));
+        }
+        // 0 is none, and stays it.
+        common.heartbeat = common.heartbeat.min(timeout);
+        let failover = Failover { rooms, members, publishers, rate, timeout, faults };
+        Job::new("failover", common, Scenario::Failover(failover))
     }
 }
 

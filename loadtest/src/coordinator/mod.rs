@@ -58,7 +58,9 @@ impl Job {
             ));
         }
         // Once for all: a worker would only say that it failed.
-        Target::parse(&common.url, common.remote)?;
+        for url in &common.urls {
+            Target::parse(url, common.remote)?;
+        }
         // Not after the run, whose result would be lost.
         for file in [&common.json, &common.html].into_iter().flatten() {
             if let Some(directory) = file.parent().filter(|parent| !parent.as_os_str().is_empty())
@@ -80,6 +82,9 @@ const CONNECTIONS_MAX: u32 = 10_000_000;
 
 /// Descriptors that a process needs beside its connections.
 const SPARE_DESCRIPTORS: u64 = 100;
+
+/// How long workers may take to come to an end, beyond what they are told.
+const PATIENCE_NS: u64 = 60 * SECOND_NS;
 
 /// The time from the command to the start of the load: every worker has the command by then.
 const HEAD_START_NS: u64 = 200_000_000;
@@ -130,10 +135,8 @@ pub(crate) fn run(job: &Job) -> Result<Report, String> {
     let connections = job.scenario.connections();
     let (processes, threads) = split(&job.common, connections, raise_descriptors());
     let tokens = auth::tokens(&job.common, connections)?;
-    let server_pid = job.common.server_pid;
-    if let Some(pid) = server_pid
-        && process::sample(pid).is_none()
-    {
+    let server_pids = job.common.server_pids.clone();
+    if let Some(pid) = server_pids.iter().find(|pid| process::sample(**pid).is_none()) {
         return Err(format!("there is no process {pid}"));
     }
     let workers = processes.max(threads);
@@ -146,6 +149,12 @@ pub(crate) fn run(job: &Job) -> Result<Report, String> {
             chat.rooms
         ));
     }
+    if matches!(job.scenario, Scenario::Failover(_)) && workers > 1 {
+        return Err(format!(
+            "failover has one worker, which sees all members of all rooms: {workers} were asked \
+             for, or {connections} connections are more than the descriptors of one"
+        ));
+    }
     let (up, reports) = mpsc::channel();
     let mut run = Run {
         workers: Vec::new(),
@@ -153,7 +162,7 @@ pub(crate) fn run(job: &Job) -> Result<Report, String> {
         progress: vec![Progress::default(); crate::base::at(workers)],
         busiest: 0.0,
         quiet: job.common.quiet,
-        server_pid,
+        server_pids,
     };
     let number = u16::try_from(now_ns() / 1_000 % 65_536).unwrap_or(0);
     for worker in 0..workers {
@@ -281,14 +290,24 @@ struct Run {
     /// The largest share of a core that a worker took between two reports, since the load began.
     busiest: f64,
     quiet: bool,
-    server_pid: Option<u32>,
+    server_pids: Vec<u32>,
 }
 
-/// What is seen of server and client at one moment.
+/// What is seen of servers and client at one moment.
 struct Look {
-    server: Option<Sample>,
+    /// Of each process of a server, as they were named; none of one that is not there.
+    servers: Vec<Option<Sample>>,
     client: Sample,
     ready: u32,
+}
+
+impl Look {
+    /// All servers together; none, if one is not there or none was named.
+    fn server(&self) -> Option<Sample> {
+        let samples: Vec<&Sample> =
+            self.servers.iter().map(Option::as_ref).collect::<Option<_>>()?;
+        samples.into_iter().cloned().reduce(Sample::and)
+    }
 }
 
 impl Run {
@@ -300,7 +319,7 @@ impl Run {
 
     fn look(&self) -> Look {
         Look {
-            server: self.server_pid.and_then(process::sample),
+            servers: self.server_pids.iter().copied().map(process::sample).collect(),
             client: process::sample(std::process::id()).unwrap_or_default(),
             ready: self.total().ready,
         }
@@ -323,7 +342,8 @@ impl Run {
         let window_ns = (start_ns + warmup_ns, start_ns + warmup_ns + job.common.duration.0);
         self.busiest = 0.0;
         self.tell(&Down::Go { start_ns, window_ns });
-        let watched = self.watch(window_ns, job.scenario.ends_by_itself())?;
+        let late_ns = window_ns.1 + job.common.drain.0 + PATIENCE_NS;
+        let watched = self.watch(window_ns, job.scenario.ends_by_itself(), late_ns)?;
         let (totals, refused) = merge_sent(&watched.sent);
         self.tell(&Down::Totals { sent: totals, refused });
         let merged = self.collect(job.common.drain.0)?;
@@ -368,7 +388,7 @@ impl Run {
             if settle > 0 {
                 thread::sleep(Duration::from_nanos(settle));
             }
-            seen.push((total, self.look().server.map_or(0, |server| server.own_bytes)));
+            seen.push((total, self.look().server().map_or(0, |server| server.own_bytes)));
         }
         Ok(seen)
     }
@@ -395,8 +415,13 @@ impl Run {
         }
     }
 
-    /// Samples server and client once a second while the load is on.
-    fn watch(&mut self, window_ns: (u64, u64), ends_by_itself: bool) -> Result<Watched, String> {
+    /// Samples server and client once a second while the load is on, until `late_ns` at most.
+    fn watch(
+        &mut self,
+        window_ns: (u64, u64),
+        ends_by_itself: bool,
+        late_ns: u64,
+    ) -> Result<Watched, String> {
         let mut looks = Vec::new();
         let mut sent = Vec::new();
         let mut next_ns = window_ns.0;
@@ -427,7 +452,7 @@ impl Run {
             {
                 sent.push((by_room, refused));
             }
-            if now > window_ns.1 + 60 * SECOND_NS {
+            if now > late_ns {
                 return Err("the workers do not come to an end".to_owned());
             }
         }
@@ -436,7 +461,7 @@ impl Run {
     fn collect(&mut self, drain_ns: u64) -> Result<Merged, String> {
         let mut merged = Merged::default();
         let mut left = self.workers.len();
-        let deadline = now_ns() + drain_ns + 60 * SECOND_NS;
+        let deadline = now_ns() + drain_ns + PATIENCE_NS;
         while left > 0 {
             if let Some(Up::Done(told)) = self.next(Duration::from_secs(1))? {
                 merged.add(&told);

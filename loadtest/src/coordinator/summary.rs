@@ -9,7 +9,7 @@ use crate::base::{SECOND_NS, real, three_digits};
 use crate::client::target::shown;
 use crate::plan::Scenario;
 use crate::process::{Sample, Used};
-use crate::report::{Client, FORMAT, Figure, Memory, Report, Server, Timed, machine};
+use crate::report::{Client, FORMAT, Figure, Memory, Process, Report, Server, Timed, machine};
 use crate::stats::{Merged, Metric, slope};
 
 /// Above this share of a core the client is too busy for its figures to be the server's.
@@ -50,7 +50,7 @@ pub(super) fn make_report(
     let server = server_side(before, connected, watched, steps, &counts);
     let client = client_side(watched, first, last);
     let mut warnings = Vec::new();
-    match (&before.server, &server) {
+    match (before.server(), &server) {
         (Some(_), None) => warnings.push(
             "The process of --server-pid ended during the run, so nothing is said of what it took."
                 .to_owned(),
@@ -95,8 +95,10 @@ pub(super) fn make_report(
         main,
         seconds,
         server,
+        servers: processes(watched),
         client,
         floor: None,
+        faults: merged.faults.clone(),
         figures: Vec::new(),
         problems: Vec::new(),
         warnings,
@@ -112,7 +114,11 @@ const NOT_TOLD: &str = "(not told)";
 fn options(job: &Job) -> Value {
     let mut options = serde_json::to_value(&job.common).unwrap_or_default();
     options["scenario"] = serde_json::to_value(&job.scenario).unwrap_or_default();
-    options["url"] = shown(&job.common.url).into();
+    options["urls"] = job.common.urls.iter().map(|url| shown(url)).collect();
+    if let Scenario::Failover(failover) = &job.scenario {
+        let told = failover.faults.iter().map(|it| format!("{}: {}", it.at_ms(), it.program()));
+        options["scenario"]["faults"] = told.collect();
+    }
     for secret in ["token", "secret"] {
         if !options[secret].is_null() {
             options[secret] = NOT_TOLD.into();
@@ -162,7 +168,7 @@ fn main_metric(scenario: &Scenario) -> Metric {
     match scenario {
         Scenario::Broadcast(_) | Scenario::Chat(_) => Metric::Delivery,
         Scenario::Ping(_) => Metric::RoundTrip,
-        Scenario::Keep(_) => Metric::Answer,
+        Scenario::Keep(_) | Scenario::Failover(_) => Metric::Answer,
         Scenario::Idle(_) | Scenario::Churn(_) | Scenario::Storm(_) => Metric::Ready,
         Scenario::Presence(_) => Metric::Seen,
     }
@@ -237,14 +243,14 @@ fn server_side(
     counts: &crate::stats::Counts,
 ) -> Option<Server> {
     let ready = connected.ready;
-    let (before, connected) = (before.server.as_ref()?, connected.server.as_ref()?);
+    let (before, connected) = (before.server()?, connected.server()?);
     // A server that was not there all the time has no figures: it is not known what it took at
     // last.
-    let samples: Vec<&Sample> =
-        watched.looks.iter().map(|(_, look)| look.server.as_ref()).collect::<Option<_>>()?;
+    let samples: Vec<Sample> =
+        watched.looks.iter().map(|(_, look)| look.server()).collect::<Option<_>>()?;
     let (first, last) = (samples.first()?, samples.last()?);
     let used = last.since(first);
-    let used_connecting = connected.since(before);
+    let used_connecting = connected.since(&before);
     let per = |ns: u64, times: u64| if times == 0 { 0.0 } else { real(ns) / real(times) };
     let points: Vec<(f64, f64)> =
         steps.iter().map(|(conns, bytes)| (f64::from(*conns), real(*bytes))).collect();
@@ -266,10 +272,22 @@ fn server_side(
             peak_bytes: last.peak_bytes,
         },
         bytes_per_conn: slope(&points).unwrap_or(growth / real(ready)),
-        seconds: samples.windows(2).map(|pair| pair[1].since(pair[0])).collect(),
+        seconds: samples.windows(2).map(|pair| pair[1].since(&pair[0])).collect(),
         own_bytes_seconds: samples.iter().map(|sample| sample.own_bytes).collect(),
         steps: steps.to_vec(),
     })
+}
+
+/// What each process took; nothing of one that was the only one, or was not there all the time.
+fn processes(watched: &Watched) -> Vec<Option<Process>> {
+    let of = |index: usize| {
+        let samples = watched.looks.iter().map(|(_, look)| look.servers.get(index)?.as_ref());
+        let samples: Vec<&Sample> = samples.collect::<Option<_>>()?;
+        let most_own_bytes = samples.iter().map(|sample| sample.own_bytes).max()?;
+        Some(Process { used: samples.last()?.since(samples.first()?), most_own_bytes })
+    };
+    let processes = watched.looks.first().map_or(0, |(_, look)| look.servers.len());
+    if processes < 2 { Vec::new() } else { (0..processes).map(of).collect() }
 }
 
 fn client_side(watched: &Watched, first: &Look, last: &Look) -> Client {

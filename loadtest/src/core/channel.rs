@@ -1,11 +1,10 @@
 //! A worker's channels: joins, pushes and their answers, and the check of every message that comes.
 
-use std::borrow::Cow;
-
-use serde::Deserialize;
+use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::{Channel, Core, Fragments, Pending, Script, State, Timer, Waiting};
+use super::payload::{Page, epoch_of, offset_of, told, with_field};
+use super::{Channel, Core, Draft, Fragments, Pending, Script, State, Timer, Waiting};
 use crate::base::{at, count, count64, now_ns};
 use crate::client::dialect::{Dialect, Incoming, reason_of, response_of};
 use crate::client::frame::{self, Frame, Opcode};
@@ -15,6 +14,7 @@ use crate::order::{Entry, Message, Place};
 use crate::plan::Promised;
 use crate::stats::{Metric, tell};
 use crate::verify::Verdict;
+use crate::witness::Told;
 
 /// The most that waits for a socket to take it, in bytes. A server that reads no further is sent no
 /// more.
@@ -32,6 +32,7 @@ impl Core {
     pub(crate) fn join(&mut self, id: u32, membership: u32, now: u64) {
         let user = self.plan.own().start + id;
         let dialect = self.plan.common.dialect;
+        let life = self.witness.as_mut().map(|witness| witness.joins(id, now));
         let conn = &mut self.conns[at(id)];
         let reference = conn.next_ref;
         conn.next_ref += 1;
@@ -42,19 +43,22 @@ impl Core {
             &self.plan.common.join_payload,
             &[("user", &format!("lt-{user}")), ("conn", &user.to_string())],
         );
-        if let (true, Some((epoch, offset))) =
-            (self.recover, place.seat.cursor(&self.rooms[at(place.room)].order))
-            && let Ok(serde_json::Value::Object(mut object)) = serde_json::from_str(&payload)
-        {
-            object
-                .insert("since".to_owned(), serde_json::json!({"epoch": epoch, "offset": offset}));
-            payload = serde_json::Value::Object(object).to_string();
+        let cursor = match &self.witness {
+            Some(witness) => witness.cursor(id),
+            None => place.seat.cursor(&self.rooms[at(place.room)].order),
+        };
+        if let (true, Some((epoch, offset))) = (self.recover, cursor) {
+            with_field(&mut payload, "since", json!({"epoch": epoch, "offset": offset}));
+        }
+        if let Some(life) = life {
+            with_field(&mut payload, "meta", json!({"life": life}));
         }
         let room = place.room;
         conn.pending.push_back(Pending {
             reference,
             waiting: Waiting::Join(membership),
             due_ns: now,
+            asked_ns: now,
         });
         let mut text = std::mem::take(&mut self.text);
         text.clear();
@@ -114,30 +118,51 @@ impl Core {
             self.stats.counts.not_sent += 1;
             return;
         }
+        let draft = self.draft(room, rank, due_ns);
+        self.say(id, membership, draft);
+        if self.plan.common.not_to_sender {
+            // The sender must not miss what it is not sent.
+            let Stamp { rank, seq, .. } = draft.stamp;
+            self.conns[at(id)].memberships[at(membership)].receiver.received(rank, seq);
+        }
+    }
+
+    /// The next message of a room's publisher number `rank`, which is to be sent now.
+    pub(crate) fn draft(&mut self, room: u32, rank: u32, due_ns: u64) -> Draft {
         let sent = &mut self.rooms[at(room)].sent[at(rank)];
         let seq = *sent;
         *sent += 1;
-        let size = self.plan.common.size.pick(&mut self.rng);
+        self.stats.sent(due_ns, now_ns());
+        let bytes = self.plan.common.size.pick(&mut self.rng);
+        Draft { stamp: Stamp { room, rank, seq, due_ns }, bytes }
+    }
+
+    /// Sends a message through a membership: for the first time, or again.
+    pub(crate) fn say(&mut self, id: u32, membership: u32, draft: Draft) {
+        let Draft { stamp, bytes } = draft;
+        let Stamp { room, rank, seq, due_ns } = stamp;
         let mut body = std::mem::take(&mut self.body);
         body.clear();
-        stamp::write(&mut body, self.plan.run, Stamp { room, rank, seq, due_ns }, size);
+        stamp::write(&mut body, self.plan.run, stamp, bytes);
         let user = self.plan.own().start + id;
         let body_text = std::str::from_utf8(&body).expect("a stamp is ASCII");
-        let payload = fill(
+        let mut payload = fill(
             &self.plan.common.payload,
             &[("body", body_text), ("user", &format!("lt-{user}"))],
         );
+        if self.witness.is_some() {
+            with_field(
+                &mut payload,
+                "key",
+                format!("{}-{room}-{rank}-{seq}", self.plan.run).into(),
+            );
+        }
         let event = std::mem::take(&mut self.plan.common.event);
         let waiting =
             (!self.plan.common.no_answers).then_some(Waiting::Message { room, rank, seq });
-        self.stats.sent(due_ns, now_ns());
         self.push(id, Some(membership), &event, payload.as_bytes(), waiting, due_ns);
         self.plan.common.event = event;
         self.body = body;
-        if self.plan.common.not_to_sender {
-            // The sender must not miss what it is not sent.
-            self.conns[at(id)].memberships[at(membership)].receiver.received(rank, seq);
-        }
     }
 
     /// Sends a push on a membership's topic, or a heartbeat where there is none.
@@ -170,7 +195,7 @@ impl Core {
             }
         }
         if let Some(waiting) = waiting {
-            conn.pending.push_back(Pending { reference, waiting, due_ns });
+            conn.pending.push_back(Pending { reference, waiting, due_ns, asked_ns: now_ns() });
         }
         self.send(id, Opcode::Text, &text);
         self.text = text;
@@ -297,12 +322,15 @@ impl Core {
             self.stats.counts.stray += 1;
             return;
         }
+        let offset = offset_of(payload);
+        let ours = Message::Ours { rank: stamp.rank, seq: stamp.seq };
         // Before the answer to the join nothing is promised.
-        if place.channel == Channel::In {
+        if let Some(witness) = &mut self.witness {
+            witness.came(id, &Told { epoch: epoch_of(payload), offset, message: ours });
+        } else if place.channel == Channel::In {
             let verdict = place.receiver.received(stamp.rank, stamp.seq);
-            let ours = Message::Ours { rank: stamp.rank, seq: stamp.seq };
             let order = &mut self.rooms[at(place.room)].order;
-            let in_order = place.seat.received(order, offset_of(payload), ours);
+            let in_order = place.seat.received(order, offset, ours);
             self.judge(Some(verdict), in_order);
         }
         self.stats.counts.delivered += 1;
@@ -324,8 +352,12 @@ impl Core {
         else {
             return;
         };
+        let offset = offset_of(payload);
+        if let Some(witness) = &mut self.witness {
+            return witness.came(id, &Told { epoch: epoch_of(payload), offset, message });
+        }
         let order = &mut rooms[at(place.room)].order;
-        let in_order = place.seat.received(order, offset_of(payload), message);
+        let in_order = place.seat.received(order, offset, message);
         self.judge(None, in_order);
     }
 
@@ -383,7 +415,7 @@ impl Core {
                     self.stats.counts.answered += 1;
                     self.stats.counts.answered_window += u64::from(self.stats.in_window(now));
                     self.stats.time_due(Metric::Answer, due_ns, now);
-                } else {
+                } else if self.witness.is_none() {
                     tell(&mut self.stats.counts.refused, &reason_of(payload));
                     self.refused.insert((room, rank, seq));
                 }
@@ -400,6 +432,7 @@ impl Core {
             }
             Waiting::History if ok => self.stats.time_due(Metric::History, due_ns, now),
             Waiting::Heartbeat if ok => {}
+            Waiting::History if self.witness.is_some() => {}
             Waiting::History | Waiting::Heartbeat => {
                 tell(&mut self.stats.counts.refused, &reason_of(payload));
             }
@@ -421,10 +454,12 @@ impl Core {
             return;
         };
         if !ok {
-            self.stats.counts.join_failed += 1;
-            tell(&mut self.stats.counts.reasons, &format!("join: {}", reason_of(payload)));
             self.conns[at(id)].memberships[at(membership)].channel = Channel::Out;
-            self.finish(id);
+            if !script.join_refused(self, id, payload, now) {
+                self.stats.counts.join_failed += 1;
+                tell(&mut self.stats.counts.reasons, &format!("join: {}", reason_of(payload)));
+                self.finish(id);
+            }
             return;
         }
         self.stats.counts.joined += 1;
@@ -435,6 +470,10 @@ impl Core {
             .and_then(|response| serde_json::from_str::<Page<'_>>(response.get()).ok());
         let order = &mut self.rooms[at(place.room)].order;
         let entry = page.as_ref().and_then(Page::entry);
+        if self.witness.is_some() {
+            self.witnessed_join(id, page.as_ref().zip(entry));
+            return self.ready_if_joined(id, now, script);
+        }
         let asked_for = self.recover && place.seat.cursor(order).is_some();
         let recovered = page.as_ref().filter(|page| page.recovered && asked_for).zip(entry);
         if let Some((page, entry)) = recovered {
@@ -449,6 +488,22 @@ impl Core {
             }
         }
         self.ready_if_joined(id, now, script);
+    }
+
+    /// Lets the witness have the answer to a join.
+    fn witnessed_join(&mut self, id: u32, answer: Option<(&Page<'_>, Entry<'_>)>) {
+        let Some((page, entry)) = answer else {
+            return self.malformed("a join's answer without an epoch and an offset");
+        };
+        let room = self.conns[at(id)].memberships[0].room;
+        let brought: Vec<Told<'_>> =
+            page.messages.iter().map(|m| told(self.plan.run, room, m)).collect();
+        if page.recovered {
+            self.stats.counts.recovered += count64(brought.len());
+        }
+        if let Some(witness) = &mut self.witness {
+            witness.joined(id, entry, page.recovered, &brought);
+        }
     }
 
     /// Takes in what a rejoin's answer says was missed: all of it, in order.
@@ -508,6 +563,9 @@ impl Core {
         if std::mem::take(&mut conn.ready) {
             self.ready -= 1;
         }
+        if let Some(witness) = &mut self.witness {
+            witness.left(id, now);
+        }
         if self.conns[at(id)].may_end {
             self.stats.counts.ended_loudly += 1;
         } else {
@@ -524,32 +582,4 @@ pub(super) struct Came<'a> {
     stamp: Stamp,
     payload: &'a str,
     frame_bytes: usize,
-}
-
-/// What a join's answer may say of the room's history.
-#[derive(Deserialize)]
-struct Page<'a> {
-    #[serde(borrow, default)]
-    epoch: Option<Cow<'a, str>>,
-    #[serde(default)]
-    offset: u64,
-    #[serde(default)]
-    recovered: bool,
-    #[serde(borrow, default)]
-    messages: Vec<&'a RawValue>,
-}
-
-impl Page<'_> {
-    /// Where in the room's order the member comes in, if the server tells.
-    fn entry(&self) -> Option<Entry<'_>> {
-        let epoch = self.epoch.as_deref()?;
-        Some(Entry { epoch, offset: self.offset })
-    }
-}
-
-/// The `offset` of a message, where the server numbers them.
-fn offset_of(payload: &str) -> Option<u64> {
-    let start = memchr::memmem::find(payload.as_bytes(), b"\"offset\":")? + 9;
-    let digits = payload[start..].split(|c: char| !c.is_ascii_digit()).next()?;
-    digits.parse().ok()
 }

@@ -36,13 +36,16 @@ use crate::order::{Order, Seat};
 use crate::plan::Plan;
 use crate::stats::Stats;
 use crate::verify::Receiver;
+use crate::witness::Witness;
 
 use journal::Journal;
+pub(crate) use payload::told;
 pub(crate) use phase::{Down, Inbox, Outbox, Progress, Up, prepare};
 use phase::{Over, Phase};
 
 mod channel;
 mod journal;
+mod payload;
 mod phase;
 mod socket;
 
@@ -60,6 +63,8 @@ pub(crate) struct Room {
     pub(crate) sent: Vec<u32>,
     /// The order of its messages, as its members here have seen it.
     order: Order,
+    /// How many connections here have it as their first room.
+    conns: u32,
 }
 
 /// Where a channel stands.
@@ -123,6 +128,16 @@ struct Pending {
     reference: u32,
     waiting: Waiting,
     due_ns: u64,
+    asked_ns: u64,
+}
+
+/// A message as it is sent: the same again, where it is not answered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Draft {
+    /// What its body says.
+    pub(crate) stamp: Stamp,
+    /// Bytes of its body.
+    bytes: u32,
 }
 
 /// The beginning of a message.
@@ -164,7 +179,11 @@ pub(crate) struct Conn {
     ready: bool,
     /// Counted in `Core::unfinished`.
     unfinished: bool,
+    /// Where its first try goes. Each further try goes to the next URL.
+    url: u32,
     tries: u32,
+    /// When the latest try began.
+    tried_ns: u64,
     /// What happens when the server ends something of it: expected, or a fault.
     pub(crate) may_end: bool,
     /// It stops reading for a while; what it gets is timed apart.
@@ -222,6 +241,13 @@ pub(crate) trait Script {
         let _ = (core, conn, stamp, now_ns);
     }
 
+    /// A join was refused, or what it is answered means nothing. Tells whether the script has it
+    /// asked again, so that it is no fault.
+    fn join_refused(&mut self, core: &mut Core, conn: u32, payload: &str, now_ns: u64) -> bool {
+        let _ = (core, conn, payload, now_ns);
+        false
+    }
+
     /// Another event has come.
     fn event(&mut self, core: &mut Core, conn: u32, event: &str, payload: &str, now_ns: u64) {
         let _ = (core, conn, event, payload, now_ns);
@@ -264,10 +290,13 @@ pub(crate) struct Core {
     pub(crate) retry: bool,
     /// Whether rejoins ask for what was missed, where the server can.
     pub(crate) recover: bool,
+    /// Judges what members are told, where several servers tell it. Then each message has a key,
+    /// each join a presence of its own, and what is refused is the script's affair.
+    pub(crate) witness: Option<Witness>,
     /// Pushes refused by the server: room, rank, seq.
     refused: BTreeSet<(u32, u32, u32)>,
     journal: Journal,
-    target: Target,
+    targets: Vec<Target>,
     poll: Poll,
     timerfd: rustix::fd::OwnedFd,
     armed_ns: u64,
@@ -292,8 +321,14 @@ pub(crate) struct Core {
 
 impl Core {
     fn new(plan: Plan, poll: Poll) -> io::Result<Self> {
-        let target =
-            Target::parse(&plan.common.url, plan.common.remote).map_err(io::Error::other)?;
+        let parse = |url: &String| Target::parse(url, plan.common.remote);
+        let targets = plan
+            .common
+            .urls
+            .iter()
+            .map(parse)
+            .collect::<Result<_, _>>()
+            .map_err(io::Error::other)?;
         let timerfd = timerfd_create(
             TimerfdClockId::Monotonic,
             TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC,
@@ -314,9 +349,10 @@ impl Core {
             rng,
             retry: false,
             recover: false,
+            witness: None,
             refused: BTreeSet::new(),
             journal,
-            target,
+            targets,
             poll,
             timerfd,
             armed_ns: u64::MAX,
@@ -342,12 +378,26 @@ impl Core {
         let room = count(self.rooms.len());
         let topic = fill(&self.plan.common.join_topic, &[("room", &room.to_string())]);
         let order = Order::new(!self.plan.common.not_to_sender);
-        self.rooms.push(Room { topic, sent: vec![0; at(publishers)], order });
+        self.rooms.push(Room { topic, sent: vec![0; at(publishers)], order, conns: 0 });
         room
     }
 
     /// Adds a connection, not yet made, that will be a member of these rooms.
+    ///
+    /// Connections are at the URLs in turn: those with the same first room in that room's own turn,
+    /// so that its members are at all of them.
     pub(crate) fn add_conn(&mut self, rooms: &[u32]) -> u32 {
+        let turn = match rooms.first() {
+            Some(&room) => {
+                let conns = &mut self.rooms[at(room)].conns;
+                *conns += 1;
+                // Where a room has fewer members than there are URLs, the next room and the next
+                // worker begin at others.
+                *conns - 1 + room + self.plan.worker
+            }
+            None => self.plan.own().start + count(self.conns.len()),
+        };
+        let url = turn % count(self.targets.len());
         let membership = |&room: &u32| Membership {
             room,
             join_ref: 0,
@@ -371,7 +421,9 @@ impl Core {
             paused: false,
             ready: false,
             unfinished: false,
+            url,
             tries: 0,
+            tried_ns: 0,
             may_end: false,
             sleeper: false,
             receive_buffer_bytes: 0,
@@ -402,6 +454,23 @@ impl Core {
     /// How many connections are on their way.
     pub(crate) fn unfinished(&self) -> u32 {
         self.unfinished
+    }
+
+    /// Since when a connection waits for an answer, to its upgrade or to what it pushed in its
+    /// present channels; none, if it does not.
+    pub(crate) fn waiting_since(&self, id: u32) -> Option<u64> {
+        let conn = &self.conns[at(id)];
+        match conn.state {
+            State::Closed => None,
+            State::Connecting | State::Upgrading => Some(conn.tried_ns),
+            State::Open => {
+                // A channel that has ended answers no more.
+                let first_ref = conn.memberships.iter().map(|place| place.join_ref).min();
+                let is_present =
+                    |pending: &&Pending| pending.reference >= first_ref.unwrap_or_default();
+                conn.pending.iter().filter(is_present).map(|pending| pending.asked_ns).min()
+            }
+        }
     }
 
     /// How many answers a connection waits for.

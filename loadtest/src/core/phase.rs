@@ -231,7 +231,12 @@ impl Core {
     }
 
     /// The number of messages that present members still miss.
+    ///
+    /// Where there is a witness it knows, and the script has waited for it.
     pub(super) fn missing(&self, totals: &[Vec<u32>]) -> u64 {
+        if self.witness.is_some() {
+            return 0;
+        }
         let of = |conn: &Conn| -> u64 {
             conn.memberships
                 .iter()
@@ -261,7 +266,11 @@ impl Core {
         self.conns.iter().flat_map(|conn| &conn.memberships).map(of).sum()
     }
 
+    /// The number of pushes without an answer. Where there is a witness the script asks again.
     pub(super) fn unanswered(&self) -> u64 {
+        if self.witness.is_some() {
+            return 0;
+        }
         let of = |conn: &Conn| {
             u64::from(count(
                 conn.pending.iter().filter(|p| p.waiting != Waiting::Heartbeat).count(),

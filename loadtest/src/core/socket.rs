@@ -57,8 +57,21 @@ impl Core {
         }
     }
 
+    /// The index of the URL that a connection is at, or is to be made to.
+    ///
+    /// A try that has failed is followed by one at the next: its own may be away for long.
+    pub(crate) fn url(&self, id: u32) -> usize {
+        let conn = &self.conns[at(id)];
+        at(conn.url + conn.tries.saturating_sub(1)) % self.targets.len()
+    }
+
+    /// Whether a connection is at its own URL, and not at one that it was taken in by meanwhile.
+    pub(crate) fn is_at_home(&self, id: u32) -> bool {
+        self.url(id) == at(self.conns[at(id)].url)
+    }
+
     pub(super) fn open_socket(&mut self, id: u32) -> io::Result<()> {
-        let address = self.target.address;
+        let address = self.targets[self.url(id)].address;
         let socket = Socket::new(
             Domain::for_address(address),
             Type::STREAM.nonblocking(),
@@ -94,6 +107,7 @@ impl Core {
         )?;
         conn.stream = Some(stream);
         conn.state = State::Connecting;
+        conn.tried_ns = now_ns();
         conn.next_ref = 1;
         Ok(())
     }
@@ -122,6 +136,9 @@ impl Core {
 
     /// Takes the socket away; what was awaited on it never comes.
     pub(super) fn tear_down(&mut self, id: u32) {
+        if let Some(witness) = &mut self.witness {
+            witness.left(id, now_ns());
+        }
         let conn = &mut self.conns[at(id)];
         let state = std::mem::replace(&mut conn.state, State::Closed);
         conn.stream = None;
@@ -168,7 +185,7 @@ impl Core {
     }
 
     /// The other side is gone, or not worth listening to any more.
-    pub(super) fn dropped(&mut self, id: u32, why: &str, now: u64, script: &mut impl Script) {
+    pub(crate) fn dropped(&mut self, id: u32, why: &str, now: u64, script: &mut impl Script) {
         let conn = &self.conns[at(id)];
         let (was, may_end) = (conn.state, conn.may_end);
         let unanswered =
@@ -191,10 +208,9 @@ impl Core {
 
     pub(super) fn upgrade(&mut self, id: u32) {
         let user = self.plan.own().start + id;
-        let mut path = fill(
-            &self.target.path,
-            &[("user", &format!("lt-{user}")), ("conn", &user.to_string())],
-        );
+        let target = &self.targets[self.url(id)];
+        let mut path =
+            fill(&target.path, &[("user", &format!("lt-{user}")), ("conn", &user.to_string())]);
         if let Some(token) = self.plan.token(id) {
             let token = query_escape(token);
             if path.contains("{token}") {
@@ -205,7 +221,7 @@ impl Core {
                 path.push_str(&token);
             }
         }
-        let (request, key) = handshake::request(&self.target.host, &path);
+        let (request, key) = handshake::request(&target.host, &path);
         let conn = &mut self.conns[at(id)];
         conn.key = key;
         conn.state = State::Upgrading;

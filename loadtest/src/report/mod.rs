@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::real;
 use crate::plan::Limit;
 use crate::process::Used;
-use crate::stats::{Counts, SecondSummary, Summary, time_figure};
+use crate::stats::{Counts, FaultTold, SecondSummary, Summary, time_figure};
 
 pub(crate) mod html;
 pub(crate) mod table;
@@ -41,12 +41,19 @@ pub(crate) struct Report {
     pub(crate) main: String,
     /// Second by second.
     pub(crate) seconds: Vec<SecondSummary>,
-    /// The server's side, where its process was named.
+    /// The server's side, where its process was named; of all together, where there are several.
     pub(crate) server: Option<Server>,
+    /// What each process took, where several were named; nothing of one that was not there all the
+    /// time.
+    #[serde(default)]
+    pub(crate) servers: Vec<Option<Process>>,
     /// The client's side.
     pub(crate) client: Client,
     /// The kernel's floor, where it was measured.
     pub(crate) floor: Option<FloorRatio>,
+    /// What was done to the servers, in the order in which it was done (failover).
+    #[serde(default)]
+    pub(crate) faults: Vec<FaultTold>,
     /// Figures that only this scenario has.
     pub(crate) figures: Vec<Figure>,
     /// Why the run failed, each in a sentence; empty if it did not.
@@ -89,6 +96,15 @@ pub(crate) struct Server {
     pub(crate) own_bytes_seconds: Vec<u64>,
     /// Connections and own memory after each step of `idle`.
     pub(crate) steps: Vec<(u32, u64)>,
+}
+
+/// What one of several servers took in the window.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Process {
+    /// CPU and context switches.
+    pub(crate) used: Used,
+    /// The most own memory seen, looking once a second.
+    pub(crate) most_own_bytes: u64,
 }
 
 #[expect(clippy::struct_field_names, reason = "the unit belongs to the names in the JSON")]
@@ -192,10 +208,11 @@ impl Report {
                 | "malformed" => &self.counts.reasons,
                 _ => &BTreeMap::new(),
             };
-            let detail: Vec<String> =
-                detail.iter().map(|(reason, times)| format!("{reason}: {times}")).collect();
+            let examples = self.counts.examples.get(name).into_iter().flatten().cloned();
+            let detail = detail.iter().map(|(reason, times)| format!("{reason}: {times}"));
+            let detail: Vec<String> = detail.chain(examples).collect();
             let detail =
-                if detail.is_empty() { String::new() } else { format!(" ({})", detail.join(", ")) };
+                if detail.is_empty() { String::new() } else { format!(" ({})", detail.join("; ")) };
             self.problems.push(format!("{name}: {times}{detail}"));
         }
         for limit in limits {

@@ -338,7 +338,7 @@ function optionsText(run) {
   const o = run.options, s = o.scenario;
   const parts = Object.entries(s).filter(([k, v]) => k !== "kind" && v !== 0 && v !== false).map(([k, v]) => {
     const name = k.replaceAll("_", " ");
-    return `${name} ${/every|within|spread|settle|away/.test(k) ? time(v) : typeof v === "number" ? number(v) : v}`;
+    return `${name} ${/every|within|spread|settle|away|timeout/.test(k) ? time(v) : typeof v === "number" ? number(v) : v}`;
   });
   const sizes = o.size.map(([b, w]) => (o.size.length > 1 ? `${b}:${w}` : b)).join(", ");
   if (run.counts.sent) parts.push(`bodies of ${sizes} B`);

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::Report;
 use crate::base::{bytes_text, grouped, real, three_digits, time_text, whole};
-use crate::stats::{Counts, Metric, median};
+use crate::stats::{Counts, FaultTold, Metric, median};
 
 /// The whole table.
 pub(crate) fn render(report: &Report) -> String {
@@ -122,6 +122,53 @@ fn write(out: &mut String, report: &Report) -> std::fmt::Result {
         )?;
     }
     writeln!(out)?;
+    traffic(out, report)?;
+    for (name, value) in [
+        ("recovered after a rejoin", counts.recovered),
+        ("ended loudly", counts.ended_loudly),
+        ("told of a gap", counts.told),
+        ("told that it is lost", counts.told_lost),
+        ("asked again", counts.retried.values().sum()),
+    ] {
+        if value > 0 {
+            row(out, name, &grouped(value))?;
+        }
+    }
+    for fault in &report.faults {
+        row(out, &format!("fault at {}", time_text(fault.began_ns)), &fault_text(fault))?;
+    }
+    for figure in &report.figures {
+        let value = match figure.unit.as_str() {
+            "ns" => time_text(whole(figure.value)),
+            "bytes" => bytes_text(figure.value),
+            unit => format!("{} {unit}", three_digits(figure.value)),
+        };
+        row(out, &figure.name, &value)?;
+    }
+    server(out, report)?;
+    processes(out, report)?;
+    let cpu = real(report.client.used.cpu_ns()) / real(report.window_ns.max(1)) * 100.0;
+    row(
+        out,
+        "client CPU",
+        &format!("{cpu:.0} % of a core, busiest worker {:.0} %", report.client.busiest * 100.0),
+    )?;
+    writeln!(out)?;
+    for warning in &report.warnings {
+        writeln!(out, "  warning: {warning}")?;
+    }
+    if report.problems.is_empty() {
+        writeln!(out, "  OK: {}", verdict(report))?;
+    }
+    for problem in &report.problems {
+        writeln!(out, "  FAILED {problem}")?;
+    }
+    Ok(())
+}
+
+/// What was sent and delivered.
+fn traffic(out: &mut String, report: &Report) -> std::fmt::Result {
+    let counts = &report.counts;
     if counts.sent > 0 {
         row(
             out,
@@ -148,44 +195,52 @@ fn write(out: &mut String, report: &Report) -> std::fmt::Result {
         let per = real(counts.message_bytes_window) / real(counts.delivered_window);
         row(out, "bytes per delivery", &format!("{per:.0} B on the wire"))?;
     }
-    for (name, value) in
-        [("recovered after a rejoin", counts.recovered), ("ended loudly", counts.ended_loudly)]
-    {
-        if value > 0 {
-            row(out, name, &grouped(value))?;
-        }
-    }
-    for figure in &report.figures {
-        let value = match figure.unit.as_str() {
-            "ns" => time_text(whole(figure.value)),
-            "bytes" => bytes_text(figure.value),
-            unit => format!("{} {unit}", three_digits(figure.value)),
-        };
-        row(out, &figure.name, &value)?;
-    }
-    server(out, report)?;
-    let cpu = real(report.client.used.cpu_ns()) / real(report.window_ns.max(1)) * 100.0;
-    row(
-        out,
-        "client CPU",
-        &format!("{cpu:.0} % of a core, busiest worker {:.0} %", report.client.busiest * 100.0),
-    )?;
-    writeln!(out)?;
-    for warning in &report.warnings {
-        writeln!(out, "  warning: {warning}")?;
-    }
-    if report.problems.is_empty() {
-        writeln!(out, "  OK: {}", verdict(counts))?;
-    }
-    for problem in &report.problems {
-        writeln!(out, "  FAILED {problem}")?;
+    Ok(())
+}
+
+/// What each of several servers took.
+fn processes(out: &mut String, report: &Report) -> std::fmt::Result {
+    for (number, process) in (1..).zip(&report.servers) {
+        let took = process.map_or("ended during the run".to_owned(), |process| {
+            let cpu = real(process.used.cpu_ns()) / real(report.window_ns.max(1)) * 100.0;
+            format!(
+                "{cpu:.1} % of a core, {} context switches, {} own memory at most",
+                grouped(process.used.context_switches),
+                bytes_text(real(process.most_own_bytes))
+            )
+        });
+        row(out, &format!("  of these server {number}"), &took)?;
     }
     Ok(())
 }
 
+/// A fault, and when writes went on.
+fn fault_text(fault: &FaultTold) -> String {
+    let end = match (fault.took_ns, fault.code) {
+        (None, _) => "ran until the end".to_owned(),
+        (Some(ns), Some(0)) => format!("took {}", time_text(ns)),
+        (Some(ns), Some(code)) => format!("ended with {code} after {}", time_text(ns)),
+        (Some(ns), None) => format!("was killed after {}", time_text(ns)),
+    };
+    let after = |ns: Option<u64>| ns.map_or("never".to_owned(), time_text);
+    format!(
+        "{} {end}; first write ok after {}, of every publisher after {}",
+        fault.program,
+        after(fault.first_acked_ns),
+        after(fault.all_acked_ns)
+    )
+}
+
 /// What a run without problems has shown: no more than it has seen.
-fn verdict(counts: &Counts) -> &'static str {
-    match (counts.sent, counts.refused.is_empty()) {
+fn verdict(report: &Report) -> &'static str {
+    let Counts { sent, refused, told_lost, .. } = &report.counts;
+    if report.options["scenario"]["kind"] == "failover" {
+        return match told_lost {
+            0 => "there is one order, and all that was acknowledged is in it",
+            _ => "there is one order, and what was acknowledged is in it or was told to be lost",
+        };
+    }
+    match (sent, refused.is_empty()) {
         (0, _) => "nothing went wrong",
         (_, true) => "every message arrived once and in order",
         (_, false) => "every message that was not refused arrived once and in order",

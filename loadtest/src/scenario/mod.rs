@@ -12,6 +12,7 @@ use crate::plan::{Plan, Scenario, Schedule};
 mod broadcast;
 mod chat;
 pub(crate) mod churn;
+mod failover;
 mod idle;
 mod keep;
 mod ping;
@@ -44,6 +45,9 @@ pub(crate) fn run(plan: Plan, poll: Poll, inbox: &Inbox) -> io::Result<()> {
         }
         Scenario::Presence(options) => {
             core::run(plan, poll, inbox, |core| presence::Script::new(core, options))
+        }
+        Scenario::Failover(options) => {
+            core::run(plan, poll, inbox, |core| failover::Script::new(core, options))
         }
         Scenario::Chat(options) => {
             core::run(plan, poll, inbox, |core| chat::Script::new(core, options))

@@ -46,7 +46,13 @@ pub(crate) struct Counts {
     /// where the scenario expects it.
     pub(crate) ended_loudly: u64,
 
-    /// Messages that never came. From here on, anything but 0 fails the run.
+    /// How often a member was told that it may have missed something (failover).
+    pub(crate) told: u64,
+    /// Acknowledged messages that are lost, which the end of their epoch has told (failover).
+    pub(crate) told_lost: u64,
+
+    /// Messages that never came; in `failover`, those that were acknowledged and are not kept. From
+    /// here on, anything but 0 fails the run.
     pub(crate) lost: u64,
     /// Messages that came more than once.
     pub(crate) duplicate: u64,
@@ -55,6 +61,15 @@ pub(crate) struct Counts {
     /// Messages out of the room's order: the offset is not the member's next, or another member
     /// saw another message under it. Without offsets: seen the other way round by another member.
     pub(crate) room_order: u64,
+    /// Offsets that a member was not sent though it must have them, which nothing has told it
+    /// (failover).
+    pub(crate) gaps: u64,
+    /// Acknowledged messages of which it could not be read whether they are kept (failover).
+    pub(crate) unread: u64,
+    /// Presences that a member lists in the end though their connection's life is over (failover).
+    pub(crate) ghosts: u64,
+    /// Commands of `--fault` that could not be run, or ended with another code than 0.
+    pub(crate) faults_failed: u64,
     /// Messages that came to a connection that is not in their room, or under another topic.
     pub(crate) stray: u64,
     /// Messages whose body is not what was sent.
@@ -79,11 +94,16 @@ pub(crate) struct Counts {
     /// Frames that break RFC 6455, text that is not UTF-8, and messages that are not of the
     /// dialect.
     pub(crate) malformed: u64,
-    /// Observers that never saw the whole room (presence).
+    /// Observers that never saw the whole room (presence); in `failover`, how often a member is not
+    /// listed by another in the end.
     pub(crate) presence_wrong: u64,
     /// Pushes answered with an error, by reason. `rate_limited` is the server keeping its limit:
     /// spread the publishers.
     pub(crate) refused: BTreeMap<String, u64>,
+    /// Pushes and joins that were refused for now and asked again, by reason (failover). No fault.
+    pub(crate) retried: BTreeMap<String, u64>,
+    /// The first few of what fails the run, each in a sentence, by the name of its count.
+    pub(crate) examples: BTreeMap<String, Vec<String>>,
     /// Why connections failed or were closed, by reason, to tell.
     pub(crate) reasons: BTreeMap<String, u64>,
 }
@@ -111,6 +131,8 @@ impl Counts {
             ("duplicate", self.duplicate),
             ("reordered", self.reordered),
             ("room_order", self.room_order),
+            ("gaps", self.gaps),
+            ("unread", self.unread),
             ("stray", self.stray),
             ("corrupt", self.corrupt),
             ("refused", self.refused.values().sum()),
@@ -124,6 +146,8 @@ impl Counts {
             ("channel_ended", self.channel_ended),
             ("malformed", self.malformed),
             ("presence_wrong", self.presence_wrong),
+            ("ghosts", self.ghosts),
+            ("faults_failed", self.faults_failed),
         ]
     }
 
@@ -148,10 +172,16 @@ impl Counts {
             left,
             reconnected,
             ended_loudly,
+            told,
+            told_lost,
             lost,
             duplicate,
             reordered,
             room_order,
+            gaps,
+            unread,
+            ghosts,
+            faults_failed,
             stray,
             corrupt,
             refused_but_sent,
@@ -165,6 +195,8 @@ impl Counts {
             malformed,
             presence_wrong,
             refused,
+            retried,
+            examples,
             reasons,
         } = other;
         for (mine, theirs) in [
@@ -186,10 +218,16 @@ impl Counts {
             (&mut self.left, left),
             (&mut self.reconnected, reconnected),
             (&mut self.ended_loudly, ended_loudly),
+            (&mut self.told, told),
+            (&mut self.told_lost, told_lost),
             (&mut self.lost, lost),
             (&mut self.duplicate, duplicate),
             (&mut self.reordered, reordered),
             (&mut self.room_order, room_order),
+            (&mut self.gaps, gaps),
+            (&mut self.unread, unread),
+            (&mut self.ghosts, ghosts),
+            (&mut self.faults_failed, faults_failed),
             (&mut self.stray, stray),
             (&mut self.corrupt, corrupt),
             (&mut self.refused_but_sent, refused_but_sent),
@@ -205,11 +243,18 @@ impl Counts {
         ] {
             *mine += theirs;
         }
-        for (mine, theirs) in [(&mut self.refused, refused), (&mut self.reasons, reasons)] {
-            for (reason, times) in theirs {
-                *mine.entry(reason.clone()).or_default() += times;
-            }
+        for (name, sentences) in examples {
+            self.examples.entry(name.clone()).or_default().extend_from_slice(sentences);
         }
+        add_times(&mut self.refused, refused);
+        add_times(&mut self.retried, retried);
+        add_times(&mut self.reasons, reasons);
+    }
+}
+
+fn add_times(mine: &mut BTreeMap<String, u64>, theirs: &BTreeMap<String, u64>) {
+    for (reason, times) in theirs {
+        *mine.entry(reason.clone()).or_default() += times;
     }
 }
 

@@ -134,6 +134,8 @@ pub(crate) struct Stats {
     times: BTreeMap<Metric, Times>,
     /// Second by second.
     seconds: Seconds,
+    /// What was done to the servers (failover).
+    pub(crate) faults: Vec<FaultTold>,
     /// The measured window, in nanoseconds of the clock: start and end. Nothing before the start is
     /// timed.
     window_ns: (u64, u64),
@@ -218,6 +220,7 @@ impl Stats {
             counts: self.counts.clone(),
             times: self.times.iter().map(|(metric, times)| (*metric, times.sparse())).collect(),
             seconds: self.seconds.told(),
+            faults: self.faults.clone(),
         }
     }
 }
@@ -231,6 +234,27 @@ pub(crate) struct Told {
     pub(crate) times: Vec<(Metric, Sparse)>,
     /// Second by second.
     pub(crate) seconds: Vec<SecondTold>,
+    /// What was done to the servers.
+    pub(crate) faults: Vec<FaultTold>,
+}
+
+/// A fault of `failover`, and what came of it. Times are nanoseconds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FaultTold {
+    /// The program of its command.
+    pub(crate) program: String,
+    /// When it was due, from the start of the load.
+    pub(crate) due_ns: u64,
+    /// When it was begun.
+    pub(crate) began_ns: u64,
+    /// How long its command took; none, if it ran until the end.
+    pub(crate) took_ns: Option<u64>,
+    /// The command's exit code; none, if it has none.
+    pub(crate) code: Option<i32>,
+    /// From its beginning to when a write was acknowledged that was sent after its end.
+    pub(crate) first_acked_ns: Option<u64>,
+    /// The same of the last publisher to have one; none, if one had none.
+    pub(crate) all_acked_ns: Option<u64>,
 }
 
 /// All workers' statistics together.
@@ -242,6 +266,8 @@ pub(crate) struct Merged {
     pub(crate) times: BTreeMap<Metric, Times>,
     /// Second by second.
     pub(crate) seconds: Seconds,
+    /// What was done to the servers.
+    pub(crate) faults: Vec<FaultTold>,
 }
 
 impl Merged {
@@ -252,6 +278,7 @@ impl Merged {
             self.times.entry(*metric).or_default().add(sparse);
         }
         self.seconds.add(&told.seconds);
+        self.faults.extend_from_slice(&told.faults);
     }
 }
 

@@ -32,11 +32,16 @@ pub(crate) enum Metric {
     SendLag,
     /// From the start of the change to when an observer saw the whole room (presence).
     Seen,
+    /// From a fault to the first write of each publisher that was sent after it and acknowledged
+    /// (failover).
+    Resumed,
+    /// From the end of a connection's life to when another member was told so (failover).
+    Ghost,
 }
 
 impl Metric {
     /// All, in the order of a report.
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Delivery,
         Self::Overdue,
         Self::RoundTrip,
@@ -46,6 +51,8 @@ impl Metric {
         Self::Ready,
         Self::History,
         Self::Seen,
+        Self::Resumed,
+        Self::Ghost,
         Self::SendLag,
     ];
 
@@ -62,6 +69,8 @@ impl Metric {
             Self::History => "history",
             Self::SendLag => "send_lag",
             Self::Seen => "seen",
+            Self::Resumed => "resumed",
+            Self::Ghost => "ghost",
         }
     }
 
@@ -78,6 +87,8 @@ impl Metric {
             Self::History => "page of history",
             Self::SendLag => "client's own lateness",
             Self::Seen => "whole room seen",
+            Self::Resumed => "fault → publisher's write ok",
+            Self::Ghost => "gone → no longer present",
         }
     }
 }
