@@ -15,6 +15,7 @@
 //! | `outbox` | the way there: `Cx`, `Tell`, timers |
 //! | `io` | what a shard acts on: sockets, other shards, the log of rooms |
 //! | `log` | the port to what keeps the entries of rooms |
+//! | `slice` | what the homes of a room on several nodes tell each other of who is there |
 //! | `store` | what shards and the threads for storage say to each other |
 //! | `said`, `reacted` | a message as it is passed on, and who has reacted to it |
 //! | `message` | its one JSON, which live frames, pages and stores share |
@@ -42,6 +43,7 @@ pub(crate) mod record;
 pub(crate) mod refusal;
 pub mod said;
 pub mod settings;
+pub(crate) mod slice;
 #[cfg(feature = "store")]
 pub(crate) mod store;
 pub mod topic;
