@@ -14,6 +14,7 @@ use crate::wire::http::forwarded::TrustedProxies;
 
 /// What a shard is told once.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is chosen by itself")]
 pub struct Settings {
     /// How many shards there are.
     pub shards: u16,

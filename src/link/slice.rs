@@ -161,7 +161,9 @@ pub(crate) fn push_diff(out: &mut Vec<u8>, head: Head, from: u64, leaves: &[u32]
     out.extend_from_slice(&from.to_le_bytes());
     let count = u32::try_from(leaves.len()).expect("slots are counted so");
     out.extend_from_slice(&count.to_le_bytes());
-    leaves.iter().for_each(|number| out.extend_from_slice(&number.to_le_bytes()));
+    for number in leaves {
+        out.extend_from_slice(&number.to_le_bytes());
+    }
     out.extend_from_slice(joins);
 }
 

@@ -113,6 +113,7 @@ mod tests {
     }
 
     /// All entries are of this node.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "places are passed so")]
     fn named((): &(), version: Version) -> Named {
         Named { refs_from: 0, version }
     }

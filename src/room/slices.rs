@@ -126,6 +126,10 @@ enum Stand {
     Leaving(Ticket),
 }
 
+/// A node that is seen, its life, and its members: user and meta.
+#[cfg(test)]
+pub(crate) type Seen<'a> = (NodeId, u64, Vec<(&'a str, &'a str)>);
+
 /// What one node has said of the room.
 #[derive(Debug)]
 struct Peer {
@@ -183,6 +187,7 @@ struct News {
 
 /// See the module.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is due, or was done, by itself")]
 pub(crate) struct Slices {
     stand: Stand,
     /// What was said last.
@@ -435,7 +440,7 @@ impl Slices {
         members: Listed<'_>,
         taken: Taken,
     ) -> Option<Urgency> {
-        let Some(refs) = self.intern(presence, head.refs_from) else { return None };
+        let refs = self.intern(presence, head.refs_from)?;
         let peer = &mut self.peers[at];
         if !taken.may_grow && members.iter().any(|of| !peer.members.contains_key(&of.number)) {
             peer.known = None;
@@ -446,7 +451,9 @@ impl Slices {
         if peer.refs != refs {
             // Its room has begun anew: the same numbers are other entries.
             has_left = !before.is_empty();
-            mem::take(&mut before).into_values().for_each(|slot| presence.leave_elsewhere(slot));
+            for slot in mem::take(&mut before).into_values() {
+                presence.leave_elsewhere(slot);
+            }
             peer.refs = refs;
         }
         for member in members.iter() {
@@ -460,7 +467,9 @@ impl Slices {
             }
         }
         has_left |= !before.is_empty();
-        before.into_values().for_each(|slot| presence.leave_elsewhere(slot));
+        for slot in before.into_values() {
+            presence.leave_elsewhere(slot);
+        }
         (peer.known, peer.count) = (Some(head.stamp), head.count);
         urgency_of(has_joined, has_left | self.note_unlisted(presence))
     }
@@ -553,9 +562,9 @@ impl Slices {
         let at = known.unwrap_or(self.refs.len());
         let refs = u16::try_from(at).ok()?;
         if at == self.refs.len() {
-            self.refs.push(refs_from)
+            self.refs.push(refs_from);
         } else {
-            self.refs[at] = refs_from
+            self.refs[at] = refs_from;
         }
         Some(refs)
     }
@@ -717,7 +726,7 @@ impl Room {
     /// The nodes that are seen here, each with the life that it is known in and its members: user
     /// and meta.
     #[cfg(test)]
-    pub(crate) fn nodes_seen(&self) -> Vec<(NodeId, u64, Vec<(&str, &str)>)> {
+    pub(crate) fn nodes_seen(&self) -> Vec<Seen<'_>> {
         let shown = |slot: &Slot| {
             let member = self.presence.member(*slot).expect("it is seen");
             (member.identity.user(), self.presence.meta(*slot).unwrap_or_default())
@@ -752,8 +761,9 @@ impl Room {
 
     /// Appends the record of an audit. False, if the whole slice is to be said instead.
     pub(crate) fn push_audit(&self, me: &Me, out: &mut Vec<u8>) -> bool {
-        let is_said = |of: &&Box<Slices>| !of.is_whole_due && of.said.life == me.life;
-        let Some(slices) = self.slices.as_ref().filter(is_said) else { return false };
+        let said = self.slices.as_ref();
+        let said = said.filter(|of| !of.is_whole_due && of.said.life == me.life);
+        let Some(slices) = said else { return false };
         push_audit(out, slices.said);
         true
     }

@@ -81,6 +81,7 @@ pub(super) struct Home<L> {
 }
 
 /// Who joins, and how.
+#[derive(Clone, Copy)]
 struct Joins<'a> {
     shard: u16,
     number: u64,
