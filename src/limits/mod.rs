@@ -405,6 +405,38 @@ pub const CONN_MEMORY_BYTES: usize = 512;
 /// What a membership takes on both sides, in bytes, without its meta.
 pub const MEMBER_MEMORY_BYTES: usize = 256;
 
+/// About what a member on another node takes in the slice of that node, besides its membership, in
+/// bytes.
+pub const SLICE_MEMBER_MEMORY_BYTES: usize = 24;
+
+/// How many other nodes a room is told of. What further ones say is not heard.
+pub const NODES_PER_ROOM_MAX: usize = 1_024;
+
+/// How often a room says to other nodes that what it said of who is there still holds, in
+/// milliseconds, about: a quarter more or less, so that rooms that began together do not say it
+/// together. What was lost is noticed by then.
+pub const SLICE_AUDIT_MS: u64 = 300_000;
+
+/// After how many audits of one's own a node that was not heard has left the room. Each node says
+/// an audit in the time of two of another.
+pub const SLICE_SILENT_ROUNDS: u8 = 3;
+
+/// For how long the other nodes may answer a room that asks who is there, in milliseconds. As long
+/// as a node is believed that is silent, and a little: they may be on their way back to the engine.
+pub const SLICE_ANSWER_MS: u64 = 15_000;
+
+/// For how long a node is known whose life is over, in milliseconds: what it said comes no later.
+pub const NODE_OVER_MS: u64 = 3_600_000;
+
+/// How many of them are known. Of more the first are forgotten.
+pub const NODES_OVER_MAX: usize = 4_096;
+
+/// How many rooms are gone through at a time when nodes have gone, or this one has another life,
+/// and how long the others wait meanwhile, in milliseconds.
+pub const ROOMS_TOLD_AT_ONCE: usize = 256;
+/// See [`ROOMS_TOLD_AT_ONCE`].
+pub const ROOMS_TOLD_EVERY_MS: u64 = 4;
+
 /// What a room takes, in bytes, without its history: its home, or its members' record on one shard;
 /// its topic and title.
 pub const ROOM_MEMORY_BYTES: usize = 2 * 1_024;
@@ -1017,6 +1049,8 @@ impl Default for PresenceLimits {
 }
 
 const _: () = {
+    // Whoever is there is heard before it counts as gone, however audits fall.
+    assert!(SLICE_AUDIT_MS / 4 * 5 < (SLICE_SILENT_ROUNDS as u64 - 1) * (SLICE_AUDIT_MS / 4 * 3));
     // A topic is `room:` and a name, and its length one byte in binary frames.
     assert!(NAME_BYTES_MAX + 5 <= 255);
     assert!(EVENT_BYTES_MAX <= 255);

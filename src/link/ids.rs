@@ -56,6 +56,66 @@ pub struct Address {
 
 const _: () = assert!(size_of::<Address>() == 12);
 
+/// Where a member of a room is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// On a shard of this node.
+    Here(Address),
+    /// On another node: it is seen here, and asks nothing.
+    Elsewhere(Elsewhere),
+}
+
+/// How another node calls the entry of a member.
+///
+/// As bytes: with the alignment of numbers it would not fit beside the mark in [`Place`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Elsewhere {
+    number: [u8; 4],
+    replaces: [u8; 4],
+    refs: u16,
+}
+
+impl Elsewhere {
+    /// An entry with this number, which has replaced the one with the number `replaces`, or 0. What
+    /// its refs begin with the room calls `refs`.
+    #[must_use]
+    pub fn new(number: u32, replaces: u32, refs: u16) -> Self {
+        Self { number: number.to_le_bytes(), replaces: replaces.to_le_bytes(), refs }
+    }
+
+    /// Its number.
+    #[must_use]
+    pub fn number(self) -> u32 {
+        u32::from_le_bytes(self.number)
+    }
+
+    /// The number of the entry that it has replaced.
+    #[must_use]
+    pub fn replaces(self) -> Option<u32> {
+        Some(u32::from_le_bytes(self.replaces)).filter(|number| *number != 0)
+    }
+
+    /// What the room calls the beginning of its refs.
+    #[must_use]
+    pub fn refs(self) -> u16 {
+        self.refs
+    }
+}
+
+// Nearly all members are here, and pay nothing for the others.
+const _: () = assert!(size_of::<Place>() == size_of::<Address>());
+
+impl Place {
+    /// The address of a member that is here.
+    #[must_use]
+    pub fn here(self) -> Option<Address> {
+        match self {
+            Self::Here(address) => Some(address),
+            Self::Elsewhere(_) => None,
+        }
+    }
+}
+
 /// Which membership asks, so that the answer finds back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Asker {

@@ -716,7 +716,7 @@ pub enum FromLog<'a> {
         /// Its life: greater than all before.
         life: u64,
     },
-    /// Of no room: nodes whose lives are over.
+    /// Of no room: nodes whose lives are over, those among them that have begun another.
     Gone {
         /// Each with the life that is, and all before that.
         nodes: &'a [(NodeId, u64)],

@@ -16,6 +16,7 @@
 //! | `io` | what a shard acts on: sockets, other shards, the log of rooms |
 //! | `log` | the port to what keeps the entries of rooms |
 //! | `kept` | rooms and messages as whoever keeps them hands them on |
+//! | `slice` | what the homes of a room on several nodes tell each other of who is there |
 //! | `store` | what shards and the threads for storage say to each other |
 //! | `engine` | what shards and the thread of an engine say to each other |
 //! | `said`, `reacted` | a message as it is passed on, and who has reacted to it |
@@ -48,6 +49,7 @@ pub(crate) mod record;
 pub(crate) mod refusal;
 pub mod said;
 pub mod settings;
+pub(crate) mod slice;
 #[cfg(feature = "store")]
 pub(crate) mod store;
 pub mod topic;

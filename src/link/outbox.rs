@@ -24,6 +24,10 @@ pub(crate) enum Timer {
     Collected(RoomKey),
     /// Messages of a room may have grown for the last time.
     Streams(RoomKey),
+    /// Other nodes are told that what they know of a room still holds.
+    Slice(RoomKey),
+    /// Rooms are gone through, since other nodes have gone or this one has another life.
+    Nodes,
     /// Messages of rooms in memory may be older than they are kept.
     Ages,
     /// A large room may be flushed again.

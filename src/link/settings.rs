@@ -14,6 +14,7 @@ use crate::wire::http::forwarded::TrustedProxies;
 
 /// What a shard is told once.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is chosen by itself")]
 pub struct Settings {
     /// How many shards there are.
     pub shards: u16,
@@ -31,6 +32,8 @@ pub struct Settings {
     pub store_rooms: u32,
     /// Threads that read a store.
     pub store_readers: u16,
+    /// Whether other nodes have the same rooms: their members take memory here, too.
+    pub is_clustered: bool,
     /// Bounds of connections and messages.
     pub limits: Limits,
     /// The same, for a message that has been put together already.
@@ -107,6 +110,7 @@ impl Settings {
             store_cache_bytes: 0,
             store_rooms: 0,
             store_readers: 0,
+            is_clustered: false,
             resumed: Limits { frame_bytes: limits.message_bytes, ..limits.clone() },
             limits,
             history,

@@ -9,11 +9,12 @@
 use crate::base::bitset::BitSet;
 use crate::base::time::Now;
 use crate::limits::PresenceLimits;
-use crate::link::ids::{Count, Slot};
+use crate::link::ids::{Count, Place, Slot};
 use crate::link::message::push_count;
 use crate::link::record::Field;
+use crate::room::meta::Named;
 use crate::room::pacing::Urgency;
-use crate::room::presence::As;
+use crate::room::presence::{As, Version};
 use crate::room::{Room, meta};
 
 /// Memory for this many newcomers at once is kept.
@@ -66,7 +67,10 @@ impl Room {
         if !self.presence.tick(limits) {
             return false;
         }
-        meta::push_diff(out, &self.presence, self.refs_from, seen);
+        meta::push_diff(out, &self.presence, self.refs(), seen);
+        if let Some(slices) = &mut self.slices {
+            slices.note_news(&self.presence);
+        }
         self.presence.announce();
         true
     }
@@ -104,7 +108,20 @@ impl Room {
     /// Appends the list of announced members: the inside of a JSON object.
     pub(crate) fn push_list(&self, out: &mut Vec<u8>, seen: &mut BitSet) {
         let announced = (self.presence.announced(), As::Announced);
-        meta::push_users(out, &self.presence, announced, self.refs_from, seen);
+        meta::push_users(out, &self.presence, announced, self.refs(), seen);
+    }
+
+    /// What an entry of a member in a place is called.
+    fn refs(&self) -> impl Fn(&Place, Version) -> Named + Copy {
+        |place, version| match place {
+            Place::Here(_) => Named { refs_from: self.refs_from, version },
+            Place::Elsewhere(entry) => {
+                let slices = self.slices.as_ref();
+                let refs_from = slices.map_or(0, |slices| slices.refs_from(entry.refs()));
+                let version = Version { number: entry.number(), replaces: entry.replaces() };
+                Named { refs_from, version }
+            }
+        }
     }
 
     /// The number that goes with the list, where it is not complete.
@@ -121,15 +138,17 @@ impl Room {
     }
 
     fn push_own_entry(&self, out: &mut Vec<u8>, shard: u16, slot: Slot) {
-        let member = self.presence.member(slot).filter(|member| member.place.shard == shard);
-        let Some(member) = member else { return };
-        member.place.conn.put(out);
+        let Some(address) = self.address(slot).filter(|address| address.shard == shard) else {
+            return;
+        };
+        let Some(member) = self.member(slot) else { return };
+        address.conn.put(out);
         let begin = out.len();
         0u32.put(out);
         if self.presence.is_unlisted(slot) {
             let device = std::iter::once((slot, member));
             let user = (member.identity.user(), As::Present);
-            meta::push_user(out, &self.presence, user, device, self.refs_from);
+            meta::push_user(out, &self.presence, user, device, self.refs());
         }
         let bytes = u32::try_from(out.len() - begin - 4).expect("an entry is small");
         out[begin..begin + 4].copy_from_slice(&bytes.to_le_bytes());

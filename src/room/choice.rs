@@ -19,9 +19,8 @@ use crate::link::ids::Slot;
 /// The choice of one room.
 #[derive(Debug, Default)]
 pub(super) struct Choice {
-    /// Whether the room is above `full_max`, with hysteresis.
-    is_bounded: bool,
-    elders: BitSet,
+    /// The elders, while the room is above `full_max`, with hysteresis. Boxed, since few rooms are.
+    elders: Option<Box<BitSet>>,
     /// The last speakers, the latest at the back.
     speakers: VecDeque<Slot>,
 }
@@ -29,7 +28,7 @@ pub(super) struct Choice {
 impl Choice {
     /// Whether the list is bounded.
     pub(super) fn is_bounded(&self) -> bool {
-        self.is_bounded
+        self.elders.is_some()
     }
 
     /// Notes that a present member spoke. False if it was the last speaker already.
@@ -48,11 +47,13 @@ impl Choice {
     /// Notes how many are present. The full list returns when a quarter of the members above the
     /// bound have gone, so that it does not flicker.
     pub(super) fn note_present(&mut self, present: u32, limits: &PresenceLimits) {
-        self.is_bounded = limits.full_max > 0
+        let is_bounded = limits.full_max > 0
             && (present > limits.full_max
-                || self.is_bounded && present > limits.full_max - limits.full_max / 4);
-        if !self.is_bounded {
-            self.elders.clear();
+                || self.is_bounded() && present > limits.full_max - limits.full_max / 4);
+        if is_bounded {
+            self.elders.get_or_insert_default();
+        } else {
+            self.elders = None;
         }
     }
 
@@ -64,8 +65,9 @@ impl Choice {
         arrival: impl Fn(u32) -> u32,
         limits: &PresenceLimits,
     ) -> BitSet {
-        self.refill_elders(present, arrival, limits);
-        let mut target = self.elders.clone();
+        let elders = self.elders.get_or_insert_default();
+        refill(elders, present, arrival, limits);
+        let mut target = BitSet::clone(elders);
         for speaker in &self.speakers {
             target.set(speaker.0, true);
         }
@@ -74,30 +76,32 @@ impl Choice {
 
     /// Forgets a member that has left.
     pub(super) fn forget(&mut self, slot: Slot) {
-        self.elders.set(slot.0, false);
+        if let Some(elders) = &mut self.elders {
+            elders.set(slot.0, false);
+        }
         self.speakers.retain(|speaker| *speaker != slot);
     }
+}
 
-    /// Chooses new elders in place of those that left.
-    fn refill_elders(
-        &mut self,
-        present: &BitSet,
-        arrival: impl Fn(u32) -> u32,
-        limits: &PresenceLimits,
-    ) {
-        let missing = half(limits).saturating_sub(self.elders.count_ones() as usize);
-        if missing == 0 {
-            return;
-        }
-        let others = present.iter_ones().filter(|slot| !self.elders.contains(*slot));
-        let mut candidates: Vec<(u32, u32)> = others.map(|slot| (arrival(slot), slot)).collect();
-        if candidates.len() > missing {
-            candidates.select_nth_unstable(missing - 1);
-            candidates.truncate(missing);
-        }
-        for (_, slot) in candidates {
-            self.elders.set(slot, true);
-        }
+/// Chooses new elders in place of those that left.
+fn refill(
+    elders: &mut BitSet,
+    present: &BitSet,
+    arrival: impl Fn(u32) -> u32,
+    limits: &PresenceLimits,
+) {
+    let missing = half(limits).saturating_sub(elders.count_ones() as usize);
+    if missing == 0 {
+        return;
+    }
+    let others = present.iter_ones().filter(|slot| !elders.contains(*slot));
+    let mut candidates: Vec<(u32, u32)> = others.map(|slot| (arrival(slot), slot)).collect();
+    if candidates.len() > missing {
+        candidates.select_nth_unstable(missing - 1);
+        candidates.truncate(missing);
+    }
+    for (_, slot) in candidates {
+        elders.set(slot, true);
     }
 }
 

@@ -11,18 +11,27 @@ use crate::link::ids::Slot;
 use crate::room::presence::{As, Entry, Member, Presence, Version};
 use crate::wire::json::{push_array, push_string, push_unsigned};
 
+/// What the ref of an entry is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Named {
+    /// What refs begin with where the member is.
+    pub(crate) refs_from: u64,
+    /// Which of the entries there it is.
+    pub(crate) version: Version,
+}
+
 /// Appends `{"joins":{...},"leaves":{...}}` of the tick that has been worked out. For `seen` see
-/// [`Presence::each_user`].
+/// [`Presence::each_user`]; `refs` says what an entry of a member in this place is called.
 pub(crate) fn push_diff<P>(
     out: &mut Vec<u8>,
     presence: &Presence<P>,
-    refs_from: u64,
+    refs: impl Fn(&P, Version) -> Named + Copy,
     seen: &mut BitSet,
 ) {
     out.extend_from_slice(b"{\"joins\":{");
-    push_users(out, presence, (presence.joins(), As::Present), refs_from, seen);
+    push_users(out, presence, (presence.joins(), As::Present), refs, seen);
     out.extend_from_slice(b"},\"leaves\":{");
-    push_users(out, presence, (presence.leaves(), As::Announced), refs_from, seen);
+    push_users(out, presence, (presence.leaves(), As::Announced), refs, seen);
     out.extend_from_slice(b"}}");
 }
 
@@ -31,7 +40,7 @@ pub(crate) fn push_users<P>(
     out: &mut Vec<u8>,
     presence: &Presence<P>,
     (set, which): (&BitSet, As),
-    refs_from: u64,
+    refs: impl Fn(&P, Version) -> Named + Copy,
     seen: &mut BitSet,
 ) {
     let mut first = true;
@@ -39,7 +48,7 @@ pub(crate) fn push_users<P>(
         if !std::mem::take(&mut first) {
             out.push(b',');
         }
-        push_user(out, presence, (user, which), devices, refs_from);
+        push_user(out, presence, (user, which), devices, refs);
     });
 }
 
@@ -49,18 +58,20 @@ pub(crate) fn push_user<'a, P: 'a>(
     presence: &Presence<P>,
     (user, which): (&str, As),
     devices: impl Iterator<Item = (Slot, &'a Member<P>)>,
-    refs_from: u64,
+    refs: impl Fn(&P, Version) -> Named + Copy,
 ) {
     push_string(out, user);
     out.extend_from_slice(b":{\"metas\":");
     push_array(out, devices, |out, (slot, device)| {
-        push_meta(out, presence.entry(slot, which), device, refs_from);
+        let entry = presence.entry(slot, which);
+        push_meta(out, entry, device, refs(&device.place, entry.version));
     });
     out.push(b'}');
 }
 
-fn push_meta(out: &mut Vec<u8>, entry: Entry<'_>, member: &Member<impl Sized>, refs_from: u64) {
-    let Entry { meta, version: Version { number, replaces } } = entry;
+fn push_meta(out: &mut Vec<u8>, entry: Entry<'_>, member: &Member<impl Sized>, named: Named) {
+    let Entry { meta, version: _ } = entry;
+    let Named { refs_from, version: Version { number, replaces } } = named;
     out.push(b'{');
     if let Some(meta) = meta {
         out.extend_from_slice(b"\"meta\":");
@@ -101,11 +112,17 @@ mod tests {
         Identity::new(user, "A", NEVER_S, None).expect("valid")
     }
 
+    /// All entries are of this node.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "places are passed so")]
+    fn named((): &(), version: Version) -> Named {
+        Named { refs_from: 0, version }
+    }
+
     /// The diff of a tick; empty, if there is no news.
     fn diff(presence: &mut Presence<()>) -> String {
         let mut out = Vec::new();
         if presence.tick(&PresenceLimits::default()) {
-            push_diff(&mut out, presence, 0, &mut BitSet::new());
+            push_diff(&mut out, presence, named, &mut BitSet::new());
             presence.announce();
         }
         String::from_utf8(out).expect("UTF-8")
@@ -115,7 +132,7 @@ mod tests {
     fn list(presence: &Presence<()>) -> String {
         let mut out = Vec::new();
         let announced = (presence.announced(), As::Announced);
-        push_users(&mut out, presence, announced, 0, &mut BitSet::new());
+        push_users(&mut out, presence, announced, named, &mut BitSet::new());
         String::from_utf8(out).expect("UTF-8")
     }
 
@@ -188,7 +205,7 @@ mod tests {
         presence.join(identity("ann"), (), None, 1_795_336_254, true);
         presence.tick(&PresenceLimits::default());
         let mut out = Vec::new();
-        push_diff(&mut out, &presence, 0, &mut BitSet::new());
+        push_diff(&mut out, &presence, named, &mut BitSet::new());
         assert_eq!(
             String::from_utf8(out).expect("UTF-8"),
             r#"{"joins":{"ann":{"metas":[{"meta":{"x":1},"name":"Ann \"A\"","online_at":1795336253,"phx_ref":"AAAAAAAAAAEAAAAB"},{"name":"Ann \"A\"","online_at":1795336254,"phx_ref":"AAAAAAAAAAIAAAAC"}]}},"leaves":{}}"#

@@ -9,6 +9,7 @@
 //!   apply ──>│ journal    messages by offset, keys    │──> the message or its change, as JSON
 //!   typing ─>│ typists    who was said to be typing   │──> the event as JSON, or nothing
 //!   tick ───>│ pacing     when the members are told   │──> diff, count, list of those there
+//!   hear ───>│ slices     who is there on other nodes │──> what they are told of those here
 //!            └────────────────────────────────────────┘
 //! ```
 //!
@@ -28,7 +29,7 @@
 //! This file has the members of the room; `propose` what is said and kept, `verbs` what is done to
 //! messages, `growth` how they grow, `reactions` who has reacted, `facts` what is decided of the
 //! room, `rights` who may do and decide what, `views` pages of some messages, `speech` what is not
-//! kept, `announce` how members learn who is there.
+//! kept, `announce` how members learn who is there, `slices` how nodes do.
 //!
 //! Called by: `rooms`. Calls: `journal`, `presence`, `pacing`, `encode`, `meta`.
 
@@ -56,6 +57,7 @@ mod rights;
 #[cfg(test)]
 mod rights_tests;
 mod search;
+pub(crate) mod slices;
 pub(crate) mod speech;
 #[cfg(test)]
 mod tests;
@@ -71,12 +73,13 @@ use journal::Journal;
 use keys::KeyHash;
 use pacing::Pacing;
 use presence::{Member, Presence};
+use slices::Slices;
 
 use crate::auth::identity::Identity;
 use crate::auth::level::Level;
 use crate::base::time::Now;
 use crate::limits::{HistoryLimits, KEY_MEMORY_BYTES, MEMBER_MEMORY_BYTES, ROOM_MEMORY_BYTES};
-use crate::link::ids::{Address, Asker, AudienceKey, Receipt, Slot};
+use crate::link::ids::{Address, Asker, AudienceKey, Place, Receipt, Slot};
 use crate::link::message::push_listing;
 use crate::link::record::Who;
 use crate::link::topic::room_of;
@@ -102,7 +105,9 @@ pub(crate) struct Room {
     /// What the refs of its members begin with. Not the epoch: a device keeps its ref over a turn,
     /// or its leave would name another.
     refs_from: u64,
-    presence: Presence<Address>,
+    presence: Presence<Place>,
+    /// What other nodes say of who is there. Boxed, since most servers are alone.
+    slices: Option<Box<Slices>>,
     outposts: SmallVec<[Outpost; 2]>,
     pacing: Pacing,
     /// Members that have not been sent the list yet.
@@ -153,6 +158,7 @@ impl Room {
             facts: None,
             refs_from,
             presence: Presence::default(),
+            slices: None,
             outposts: SmallVec::new(),
             pacing: Pacing::default(),
             newcomers: Vec::new(),
@@ -198,21 +204,32 @@ impl Room {
 
     /// Whether the asker is the member in its slot.
     pub(crate) fn is_member(&self, shard: u16, asker: Asker) -> bool {
-        let member = self.presence.member(asker.slot);
-        member.is_some_and(|member| (member.place.shard, member.place.conn) == (shard, asker.conn))
+        let address = self.address(asker.slot);
+        address.is_some_and(|address| (address.shard, address.conn) == (shard, asker.conn))
     }
 
-    /// The member in a slot, if there is one that has not left.
-    pub(crate) fn member(&self, slot: Slot) -> Option<&Member<Address>> {
-        self.presence.member(slot)
+    /// The member in a slot, if there is one here that has not left.
+    pub(crate) fn member(&self, slot: Slot) -> Option<&Member<Place>> {
+        self.presence.member(slot).filter(|member| member.place.here().is_some())
     }
 
-    /// How many members there are, the invisible ones included.
+    /// Where the member in a slot is, if there is one here that has not left.
+    pub(crate) fn address(&self, slot: Slot) -> Option<Address> {
+        self.presence.member(slot)?.place.here()
+    }
+
+    /// All members here that have not left, each with where it is, in the order of their slots.
+    fn members_here(&self) -> impl Iterator<Item = (Slot, &Member<Place>, Address)> {
+        let members = self.presence.members();
+        members.filter_map(|(slot, member)| Some((slot, member, member.place.here()?)))
+    }
+
+    /// How many members there are here, the invisible ones included.
     pub(crate) fn members_count(&self) -> u32 {
         self.presence.live_count()
     }
 
-    /// How many are present and visible.
+    /// How many are present and visible, on all nodes.
     pub(crate) fn present_count(&self) -> u32 {
         self.presence.present_count()
     }
@@ -230,11 +247,12 @@ impl Room {
 
     /// About how much memory it takes besides its history, in bytes.
     pub(crate) fn weight_bytes(&self) -> usize {
-        let members =
-            self.presence.live_count() as usize * MEMBER_MEMORY_BYTES + self.presence.meta_bytes();
+        let count = self.presence.live_count() as usize + self.presence.elsewhere_count() as usize;
+        let members = count * MEMBER_MEMORY_BYTES + self.presence.meta_bytes();
+        let slices = self.slices.as_ref().map_or(0, |slices| slices.bytes());
         let keys = self.history().keys_count() * KEY_MEMORY_BYTES;
         let facts = self.facts.as_ref().map_or(0, |facts| facts.bytes());
-        ROOM_MEMORY_BYTES + members + keys + facts + self.journal.rare_bytes()
+        ROOM_MEMORY_BYTES + members + slices + keys + facts + self.journal.rare_bytes()
     }
 
     /// Checks that the asker is the member in its slot.
@@ -260,7 +278,8 @@ impl Room {
         let visible = visible && self.name().is_some();
         let identity = self.identity_of(who);
         let online_at_s = now.unix_ms / 1_000;
-        let slot = self.presence.join(identity, address, meta.map(Box::from), online_at_s, visible);
+        let (place, meta) = (Place::Here(address), meta.map(Box::from));
+        let slot = self.presence.join(identity, place, meta, online_at_s, visible);
         match self.outposts.iter_mut().find(|outpost| outpost.shard == address.shard) {
             Some(outpost) => {
                 outpost.members += 1;
@@ -276,7 +295,10 @@ impl Room {
     /// one.
     pub(crate) fn renew(&mut self, slot: Slot, who: Who<'_>, token: Level) {
         let identity = self.identity_of(who);
-        self.presence.renew(slot, identity, |place| place.token = token);
+        self.presence.renew(slot, identity, |place| {
+            let address = place.here().expect("only who is here has a token");
+            *place = Place::Here(Address { token, ..address });
+        });
     }
 
     /// An identity, shared with the user's other devices from other shards.
@@ -301,7 +323,7 @@ impl Room {
 
     /// Takes a member out; its leave is announced by the next tick. Nothing, if it is not there.
     pub(crate) fn leave(&mut self, slot: Slot) {
-        let Some(address) = self.presence.member(slot).map(|member| member.place) else { return };
+        let Some(address) = self.address(slot) else { return };
         self.presence.leave(slot);
         self.newcomers.retain(|newcomer| *newcomer != slot);
         if let Some(at) = self.outposts.iter().position(|outpost| outpost.shard == address.shard) {
@@ -314,11 +336,8 @@ impl Room {
 
     /// Takes out all members on a shard.
     pub(crate) fn leave_all(&mut self, shard: u16) {
-        let members = self.presence.members();
-        let gone: Vec<_> = members
-            .filter(|(_, member)| member.place.shard == shard)
-            .map(|(slot, _)| slot)
-            .collect();
+        let there = self.members_here().filter(|(_, _, address)| address.shard == shard);
+        let gone: Vec<_> = there.map(|(slot, ..)| slot).collect();
         for slot in gone {
             self.leave(slot);
         }
@@ -334,15 +353,17 @@ impl Room {
     pub(crate) fn check_invariants(&self) {
         self.journal.check();
         for outpost in &self.outposts {
-            let members = self.presence.members();
-            let there = members.filter(|(_, member)| member.place.shard == outpost.shard).count();
+            let members = self.members_here();
+            let there = members.filter(|(_, _, address)| address.shard == outpost.shard).count();
             assert_eq!(outpost.members as usize, there, "every member is counted at its shard");
             assert!(there > 0, "a shard without members has no outpost");
         }
         let there: u32 = self.outposts.iter().map(|outpost| outpost.members).sum();
         assert_eq!(there, self.presence.live_count(), "and each has one");
         for slot in &self.newcomers {
-            assert!(self.presence.member(*slot).is_some(), "a newcomer is a member");
+            assert!(self.member(*slot).is_some(), "a newcomer is a member");
         }
+        let listed = self.slices.as_ref().map_or(0, |slices| slices.check(&self.presence));
+        assert_eq!(listed, self.presence.elsewhere_count(), "who is elsewhere is in a slice");
     }
 }

@@ -75,6 +75,22 @@ pub(crate) enum Planted {
     NamesForgotten,
     /// No cursor of an epoch that has ended is good.
     EndedUnjudged,
+    /// What a node has said whose life is over is believed when it comes late.
+    TombstonesForgotten,
+    /// Slices of different lives of a node are compared by their versions.
+    LivesIgnored,
+    /// A node that has another life goes on in the one before.
+    NewLifeUnheard,
+    /// What is not known of a node is not asked for.
+    WantsUnsaid,
+    /// Nodes do not say that what they said still holds.
+    AuditsUnsaid,
+    /// A difference is applied to whatever is known.
+    DiffsMisapplied,
+    /// An empty room goes before others know that it is empty.
+    FarewellsUnheard,
+    /// A node that answers nothing any more is taken for present.
+    SilenceBelieved,
 }
 
 thread_local! {

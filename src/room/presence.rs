@@ -13,6 +13,9 @@
 //! A member may attach another meta to itself. Then it has another ref, and its entry that was
 //! announced leaves with the tick in which the new one joins.
 //!
+//! Members on other nodes have slots, too, and are seen as those here. They are not counted among
+//! those that are told.
+//!
 //! Invariants:
 //!
 //! 1. a slot is reused only when its last member is neither there nor announced: the news of a
@@ -115,6 +118,8 @@ struct Replaced {
 pub struct Presence<P> {
     members: Slab<Member<P>>,
     live_count: u32,
+    /// Visible members that are on other nodes, and those there that are not listed here.
+    elsewhere: Elsewhere,
     arrivals: u32,
     /// The metas that clients attached, if any: JSON objects, by slot. Slots are our own numbers:
     /// nobody chooses any that collide, so their hasher needs no keys.
@@ -133,12 +138,22 @@ pub struct Presence<P> {
     told: Option<Count>,
 }
 
+/// How many visible members are on other nodes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Elsewhere {
+    /// Those that are members here.
+    listed: u32,
+    /// Those that are only counted.
+    unlisted: u32,
+}
+
 // Written out, since a derive would require it of `P`.
 impl<P> Default for Presence<P> {
     fn default() -> Self {
         Self {
             members: Slab::new(),
             live_count: 0,
+            elsewhere: Elsewhere::default(),
             arrivals: 0,
             metas: HashMap::default(),
             meta_bytes: 0,
@@ -169,6 +184,30 @@ impl<P> Presence<P> {
         online_at_s: u64,
         visible: bool,
     ) -> Slot {
+        self.live_count += 1;
+        self.insert(identity, place, meta, online_at_s, visible)
+    }
+
+    /// Inserts a member that is on another node: it is seen, and is none of those that are told.
+    pub fn join_elsewhere(
+        &mut self,
+        identity: Identity,
+        place: P,
+        meta: Option<Box<str>>,
+        online_at_s: u64,
+    ) -> Slot {
+        self.elsewhere.listed += 1;
+        self.insert(identity, place, meta, online_at_s, true)
+    }
+
+    fn insert(
+        &mut self,
+        identity: Identity,
+        place: P,
+        meta: Option<Box<str>>,
+        online_at_s: u64,
+        visible: bool,
+    ) -> Slot {
         self.arrivals = self.arrivals.wrapping_add(1);
         let slot = Slot(
             u32::try_from(self.members.vacant_key()).expect("fewer memberships than descriptors"),
@@ -192,7 +231,6 @@ impl<P> Presence<P> {
             self.meta_bytes += meta.len();
             self.metas.insert(slot.0, meta);
         }
-        self.live_count += 1;
         if visible {
             self.present.set(slot.0, true);
         }
@@ -293,10 +331,24 @@ impl<P> Presence<P> {
     ///
     /// If there is none in this slot: it would be ended twice.
     pub fn leave(&mut self, slot: Slot) {
+        self.end(slot);
+        self.live_count -= 1;
+    }
+
+    /// Ends the membership of one that is on another node.
+    ///
+    /// # Panics
+    ///
+    /// As [`Presence::leave`].
+    pub fn leave_elsewhere(&mut self, slot: Slot) {
+        self.end(slot);
+        self.elsewhere.listed -= 1;
+    }
+
+    fn end(&mut self, slot: Slot) {
         let member = &mut self.members[slot.index()];
         assert!(member.live, "a member leaves once");
         member.live = false;
-        self.live_count -= 1;
         self.present.set(slot.0, false);
         self.choice.forget(slot);
         if !self.announced.contains(slot.0) {
@@ -316,10 +368,40 @@ impl<P> Presence<P> {
         live.filter_map(|(index, member)| Some((Slot(u32::try_from(index).ok()?), member)))
     }
 
-    /// How many memberships there are, the invisible ones included.
+    /// The member in a slot that is announced, though it may have left.
+    #[must_use]
+    pub fn announced_member(&self, slot: Slot) -> Option<&Member<P>> {
+        self.members.get(slot.index()).filter(|_| self.announced.contains(slot.0))
+    }
+
+    /// Visits the places of all slots that are taken: of members, and of those whose leave is still
+    /// to be announced.
+    pub fn each_place(&self, visit: impl FnMut(&P)) {
+        self.members.iter().map(|(_, member)| &member.place).for_each(visit);
+    }
+
+    /// How many memberships there are on this node, the invisible ones included.
     #[must_use]
     pub fn live_count(&self) -> u32 {
         self.live_count
+    }
+
+    /// How many members on other nodes are listed here.
+    #[must_use]
+    pub fn elsewhere_count(&self) -> u32 {
+        self.elsewhere.listed
+    }
+
+    /// How many are present and visible on this node.
+    #[must_use]
+    pub fn here_count(&self) -> u32 {
+        self.present.count_ones() - self.elsewhere.listed
+    }
+
+    /// Notes how many are present and visible on other nodes, and not listed here. Returns whether
+    /// that is news.
+    pub fn set_unlisted(&mut self, unlisted: u32) -> bool {
+        std::mem::replace(&mut self.elsewhere.unlisted, unlisted) != unlisted
     }
 
     /// The length of all metas, in bytes, with those of members whose leave is still to be
@@ -329,10 +411,10 @@ impl<P> Presence<P> {
         self.meta_bytes
     }
 
-    /// How many are present and visible.
+    /// How many are present and visible, on all nodes.
     #[must_use]
     pub fn present_count(&self) -> u32 {
-        self.present.count_ones()
+        self.present.count_ones().saturating_add(self.elsewhere.unlisted)
     }
 
     /// Notes that a member spoke. Returns whether the list changes by it, so that a tick is due.
@@ -348,10 +430,11 @@ impl<P> Presence<P> {
     ///
     /// To be followed by [`Presence::announce`] once it is written down.
     pub fn tick(&mut self, limits: &PresenceLimits) -> bool {
+        let present_count = self.present_count();
         let Self { members, replaced, present, announced, joins, leaves, choice, .. } = self;
         joins.clear();
         leaves.clear();
-        choice.note_present(present.count_ones(), limits);
+        choice.note_present(present_count, limits);
         if choice.is_bounded() {
             let arrival = |slot: u32| members[slot as usize].arrival;
             split_news(&choice.target(present, arrival, limits), announced, joins, leaves);

@@ -46,7 +46,12 @@ impl Room {
     /// What a member may do.
     pub(crate) fn level_at(&self, slot: Slot, now_ms: u64) -> Level {
         let Some(member) = self.member(slot) else { return Level::None };
-        self.level(member.identity.user(), member.place.token, now_ms)
+        self.level(member.identity.user(), self.token_at(slot), now_ms)
+    }
+
+    /// What the token of a member allows.
+    fn token_at(&self, slot: Slot) -> Level {
+        self.address(slot).map_or(Level::None, |address| address.token)
     }
 
     /// Whether a user may join whose token allows so much.
@@ -82,7 +87,7 @@ impl Room {
     /// Why not.
     pub(crate) fn may_be_here(&self, slot: Slot, now_ms: u64) -> Result<(), Refusal> {
         let Some(member) = self.member(slot) else { return Err(Refusal::Unauthorized) };
-        self.may_join(member.identity.user(), member.place.token, now_ms)
+        self.may_join(member.identity.user(), self.token_at(slot), now_ms)
     }
 
     /// Whether a member may say, or do, something in the room.
@@ -147,7 +152,7 @@ impl Room {
         if standing.is_muted(now_ms) {
             return Err(Refusal::Muted { until_ms: told_until(standing.muted_until_ms) });
         }
-        if standing.role.is_some() && member.place.token >= Level::Speak {
+        if standing.role.is_some() && self.token_at(slot) >= Level::Speak {
             return Ok(());
         }
         self.may_look_after(slot, now_ms)
@@ -420,20 +425,19 @@ impl Room {
         standings.filter(|standing| standing.holds(now_ms)).count()
     }
 
-    /// The memberships of a user: each with its slot and where it is.
+    /// The memberships of a user here: each with its slot and where it is.
     pub(crate) fn of_user<'a>(
         &'a self,
         user: &'a str,
     ) -> impl Iterator<Item = (Slot, Address)> + 'a {
-        let members = self.presence.members();
-        let is_it = move |member: &super::presence::Member<Address>| member.identity.user() == user;
-        let own = members.filter(move |(_, member)| is_it(member));
-        own.map(|(slot, member)| (slot, member.place))
+        let members = self.members_here();
+        let own = members.filter(move |(_, member, _)| member.identity.user() == user);
+        own.map(|(slot, _, address)| (slot, address))
     }
 
-    /// The members that may not be here any more.
+    /// The members here that may not be here any more.
     pub(crate) fn out(&self, now_ms: u64) -> Vec<(Slot, Address)> {
-        let members = self.presence.members().map(|(slot, member)| (slot, member.place));
+        let members = self.members_here().map(|(slot, _, address)| (slot, address));
         members.filter(|(slot, _)| self.level_at(*slot, now_ms) == Level::None).collect()
     }
 }

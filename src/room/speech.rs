@@ -24,16 +24,9 @@ impl Room {
         self.presence.spoke(slot, limits)
     }
 
-    /// Notes that a member types; `typist` is a hash of its user's id. Appends the payload of
-    /// `typing`, unless that was said a moment ago or nobody is there: then it returns false.
-    pub(crate) fn typing(
-        &mut self,
-        now: Now,
-        (slot, typist, thread): (Slot, u64, Option<u64>),
-        limits: &PresenceLimits,
-        out: &mut Vec<u8>,
-    ) -> bool {
-        let Some(member) = self.presence.member(slot) else { return false };
+    /// Notes that a user types, here or on another node; `typist` is a hash of its id. False if that
+    /// was said a moment ago.
+    pub(crate) fn may_type(&mut self, now: Now, typist: u64, limits: &PresenceLimits) -> bool {
         if now.mono_ms >= self.typing_until_ms {
             self.typists.clear();
             self.typing_until_ms = now.mono_ms + limits.tick_ms;
@@ -42,15 +35,6 @@ impl Room {
             return false;
         }
         self.typists.push(typist);
-        out.extend_from_slice(b"{\"name\":");
-        push_string(out, member.identity.name());
-        if let Some(thread) = thread {
-            out.extend_from_slice(b",\"thread\":");
-            push_unsigned(out, thread);
-        }
-        out.extend_from_slice(b",\"user\":");
-        push_string(out, member.identity.user());
-        out.push(b'}');
         true
     }
 
@@ -191,4 +175,17 @@ impl Room {
         }
         out.push(b',');
     }
+}
+
+/// Appends the payload of `typing`.
+pub(crate) fn push_typing(out: &mut Vec<u8>, user: &str, name: &str, thread: Option<u64>) {
+    out.extend_from_slice(b"{\"name\":");
+    push_string(out, name);
+    if let Some(thread) = thread {
+        out.extend_from_slice(b",\"thread\":");
+        push_unsigned(out, thread);
+    }
+    out.extend_from_slice(b",\"user\":");
+    push_string(out, user);
+    out.push(b'}');
 }

@@ -335,22 +335,19 @@ fn there_is_nothing_more_before_what_the_log_has_let_go_of() {
 #[test]
 fn a_user_types_once_for_a_while_on_whatever_device() {
     let mut room = Room::new("room:tea", 1);
-    let ann = join(&mut room, "ann", 0, 1);
-    let phone = join(&mut room, "ann", 1, 1);
-    let mut types_in = |slot, typist, thread, ms| {
-        let mut out = Vec::new();
-        let told = room.typing(now(ms), (slot, typist, thread), &PRESENCE, &mut out);
-        assert_eq!(told, !out.is_empty());
-        told.then(|| String::from_utf8(out).expect("UTF-8"))
-    };
-    let mut types = |slot, typist, ms| types_in(slot, typist, None, ms);
-    assert_eq!(types(ann, 1, 100).as_deref(), Some(r#"{"name":"ann","user":"ann"}"#));
-    assert_eq!(types(phone, 1, 149), None);
-    assert!(types(phone, 2, 149).is_some(), "another user, by its hash");
-    assert!(types(phone, 1, 150).is_some(), "the while is over");
-    assert_eq!(types(Slot(9), 3, 150), None, "nobody is there");
-    let in_thread = types_in(ann, 4, Some(7), 150);
-    assert_eq!(in_thread.as_deref(), Some(r#"{"name":"ann","thread":7,"user":"ann"}"#));
+    let mut may_type = |typist, ms| room.may_type(now(ms), typist, &PRESENCE);
+    assert!(may_type(1, 100));
+    assert!(!may_type(1, 149));
+    assert!(may_type(2, 149), "another user, by its hash");
+    assert!(may_type(1, 150), "the while is over");
+    assert_eq!(
+        written(|out| speech::push_typing(out, "ann", "Ann", None)),
+        r#"{"name":"Ann","user":"ann"}"#
+    );
+    assert_eq!(
+        written(|out| speech::push_typing(out, "ann", "Ann", Some(7))),
+        r#"{"name":"Ann","thread":7,"user":"ann"}"#
+    );
 }
 
 #[test]

@@ -10,6 +10,7 @@
 //!   FromLog::Found ───> see `searching`
 //!   FromLog::LetGo ───> the oldest messages go from memory, too
 //!   FromLog::Closed ──> see `loading`
+//!   FromLog::Heard ───> see `speech`, and `nodes` of who is there
 //! ```
 //!
 //! Deliberately absent: threads and deadlines. Both belong to the log.
@@ -65,6 +66,7 @@ impl Rooms {
             }
             FromLog::Refused { room, ticket, why } => {
                 self.founding_is_doubtful(cx, members, room, ticket, why);
+                self.say_was_refused(cx, members, room, ticket, why);
                 self.was_refused(cx, members, room, ticket, why);
                 // It may have been all that the room was there for.
                 self.remove_if_deserted(cx, room);
@@ -88,10 +90,12 @@ impl Rooms {
                 self.turn_epoch(cx, members, room, epoch, kept);
             }
             FromLog::LetGo { room, floor } => self.let_go(cx, room, floor),
-            FromLog::Heard { .. }
-            | FromLog::Missed { .. }
-            | FromLog::Life { .. }
-            | FromLog::Gone { .. } => {}
+            FromLog::Heard { room, from, ticket, what } => {
+                self.hear_unkept(cx, members, room, from, ticket, what);
+            }
+            FromLog::Missed { room } => self.was_missed(cx, room),
+            FromLog::Life { node, life } => self.lives(cx, node, life),
+            FromLog::Gone { nodes } => self.are_over(cx, nodes),
             FromLog::Listed { .. } | FromLog::NotListed => {
                 unreachable!("the shard hears it, which has the directory")
             }

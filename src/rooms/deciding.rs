@@ -637,9 +637,8 @@ impl Rooms {
         slot: Slot,
     ) {
         let Some(Registered { room, .. }) = self.arena.get(key) else { return };
-        let Some(member) = room.member(slot) else { return };
+        let Some(address) = room.address(slot) else { return };
         if room.level_at(slot, cx.now.unix_ms) == Level::None {
-            let address = member.place;
             let cause = RemovalCause { is_kicked: false, by: "", text: None };
             self.put_out(cx, members, key, (slot, address), cause);
         }

@@ -254,10 +254,11 @@ impl Rooms {
         meant.map(|(key, _)| key).collect()
     }
 
-    /// Follows a join or leave: schedules a tick for the members and a listing for the directories,
-    /// and retires the room if it is empty.
+    /// Follows a join or leave: schedules a tick for the members, here and on other nodes, and a
+    /// listing for the directories, and retires the room if it is empty.
     fn membership_changed<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: RoomKey, urgency: Urgency) {
         self.weigh(key);
+        self.note_slice(cx, key);
         if self.arena.get(key).is_some_and(|of| of.room.name().is_some()) {
             self.set_tick(cx, key, urgency);
             self.list(key);

@@ -20,6 +20,7 @@
 //!                  auditing ───────┤  what is reported, and what the audit trail says
 //!                  founding ───────┤  rooms that are made on purpose
 //!                  listings ───────┤  what the directories are told
+//!                  nodes ──────────┤  who is there on other nodes, and what they are told
 //!                  greeting ───────┘  who is sent the list, and lists that are kept
 //! ```
 //!
@@ -64,6 +65,9 @@ mod inviting_tests;
 mod listings;
 mod loading;
 mod membership;
+mod nodes;
+#[cfg(test)]
+mod nodes_tests;
 mod pending;
 mod purging;
 mod reading;
@@ -90,6 +94,7 @@ use held::{Held, Membership};
 use inviting::Invited;
 use listings::Listings;
 use loading::Loading;
+use nodes::Nodes;
 use pending::Pending;
 use purging::Purges;
 use reads::Reads;
@@ -120,6 +125,7 @@ pub(crate) struct Rooms {
     invited: Invited,
     purges: Purges,
     foundings: Foundings,
+    nodes: Nodes,
     greeting: Greeting,
     /// Hash a user and the key of a message. The first alone hashes a user who types.
     key_hashers: [ahash::RandomState; 2],
@@ -169,6 +175,7 @@ impl Rooms {
             invited: Invited::default(),
             purges: Purges::default(),
             foundings: Foundings::default(),
+            nodes: Nodes::default(),
             greeting: Greeting::default(),
             key_hashers: [hasher(3), hasher(4)],
             pending: Pending::default(),
@@ -186,9 +193,11 @@ impl Rooms {
         }
     }
 
-    /// Makes the keys of an earlier life of the shard miss here.
+    /// Makes the keys of an earlier life of the shard miss here, and what it said to other nodes
+    /// older than what is said here.
     pub(crate) fn follow(&mut self, other: &Self) {
         self.arena = Arena::following(&other.arena);
+        self.nodes.follow(&other.nodes);
     }
 
     /// Handles a question from a member's shard. Joins go to [`Rooms::ask_for_room`] instead, at
@@ -338,12 +347,15 @@ impl Rooms {
         }
     }
 
-    /// Whether joins wait for a room, or to be told of it: then it stays, though nobody is in it.
+    /// Whether joins wait for a room, or to be told of it, or other nodes to hear that it is empty:
+    /// then it stays, though nobody is in it.
     fn is_awaited(&self, key: RoomKey) -> bool {
+        let is_expected = |of: &Registered| of.room.is_known_elsewhere();
         self.loading.has(key)
             || self.reads.has_join(key)
             || self.invited.has(key)
             || self.foundings.has(key)
+            || !self.nodes.is_alone() && self.arena.get(key).is_some_and(is_expected)
     }
 
     /// How many rooms there are.
@@ -372,6 +384,7 @@ impl Rooms {
             invited: _,
             purges: _,
             foundings,
+            nodes,
             greeting,
             key_hashers: _,
             pending,
@@ -393,6 +406,7 @@ impl Rooms {
         listings.trim(ENTRIES_KEPT);
         loading.trim(ENTRIES_KEPT);
         foundings.trim(ENTRIES_KEPT);
+        nodes.trim(ENTRIES_KEPT);
         greeting.trim(ENTRIES_KEPT, SCRATCH_BYTES_KEPT);
         pending.trim(ENTRIES_KEPT);
         collected.trim(ENTRIES_KEPT);

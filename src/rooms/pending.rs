@@ -3,7 +3,8 @@
 //! ```text
 //!   publish ── append ──> Ordered: applied and told; its answer waits for `Kept`
 //!                     └─> Later:   applied and told when it comes back, and then answered
-//!   custom, typing        behind a Later of their room, in order
+//!   custom, typing        behind a Later of their room, in order; what is then said Later itself
+//!                         waits only to be heard, and nothing waits for it but answers
 //! ```
 //!
 //! Members hear what they said in the order in which they said it. An entry that was judged by an
@@ -232,11 +233,16 @@ struct OfRoom {
     entries: usize,
     /// The members of whom a message waits for a read, each once, and that read.
     readers: SmallVec<[(Membership, Ticket); 1]>,
+    /// What was said and not kept, and waits to be heard, with whose it is.
+    said: BTreeMap<Ticket, Membership>,
 }
 
 impl OfRoom {
     fn is_idle(&self) -> bool {
-        self.under_way.is_empty() && self.queue.is_empty() && self.readers.is_empty()
+        self.under_way.is_empty()
+            && self.queue.is_empty()
+            && self.readers.is_empty()
+            && self.said.is_empty()
     }
 
     /// The read that a message of a member waits for.
@@ -249,9 +255,11 @@ impl OfRoom {
         of_member.map(|(_, read)| *read)
     }
 
-    /// Whether a push that will be an entry is before one of this member.
+    /// Whether a push that will be an entry is before one of this member, or one of its own that is
+    /// not kept: a log that says that later would say it behind the entry.
     fn is_behind_entry(&self, membership: Membership) -> bool {
-        self.entries > 0 || self.read_of(membership).is_some()
+        let is_own = |next: &Waiting| next.membership == membership;
+        self.entries > 0 || self.read_of(membership).is_some() || self.queue.iter().any(is_own)
     }
 
     /// Inserts an entry, or inserts it again after a change.
@@ -469,6 +477,21 @@ impl Pending {
         !self.is_idle() && self.rooms.get(&membership.room).is_some_and(waits)
     }
 
+    /// Notes that something was said that is not kept, and waits to be heard.
+    pub(super) fn note_said(&mut self, membership: Membership, ticket: Ticket) {
+        let of = self.rooms.entry(membership.room).or_default();
+        of.said.insert(ticket, membership);
+        self.bytes += PENDING_MEMORY_BYTES;
+    }
+
+    /// Takes something that was said, and has been heard or refused: whose it was.
+    pub(super) fn take_said(&mut self, room: RoomKey, ticket: Ticket) -> Option<Membership> {
+        let membership = self.rooms.get_mut(&room)?.said.remove(&ticket)?;
+        self.bytes -= PENDING_MEMORY_BYTES;
+        self.forget_idle(room);
+        Some(membership)
+    }
+
     /// Notes that a message of a member waits for a read.
     pub(super) fn note_reader(&mut self, membership: Membership, read: Ticket) {
         let of = self.rooms.entry(membership.room).or_default();
@@ -590,7 +613,8 @@ impl Pending {
 
     /// Whether as many entries of a room are under way as may be: its log is behind.
     pub(super) fn is_behind(&self, room: RoomKey) -> bool {
-        let is_behind = |of: &OfRoom| of.under_way.len() >= UNDER_WAY_PER_ROOM_MAX;
+        let under_way = |of: &OfRoom| of.under_way.len() + of.said.len();
+        let is_behind = |of: &OfRoom| under_way(of) >= UNDER_WAY_PER_ROOM_MAX;
         !self.is_idle() && self.rooms.get(&room).is_some_and(is_behind)
     }
 
@@ -664,6 +688,7 @@ impl Pending {
             self.bytes -= of.queue.drain(..).map(|waiting| waiting.bytes()).sum::<usize>();
             of.readers.clear();
             of.entries = 0;
+            self.bytes -= std::mem::take(&mut of.said).len() * PENDING_MEMORY_BYTES;
         }
         let lost = of.under_way.iter().filter(|(_, entry)| is_lost(entry));
         let lost: Vec<_> = lost.map(|(ticket, _)| *ticket).collect();
@@ -707,6 +732,7 @@ impl Pending {
             let entries = of.queue.iter().filter(|waiting| waiting.kind != Kind::Event);
             assert_eq!(entries.count(), of.entries, "what will be entries is counted");
             bytes += of.queue.iter().map(Waiting::bytes).sum::<usize>();
+            bytes += of.said.len() * PENDING_MEMORY_BYTES;
         }
         assert_eq!(bytes, self.bytes, "and all of it is counted for what it takes");
     }
@@ -798,6 +824,24 @@ mod tests {
     }
 
     #[test]
+    fn a_message_waits_behind_an_event_of_its_own_member() {
+        let (room, mut pending) = (Key::from_u64(ROOM), Pending::default());
+        let judged = Judged { epoch: 1, rev: 1 };
+        pending.insert(1, entry(1, 1));
+        let ann = entry(1, 1).membership;
+        let bob = Membership { shard: 1, ..ann };
+        assert!(!pending.must_message_wait(bob, judged));
+        assert!(pending.must_event_wait(bob), "behind an entry without a place");
+        pending.queue(bob, None, Box::from(*b"record"), (Kind::Event, None));
+        assert!(pending.must_message_wait(bob, judged) && pending.must_text_wait(bob));
+        assert!(!pending.must_message_wait(ann, judged), "it is another's");
+        pending.change(room, 1, |entry| entry.applied_at = Some(at(1)));
+        assert!(pending.pop(room, judged).is_some_and(|next| next.membership == bob));
+        assert!(!pending.must_message_wait(bob, judged));
+        pending.check();
+    }
+
+    #[test]
     fn a_room_has_no_more_under_way_than_may_be() {
         let (room, mut pending) = (Key::from_u64(ROOM), Pending::default());
         for ticket in 1..=UNDER_WAY_PER_ROOM_MAX as u64 {
@@ -807,5 +851,13 @@ mod tests {
         assert!(pending.is_behind(room));
         pending.remove(room, 1);
         assert!(!pending.is_behind(room));
+        // What is said and not kept is one of them, and is counted.
+        let (bytes, ticket) = (pending.bytes(), UNDER_WAY_PER_ROOM_MAX as u64 + 1);
+        let membership = entry(ticket, 1).membership;
+        pending.note_said(membership, ticket);
+        pending.check();
+        assert!(pending.is_behind(room) && pending.bytes() > bytes);
+        assert_eq!(pending.take_said(room, ticket), Some(membership));
+        assert_eq!((pending.take_said(room, ticket), pending.bytes()), (None, bytes));
     }
 }

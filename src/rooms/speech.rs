@@ -4,7 +4,12 @@
 //!   publish ─┬ only the log has what it answers ── fetch      (`changing` goes on)
 //!            └ Room::propose ── Log::append ─┬ Kept, Ordered: commit ── deliver, answer
 //!                                            └ Later: hold    (`committing` goes on)
+//!   custom, typing ── Log::say ─┬ Now: deliver, answer
+//!                               └ Later: hold ── FromLog::Heard ── deliver, answer
 //! ```
+//!
+//! What is said and not kept waits behind entries without a place, and what is said behind it waits
+//! for nothing: a log says it in the order in which it was asked. So the answers alone are held.
 //!
 //! Invariant: nothing is done for an asker before it is known to be a member
 //! ([`Room::assert_member`]).
@@ -20,7 +25,9 @@ use std::iter;
 use crate::limits::ANSWER_BYTES_PER_WORK;
 use crate::link::ids::{Asker, Receipt, RoomKey};
 use crate::link::io::Io;
-use crate::link::log::{Append, Appended, Entry, Log, Marks, Placed, Why};
+use crate::link::log::{
+    Append, Appended, Entry, Log, Marks, NodeId, Placed, Say, Spoken, Ticket, Unkept, Why,
+};
 use crate::link::message::{push_change_number, push_receipt, text};
 use crate::link::outbox::{Cx, Tell};
 use crate::link::record::{NewMessage, ToHome, ToMember};
@@ -28,6 +35,7 @@ use crate::link::refusal::{FANOUT_LIMIT, Refusal};
 use crate::link::said::{Fate, Said, SaidText};
 use crate::room::keys::KeyHash;
 use crate::room::propose::Proposal;
+use crate::room::speech::push_typing;
 use crate::room::{Outpost, Room};
 use crate::rooms::changing::{may_change_at_all, thread_of};
 use crate::rooms::held::Membership;
@@ -233,17 +241,78 @@ impl Rooms {
         }
         let Some(member) = room.member(asker.slot) else { return };
         let user = member.identity.user();
+        let may_follow = || if self.pending.is_behind(key) { Err(Refusal::Busy) } else { Ok(()) };
         let allowed = room
             .may_speak(asker.slot, cx.now.unix_ms)
+            .and_then(|()| may_follow())
             .and_then(|()| take_fanout(cx, room, user, payload.bytes_count()));
         if let Err(refusal) = allowed {
             return self.answer_refused(cx, members, membership, reference, refusal);
+        }
+        let ticket = self.pending.next_ticket();
+        match say(cx, key, room, Some(ticket), Unkept::Custom { event, payload }) {
+            Spoken::Now => {}
+            Spoken::Later => {
+                self.pending.note_said(membership, ticket);
+                return self.hold(membership, ticket, reference);
+            }
+            Spoken::Refused(why) => {
+                let refusal = why.refusal();
+                return self.answer_refused(cx, members, membership, reference, refusal);
+            }
         }
         self.spoke(cx, key, asker.slot);
         let Some(Registered { room, .. }) = self.arena.get(key) else { return };
         deliver(cx, members, room, event, payload);
         self.reply(cx, members, membership, Answer::ok(reference, "{}"));
         self.tell_along(cx, members, key);
+    }
+
+    /// Handles what was said in a room and not kept, here or on another node.
+    pub(super) fn hear_unkept<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        key: RoomKey,
+        from: NodeId,
+        ticket: Option<Ticket>,
+        what: Unkept<'_>,
+    ) {
+        let Some(Registered { room, .. }) = self.arena.get_mut(key) else { return };
+        match what {
+            Unkept::Custom { event, payload } => {
+                deliver(cx, members, room, event, payload);
+                let own = ticket.and_then(|ticket| self.pending.take_said(key, ticket));
+                if let Some((ticket, membership)) = ticket.zip(own) {
+                    self.spoke_if_there(cx, membership);
+                    self.resolve(cx, members, ticket, "ok", Payload::Json("{}"));
+                }
+                self.tell_along(cx, members, key);
+            }
+            Unkept::Typing { user, name, thread } => {
+                let typist = self.key_hashers[0].hash_one(user);
+                if room.may_type(cx.now, typist, &cx.settings.presence) {
+                    self.tell_typing(cx, members, key, (user, name, thread));
+                }
+            }
+            Unkept::Presence(record) => self.hear_slice(cx, key, from, ticket, record),
+        }
+    }
+
+    /// Handles that nobody will hear what was said and not kept, if this was that.
+    pub(super) fn say_was_refused<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        key: RoomKey,
+        ticket: Ticket,
+        why: Why,
+    ) {
+        if self.pending.take_said(key, ticket).is_some() {
+            self.refuse_held(cx, members, ticket, why.refusal());
+        } else {
+            self.slice_was_refused(cx, key, Some(ticket));
+        }
     }
 
     /// Tells the members of a room that one of them types.
@@ -267,13 +336,33 @@ impl Rooms {
         if room.may_speak(asker.slot, cx.now.unix_ms).is_err() {
             return;
         }
-        let typist = self.key_hashers[0].hash_one(member.identity.user());
-        let out = &mut self.scratch.response;
-        let limits = &cx.settings.presence;
-        if room.typing(cx.now, (asker.slot, typist, thread), limits, out) {
-            deliver(cx, members, room, "typing", Payload::Json(text(out)));
-            out.clear();
+        let identity = member.identity.clone();
+        let (user, name) = (identity.user(), identity.name());
+        let typist = self.key_hashers[0].hash_one(user);
+        // Where it is heard later, what is said has the same rate as what is then told, apart.
+        let typist = if self.nodes.is_alone() { typist } else { !typist };
+        if !room.may_type(cx.now, typist, &cx.settings.presence) {
+            return;
         }
+        match say(cx, key, room, None, Unkept::Typing { user, name, thread }) {
+            Spoken::Now => self.tell_typing(cx, members, key, (user, name, thread)),
+            // It is told when it is heard, or not at all: nobody waits for an answer.
+            Spoken::Later | Spoken::Refused(_) => {}
+        }
+    }
+
+    fn tell_typing<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        key: RoomKey,
+        (user, name, thread): (&str, &str, Option<u64>),
+    ) {
+        let Some(Registered { room, .. }) = self.arena.get(key) else { return };
+        let out = &mut self.scratch.response;
+        push_typing(out, user, name, thread);
+        deliver(cx, members, room, "typing", Payload::Json(text(out)));
+        out.clear();
     }
 
     /// Answers with a page of the history: from memory, or when its log has read it.
@@ -409,6 +498,21 @@ pub(super) fn append_of<'a>(
     entry: Entry<'a>,
 ) -> Append<'a> {
     Append { room: key, topic: room.topic(), ticket, top: room.journal().top(), at_ms, entry }
+}
+
+/// Says something that is not kept to all nodes that have a room. A user's own topic is this node's
+/// alone, as its log does not know it.
+fn say<I: Io>(
+    cx: &mut Cx<'_, I>,
+    key: RoomKey,
+    room: &Room,
+    ticket: Option<Ticket>,
+    what: Unkept<'_>,
+) -> Spoken {
+    if room.name().is_none() {
+        return Spoken::Now;
+    }
+    cx.io.log().say(Say { room: key, topic: room.topic(), ticket, to: None, what })
 }
 
 /// Takes what all members together are sent of a message from what its user may say. At the home,

@@ -75,8 +75,22 @@ pub(super) struct Home<L> {
     pub(super) timers: Timers<Timer>,
     pub(super) now_ms: u64,
     pub(super) pressure: Pressure,
+    pub(super) is_draining: bool,
     pub(super) budget: Budget,
     record: Vec<u8>,
+}
+
+/// Who joins, and how.
+#[derive(Clone, Copy)]
+struct Joins<'a> {
+    shard: u16,
+    number: u64,
+    topic: &'a str,
+    user: &'a str,
+    level: Level,
+    replaces: Option<Slot>,
+    invite: Option<&'a str>,
+    meta: Option<&'a str>,
 }
 
 pub(super) fn hasher(salt: u64) -> ahash::RandomState {
@@ -107,6 +121,7 @@ impl<L: Log> Home<L> {
             timers: Timers::new(),
             now_ms: 1_000,
             pressure: Pressure::None,
+            is_draining: false,
             budget: Budget::new(TURN_WORK, 2),
             record: Vec::new(),
         }
@@ -125,7 +140,7 @@ impl<L: Log> Home<L> {
             metrics: &mut self.metrics,
             timers: &mut self.timers,
             pressure: self.pressure,
-            is_draining: false,
+            is_draining: self.is_draining,
             budget: &mut self.budget,
             record: &mut self.record,
         };
@@ -164,6 +179,19 @@ impl<L: Log> Home<L> {
         (user, level): (&str, Level),
         (replaces, invite): (Option<Slot>, Option<&str>),
     ) -> usize {
+        let join = Joins { shard, number, topic, user, level, replaces, invite, meta: None };
+        self.try_join_so(join)
+    }
+
+    /// The same, of one with a meta.
+    pub(super) fn try_join_with_meta(&mut self, number: u64, topic: &str, user: &str, meta: &str) {
+        let (shard, level, meta) = (0, Level::Speak, Some(meta));
+        let (replaces, invite) = (None, None);
+        self.try_join_so(Joins { shard, number, topic, user, level, replaces, invite, meta });
+    }
+
+    fn try_join_so(&mut self, join: Joins<'_>) -> usize {
+        let Joins { shard, number, topic, user, level, replaces, invite, meta } = join;
         let identity = Identity::new(user, user, NEVER_S, None).expect("valid");
         let join = ToHome::Join {
             conn: conn(number),
@@ -174,7 +202,7 @@ impl<L: Log> Home<L> {
             visible: true,
             since: None,
             limit: 50,
-            meta: None,
+            meta,
             replaces,
             address: None,
             invite,
@@ -241,7 +269,7 @@ impl<L: Log> Home<L> {
     }
 }
 
-fn short(shard: u16, record: &[u8]) -> String {
+pub(super) fn short(shard: u16, record: &[u8]) -> String {
     let Received::ToMember(message) = read(record) else { panic!("not for a member") };
     let text = |payload| match payload {
         Payload::Json(text) => text,

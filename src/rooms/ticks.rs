@@ -2,7 +2,7 @@
 //!
 //! Deliberately absent: the pace (`room::pacing`), and what is told (`room::announce`).
 //!
-//! Called by: `rooms`, and `shard` for the timer. Calls: `room`, `greeting`.
+//! Called by: `rooms`, and `shard` for the timer. Calls: `room`, `greeting`, `nodes`.
 
 use crate::link::ids::{RoomKey, Slot};
 use crate::link::io::Io;
@@ -82,6 +82,9 @@ impl Rooms {
         if has_count {
             deliver(cx, members, room, "presence_count", Payload::Json(text(out)));
             out.clear();
+        }
+        if !self.nodes.is_alone() {
+            self.tell_nodes(cx, key);
         }
         self.greet_newcomers(cx, members, key);
         let Some(registered) = self.arena.get_mut(key) else { return };

@@ -32,9 +32,9 @@ use crate::limits::{
     LOBBY_ANSWERS_BYTES_MAX, MEMBER_MEMORY_BYTES, MEMORY_LOOK_MS, MESH_BUSY_BYTES, META_BYTES_MAX,
     NAME_BYTES_MAX, OUT_FACTOR, PENDING_MEMORY_BYTES, PIN_MEMORY_BYTES, POOL_BUFFER_BYTES_MAX,
     POOL_BUFFERS_MAX, REACTED_BYTES_MAX, REACTED_MEMORY_BYTES, READ_BUFFER_BYTES,
-    REPORTS_KNOWN_MAX, ROOM_MEMORY_BYTES, SPEAKER_MEMORY_BYTES, SPEAKERS_KNOWN_MAX,
-    STANDING_MEMORY_BYTES, STORE_ANSWERS_BYTES_MAX, STREAM_MEMORY_BYTES, TOPIC_BYTES_MAX,
-    UNDER_WAY_PER_ROOM_MAX, WAITING_PUSHES_PER_ROOM_MAX,
+    REPORTS_KNOWN_MAX, ROOM_MEMORY_BYTES, SLICE_MEMBER_MEMORY_BYTES, SPEAKER_MEMORY_BYTES,
+    SPEAKERS_KNOWN_MAX, STANDING_MEMORY_BYTES, STORE_ANSWERS_BYTES_MAX, STREAM_MEMORY_BYTES,
+    TOPIC_BYTES_MAX, UNDER_WAY_PER_ROOM_MAX, WAITING_PUSHES_PER_ROOM_MAX,
 };
 use crate::link::ids::{AudienceKey, ConnKey};
 use crate::link::io::Io;
@@ -278,7 +278,19 @@ pub fn worst_case(settings: &Settings, ring_words: usize) -> Vec<Part> {
         ),
     ];
     parts.extend(of_chat(settings, rooms, conns));
+    parts.extend(settings.is_clustered.then(|| of_nodes(settings, rooms)));
     parts
+}
+
+/// What so many rooms have of members on other nodes: as many as may be listed, with a meta. Where
+/// there is no bound to that, nobody comes in past the second mark.
+fn of_nodes(settings: &Settings, rooms: u64) -> Part {
+    let listed = match settings.presence.full_max {
+        0 => u64::MAX,
+        full_max => rooms.saturating_mul(full_max.max(settings.presence.listed).into()),
+    };
+    let each_bytes = MEMBER_MEMORY_BYTES + SLICE_MEMBER_MEMORY_BYTES + META_BYTES_MAX;
+    part("members on other nodes, with a meta", listed, each_bytes)
 }
 
 /// A part that is counted.

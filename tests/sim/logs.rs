@@ -6,7 +6,7 @@
 
 use chinwag::link::ids::RoomKey;
 use chinwag::link::log::{
-    Append, Appended, Audit, Find, Log, Marks, MemoryLog, Opening, Read, Why,
+    Append, Appended, Audit, Find, Log, Marks, MemoryLog, Opening, Read, Say, Spoken, Why,
 };
 use chinwag::link::said::{Act, MessageText, Replies};
 use serde_json::{Value, json};
@@ -324,6 +324,13 @@ impl Log for SimLog {
             self.ledger.took(&append);
         }
         appended
+    }
+
+    fn say(&mut self, say: Say<'_>) -> Spoken {
+        match &mut self.kept {
+            Kept::Memory(log) => log.say(say),
+            Kept::Pretend(log) => log.say(say),
+        }
     }
 
     fn finds(&self) -> bool {

@@ -30,8 +30,9 @@ use chinwag::limits::LINEAGE_EPOCHS_MAX;
 use chinwag::link::audit::{AuditAct, AuditLine, AuditPage, AuditWanted, LineText};
 use chinwag::link::ids::{Receipt, RoomKey};
 use chinwag::link::log::{
-    Append, Appended, Audit, Find, FromLog, Hits, Judged, ListedRoom, Log, Marks, Opened, Opening,
-    Part, Placed, Read, Sought, Stretch, Ticket, View, Wanted, What, WhatText, Why,
+    Append, Appended, Audit, Find, FromLog, Hits, Judged, ListedRoom, Log, Marks, NodeId, Opened,
+    Opening, Part, Placed, Read, Say, Sought, Spoken, Stretch, Ticket, UnkeptText, View, Wanted,
+    What, WhatText, Why,
 };
 use chinwag::link::said::{ActText, Fate, FateText, MessageText, Replies, SaidText};
 use serde_json::Value;
@@ -142,6 +143,9 @@ pub(crate) struct Room {
     unanswered: VecDeque<Unanswered>,
     /// Appends that have not been looked at.
     waiting: VecDeque<Waiting>,
+    /// What was said and not kept, and has not been looked at. It goes before appends that have no
+    /// place yet, though some may have been asked for earlier.
+    saying: VecDeque<(Option<Ticket>, UnkeptText)>,
     /// What is to be told, in order.
     said: VecDeque<Told>,
 }
@@ -270,6 +274,15 @@ pub(crate) enum Told {
         next: Option<u64>,
     },
     NotListed,
+    Heard {
+        from: NodeId,
+        ticket: Option<Ticket>,
+        what: UnkeptText,
+    },
+    Missed,
+    Life {
+        life: u64,
+    },
 }
 
 impl Told {
@@ -296,6 +309,12 @@ impl Told {
             // Of no room.
             Self::Listed { rooms, next } => FromLog::Listed { rooms, next: *next },
             Self::NotListed => FromLog::NotListed,
+            Self::Heard { from, ticket, what } => {
+                let (from, ticket, what) = (*from, *ticket, what.unkept());
+                FromLog::Heard { room, from, ticket, what }
+            }
+            Self::Missed => FromLog::Missed { room },
+            Self::Life { life } => FromLog::Life { node: HERE, life: *life },
         }
     }
 }
@@ -346,10 +365,17 @@ pub(crate) struct PretendLog {
     pub(crate) fails_over_in: u64,
     reads: Vec<Reading>,
     finds: Vec<Finding>,
+    /// How many lives it has had as a node, and whether the home has heard of the last one.
+    lives: u64,
+    is_life_told: bool,
     /// Behind which place rooms are to be listed, if they were asked for.
     list_after: Option<u64>,
     defect: Option<LogDefect>,
 }
+
+/// The node that an engine has the home of, and the one that all others are.
+const HERE: NodeId = 1;
+const ELSEWHERE: NodeId = 2;
 
 /// How many rooms are listed at a time.
 const LISTED: usize = 2;
@@ -371,6 +397,8 @@ impl PretendLog {
             fails_over_in: 15,
             reads: Vec::new(),
             finds: Vec::new(),
+            lives: 1,
+            is_life_told: false,
             list_after: None,
             defect,
         }
@@ -404,6 +432,9 @@ impl PretendLog {
     pub(crate) fn next(&mut self) -> Option<(RoomKey, Told)> {
         if let Some(listed) = self.next_listed() {
             return Some((Key::from_u64(0), listed));
+        }
+        if self.is_engine() && !std::mem::replace(&mut self.is_life_told, true) {
+            return Some((Key::from_u64(0), Told::Life { life: self.lives }));
         }
         if let Some(found) = self.next_found() {
             return Some(found);
@@ -555,7 +586,8 @@ impl PretendLog {
         let is_idle = |room: &Room| {
             let is_answered = room.unanswered.is_empty() && room.deciding.is_empty();
             let has_said_all = room.said.is_empty() && is_answered;
-            room.waiting.is_empty() && (has_said_all || room.key.is_none())
+            let is_done = room.waiting.is_empty() && room.saying.is_empty();
+            is_done && (has_said_all || room.key.is_none())
         };
         self.rooms.values().all(is_idle)
     }
@@ -589,6 +621,10 @@ impl PretendLog {
             {
                 room.close();
             }
+            if self.one_in(60) {
+                (self.lives, self.is_life_told) = (self.lives + 1, false);
+            }
+            self.say_next(topic);
             self.order_next(topic);
         }
         if !self.is_failing && !self.one_in(2) {
@@ -624,10 +660,16 @@ impl PretendLog {
         self.strangers += 1;
         let body = format!("\"s{}\"", self.strangers).into();
         let (is_decision, is_change) = (self.one_in(2), self.one_in(2));
+        let is_typing = self.one_in(8);
         let (draw, decides) = (self.rng.next_u64(), self.others_decide);
         let kicked = self.others_kick.get(usize::try_from(draw % 8).expect("few")).copied();
         let Some(room) = self.rooms.get_mut(topic) else { return };
         let (user, name) = ("stranger".into(), "stranger".into());
+        if is_typing {
+            let what = UnkeptText::Typing { user, name, thread: None };
+            let heard = Told::Heard { from: ELSEWHERE, ticket: None, what };
+            return room.said.extend(room.key.map(|_| heard));
+        }
         let said = SaidText { user, name, body, ..SaidText::default() };
         let at_ms = room.at_ms(0);
         if is_decision {
@@ -658,11 +700,33 @@ impl PretendLog {
         }
     }
 
-    /// Orders the next append of a room.
+    /// Says the next thing that is not kept, before anything that was asked for later; or does not.
+    fn say_next(&mut self, topic: &str) {
+        let (is_lost, is_missed) = (self.one_in(12), self.one_in(40));
+        let why = if self.one_in(2) { Why::Unavailable } else { Why::Unconfirmed };
+        let Some(room) = self.rooms.get_mut(topic).filter(|room| room.key.is_some()) else {
+            return;
+        };
+        if is_missed {
+            room.said.push_back(Told::Missed);
+        }
+        let Some((ticket, what)) = room.saying.pop_front() else { return };
+        room.said.extend(match (is_lost, ticket) {
+            (false, _) => Some(Told::Heard { from: HERE, ticket, what }),
+            (true, Some(ticket)) => Some(Told::Refused { ticket, why }),
+            // What nobody waits for is lost, and that is said.
+            (true, None) => Some(Told::Missed),
+        });
+    }
+
+    /// Orders the next append of a room, behind all that is said before it.
     fn order_next(&mut self, topic: &str) {
         let fate = if self.is_calm { 99 } else { self.rng.next_u64() % 24 };
         let (kept_first, defect) = (self.one_in(3), self.defect);
         let Some(room) = self.rooms.get_mut(topic) else { return };
+        if !room.saying.is_empty() {
+            return;
+        }
         let Some(Waiting { ticket, judged, at_ms, what, line }) = room.waiting.pop_front() else {
             return;
         };
@@ -802,6 +866,7 @@ impl PretendLog {
         self.reads.clear();
         self.finds.clear();
         self.list_after = None;
+        self.is_life_told = false;
         for topic in self.rooms.keys().cloned().collect::<Vec<_>>() {
             if !self.is_engine() {
                 self.epochs += 1;
@@ -1498,6 +1563,7 @@ impl Room {
 
     /// The same, of what has not been told yet. What is decided and was not looked at is not.
     fn forget_tickets(&mut self) {
+        self.saying.clear();
         self.unanswered.clear();
         self.waiting.retain(|waiting| !waiting.what.what().is_of_room());
         for waiting in &mut self.waiting {
@@ -1566,6 +1632,22 @@ impl Log for PretendLog {
             Told::Opened { opened }
         });
         Opening::Later
+    }
+
+    fn say(&mut self, say: Say<'_>) -> Spoken {
+        let Say { room, topic, ticket, to, what } = say;
+        if !self.is_engine() {
+            return Spoken::Now;
+        }
+        if self.is_failing || self.one_in(30) {
+            return Spoken::Refused(if self.is_failing { Why::Unavailable } else { Why::Busy });
+        }
+        let of = self.rooms.get_mut(topic).expect("it was opened");
+        assert_eq!(of.key, Some(room), "what is said is said in an open room");
+        if to.is_none() {
+            of.saying.push_back((ticket, UnkeptText::new(what)));
+        }
+        Spoken::Later
     }
 
     fn reads(&self) -> bool {

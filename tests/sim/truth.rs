@@ -16,7 +16,7 @@ use crate::merge::{change_of, comparable};
 use crate::site::USERS;
 
 /// Whom other nodes speak for.
-const STRANGER: &str = "stranger";
+pub(crate) const STRANGER: &str = "stranger";
 
 /// A message that a client has sent, by its body, which no other message has.
 #[derive(Debug)]

@@ -88,6 +88,8 @@ impl<L: Subject> Suite<L> {
                 Timer::Room(key) => rooms.tick(cx, told, key),
                 Timer::Collected(key) => rooms.collected_due(cx, told, key),
                 Timer::Streams(key) => rooms.end_streams(cx, told, key),
+                Timer::Slice(key) => rooms.audit_slice(cx, key),
+                Timer::Nodes => rooms.catch_up_with_nodes(cx),
                 Timer::Ages => rooms.let_age(cx),
                 _ => {}
             });

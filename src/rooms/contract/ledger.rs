@@ -22,7 +22,8 @@ use crate::auth::level::Standing;
 use crate::link::audit::{AuditAct, AuditLine, INVITED};
 use crate::link::ids::RoomKey;
 use crate::link::log::{
-    Append, Appended, Audit, Find, FromLog, Log, Opened, Opening, Read, Ticket, What, WhatText, Why,
+    Append, Appended, Audit, Find, FromLog, Log, Opened, Opening, Read, Say, Spoken, Ticket, What,
+    WhatText, Why,
 };
 
 /// The user of whom others decide than the home,
@@ -486,6 +487,10 @@ impl<L: Log> Log for Recorded<L> {
 
     fn is_filling(&self) -> bool {
         self.tried.is_filling()
+    }
+
+    fn say(&mut self, say: Say<'_>) -> Spoken {
+        self.tried.say(say)
     }
 
     fn reads(&self) -> bool {
