@@ -101,7 +101,6 @@ fn a_node_with_an_engine_keeps_the_contract() {
 fn what_is_wrong_with_a_node_is_found() {
     for planted in [
         Planted::KeptBeforeReplicas,
-        Planted::HoleIgnored,
         Planted::EpochReused,
         Planted::HeldForgotten,
         Planted::PageOfAnotherEpoch,

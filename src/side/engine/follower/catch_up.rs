@@ -11,7 +11,7 @@ use crate::link::kept::read_whole;
 use crate::link::log::Marks;
 use crate::link::record::Field;
 use crate::side::engine::command::{Done, Ended, Head, Place, State};
-use crate::side::engine::record::{sealed, unsealed};
+use crate::side::engine::record::{Origin, sealed, unsealed};
 
 /// What a home has missed.
 #[derive(Debug, PartialEq, Eq)]
@@ -88,5 +88,6 @@ fn as_said(record: &[u8]) -> Option<(Vec<u8>, u64)> {
     let Told::Changed { said_ms, said, .. } = read_whole(inside) else { return None };
     let mut message = Vec::new();
     Told::Message { said }.put(&mut message);
-    Some((sealed(origin, &message), said_ms))
+    // Its number is that of the change.
+    Some((sealed(Origin { number: None, ..origin }, &message), said_ms))
 }

@@ -9,8 +9,6 @@ pub(crate) enum Planted {
     Nothing,
     /// What is told before replicas have it is told as kept.
     KeptBeforeReplicas,
-    /// News that do not lead on are told all the same.
-    HoleIgnored,
     /// A room turns into the epoch that it had.
     EpochReused,
     /// What was pushed while a room was read is forgotten.
