@@ -12,8 +12,8 @@
 //! ```
 //!
 //! The first byte is the layout. Numbers are little-endian. A record comes from another process,
-//! perhaps of another version. So it is read as a whole before anything is done, and one that is not
-//! understood is none.
+//! perhaps of another version. So it is read as a whole before anything is done, and one that is
+//! not understood is none.
 //!
 //! Deliberately absent: what follows from it (`room::slices`).
 

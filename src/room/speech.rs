@@ -24,8 +24,8 @@ impl Room {
         self.presence.spoke(slot, limits)
     }
 
-    /// Notes that a user types, here or on another node; `typist` is a hash of its id. False if that
-    /// was said a moment ago.
+    /// Notes that a user types, here or on another node; `typist` is a hash of its id. False if
+    /// that was said a moment ago.
     pub(crate) fn may_type(&mut self, now: Now, typist: u64, limits: &PresenceLimits) -> bool {
         if now.mono_ms >= self.typing_until_ms {
             self.typists.clear();

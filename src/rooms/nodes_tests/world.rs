@@ -14,6 +14,7 @@
 //! What it does not model: entries, whose order is the log's own; several rooms, since each has a
 //! slice of its own; more than one shard.
 
+use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -544,10 +545,15 @@ pub(super) fn run(seed: u64) {
 fn in_the_end_all_members_of_all_nodes_see_each_other() {
     for seed in 0..2_000 {
         if let Err(failure) = catch_unwind(AssertUnwindSafe(|| run(seed))) {
-            eprintln!("seed {seed}");
-            std::panic::resume_unwind(failure);
+            panic!("seed {seed}: {}", text_of(&*failure));
         }
     }
+}
+
+/// What a panic says.
+fn text_of(failure: &(dyn Any + Send)) -> &str {
+    let text = failure.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| failure.downcast_ref::<&str>().copied()).unwrap_or_default()
 }
 
 /// Runs with a defect until the rule that is for it finds it.
@@ -556,9 +562,7 @@ fn bark(planted: Planted, rule: &str) {
     planted::plant(planted);
     let is_found = (0..400).any(|seed| {
         let Err(failure) = catch_unwind(AssertUnwindSafe(|| run(seed))) else { return false };
-        let text = failure.downcast_ref::<String>().map(String::as_str);
-        let text = text.or_else(|| failure.downcast_ref::<&str>().copied());
-        text.is_some_and(|text| text.contains(rule))
+        text_of(&*failure).contains(rule)
     });
     planted::plant(Planted::Nothing);
     assert!(is_found, "{planted:?} is not found");
