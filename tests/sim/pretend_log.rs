@@ -143,7 +143,7 @@ pub(crate) struct Room {
     /// Appends that have not been looked at.
     waiting: VecDeque<Waiting>,
     /// What is to be told, in order.
-    said: VecDeque<Told>,
+    pub(crate) said: VecDeque<Told>,
 }
 
 /// What was decided of a room.

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::pretend::{LogDefect, PretendLog, Pretends};
-use super::{Bugs, Subject, failing_over, run};
+use super::{Bugs, Subject, failing_over, run, with_others};
 use crate::link::log::MemoryLog;
 use crate::room::planted::Planted as InRoom;
 use crate::rooms::held::Planted;
@@ -146,7 +146,14 @@ fn a_change_whose_number_is_left_out_is_found() {
     bark_in_room(InRoom::ChangeSkipped, &rules);
     bark(|_| MemoryLog, Bugs { room: InRoom::ChangeSkipped, ..NONE }, &rules);
     let defect = Some(LogDefect::ChangeSkipped);
-    bark(|seed| PretendLog::new(seed, Pretends::Engine, defect), NONE, &["changes are contiguous"]);
+    let rules = [
+        "ok comes after one's own change",
+        "a change is answered after it is kept",
+        "an answered change is that",
+        "a client has what the log has",
+        "who is there has heard all",
+    ];
+    bark(|seed| PretendLog::new(seed, Pretends::Engine, defect), NONE, &rules);
 }
 
 #[test]
@@ -371,4 +378,36 @@ fn who_is_told_of_a_ban_that_there_is_not_is_found() {
     let rules = ["only who is banned is told so"];
     bark_in_room(InRoom::MutedKeptOut, &rules);
     bark(|_| MemoryLog, Bugs { room: InRoom::MutedKeptOut, ..NONE }, &rules);
+}
+
+/// Runs an engine at which other nodes decide, with a defect of the home.
+#[track_caller]
+fn bark_with_others(planted: InRoom, rules: &[&str]) {
+    bark(with_others, Bugs { room: planted, ..NONE }, rules);
+}
+
+#[test]
+fn a_kick_by_another_node_that_is_not_heard_is_found() {
+    bark_with_others(InRoom::OthersUnheard, &["whoever is kicked anywhere is put out"]);
+}
+
+#[test]
+fn a_decision_that_is_done_before_it_comes_back_is_found() {
+    bark_with_others(InRoom::DecidedTwice, &["a room is told as was decided"]);
+}
+
+#[test]
+fn a_reaction_that_is_dropped_where_it_is_a_conflict_is_found() {
+    bark_with_others(InRoom::ConflictsDropped, &["everything is answered"]);
+}
+
+#[test]
+fn a_reaction_that_is_judged_by_the_message_as_it_was_is_found() {
+    bark_with_others(InRoom::JudgedByOld, &["what is proposed is made of what is there"]);
+}
+
+#[test]
+fn a_decision_that_is_answered_before_it_is_applied_is_found() {
+    let rules = ["an answered decision is that", "a room is told as was decided"];
+    bark_with_others(InRoom::AnsweredUnapplied, &rules);
 }
