@@ -581,8 +581,14 @@ pub enum FromLog<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "see `FromLog`")]
 pub enum LogAnswer {
-    Opened { room: RoomKey, opened: Option<Opened> },
-    NotOpened { room: RoomKey, why: Why },
+    Opened {
+        room: RoomKey,
+        opened: Option<Opened>,
+    },
+    NotOpened {
+        room: RoomKey,
+        why: Why,
+    },
     Entry {
         room: RoomKey,
         ticket: Option<Ticket>,
@@ -591,15 +597,47 @@ pub enum LogAnswer {
         what: WhatText,
         line: Option<LineText>,
     },
-    Closed { room: RoomKey },
-    Kept { room: RoomKey, ticket: Ticket, placed: Placed },
-    Refused { room: RoomKey, ticket: Ticket, why: Why },
-    Read { room: RoomKey, ticket: Ticket, stretch: Stretch },
-    Found { room: RoomKey, ticket: Ticket, hits: Hits },
-    Audited { room: RoomKey, ticket: Ticket, page: Box<str> },
-    NotRead { room: RoomKey, ticket: Ticket, why: Why },
-    LetGo { room: RoomKey, floor: Marks },
-    Listed { rooms: Vec<ListedRoom>, next: Option<u64> },
+    Closed {
+        room: RoomKey,
+    },
+    Kept {
+        room: RoomKey,
+        ticket: Ticket,
+        placed: Placed,
+    },
+    Refused {
+        room: RoomKey,
+        ticket: Ticket,
+        why: Why,
+    },
+    Read {
+        room: RoomKey,
+        ticket: Ticket,
+        stretch: Stretch,
+    },
+    Found {
+        room: RoomKey,
+        ticket: Ticket,
+        hits: Hits,
+    },
+    Audited {
+        room: RoomKey,
+        ticket: Ticket,
+        page: Box<str>,
+    },
+    NotRead {
+        room: RoomKey,
+        ticket: Ticket,
+        why: Why,
+    },
+    LetGo {
+        room: RoomKey,
+        floor: Marks,
+    },
+    Listed {
+        rooms: Vec<ListedRoom>,
+        next: Option<u64>,
+    },
     NotListed,
 }
 

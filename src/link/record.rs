@@ -348,9 +348,9 @@ impl ToHome<'_> {
     pub(crate) fn about(&self) -> Option<u64> {
         match *self {
             Self::Publish { message, .. } => message.reply_to,
-            Self::Change { offset, .. } | Self::Add { offset, .. } | Self::Report { offset, .. } => {
-                Some(offset)
-            }
+            Self::Change { offset, .. }
+            | Self::Add { offset, .. }
+            | Self::Report { offset, .. } => Some(offset),
             _ => None,
         }
     }

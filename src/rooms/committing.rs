@@ -387,7 +387,12 @@ impl Rooms {
     }
 
     /// Goes on with what waits in a room: first entries that conflicted, then pushes behind them.
-    pub(super) fn release<I: Io>(&mut self, cx: &mut Cx<'_, I>, members: &mut impl Tell<I>, key: RoomKey) {
+    pub(super) fn release<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        key: RoomKey,
+    ) {
         if self.pending.is_idle() || self.is_releasing {
             return;
         }

@@ -320,9 +320,8 @@ impl Rooms {
     /// known to be kept. Its answer says that it is. Of what another home has decided that is never
     /// known.
     fn is_to_be_kept<I: Io>(&self, cx: &mut Cx<'_, I>, key: RoomKey, is_so: bool) -> bool {
-        let is_known = !cx.io.log().is_shared()
-            && !self.pending.has_decision(key)
-            && !self.foundings.has(key);
+        let is_known =
+            !cx.io.log().is_shared() && !self.pending.has_decision(key) && !self.foundings.has(key);
         !is_so || !is_known
     }
 

@@ -240,9 +240,8 @@ impl Rooms {
         ticket: Ticket,
     ) {
         let founding = self.foundings.0.get(&key).filter(|founding| founding.ticket == ticket);
-        let is_applied = |ticket| {
-            self.pending.get(key, ticket).is_none_or(|entry| entry.applied_at.is_some())
-        };
+        let is_applied =
+            |ticket| self.pending.get(key, ticket).is_none_or(|entry| entry.applied_at.is_some());
         if founding.is_none_or(|founding| !is_applied(founding.ticket)) {
             return;
         }

@@ -524,13 +524,11 @@ impl Pending {
     /// be now.
     pub(super) fn forget_again(&mut self, room: RoomKey, behind: u64) -> Vec<Ticket> {
         let under_way = self.rooms.get(&room).into_iter().flat_map(|of| &of.under_way);
-        let is_it = |(_, of): &(&Ticket, &UnderWay)| {
-            of.applied_at.is_none() && of.is_about_behind(behind)
-        };
+        let is_it =
+            |(_, of): &(&Ticket, &UnderWay)| of.applied_at.is_none() && of.is_about_behind(behind);
         let lost: Vec<Ticket> = under_way.filter(is_it).map(|(ticket, _)| *ticket).collect();
-        let is_parked = |pending: &Self, ticket| {
-            pending.get(room, ticket).is_some_and(|entry| entry.is_parked)
-        };
+        let is_parked =
+            |pending: &Self, ticket| pending.get(room, ticket).is_some_and(|entry| entry.is_parked);
         let (parked, rest): (Vec<_>, Vec<_>) =
             lost.into_iter().partition(|ticket| is_parked(self, *ticket));
         for ticket in rest {
@@ -542,9 +540,7 @@ impl Pending {
     /// The deletions of a purge that are under way, in the order in which they were proposed.
     pub(super) fn of_purge(&self, room: RoomKey, purge: Ticket) -> Vec<Ticket> {
         let under_way = self.rooms.get(&room).into_iter().flat_map(|of| &of.under_way);
-        let is_its = |(_, entry): &(&Ticket, &UnderWay)| {
-            matches!(entry.again, Again::Purge { purge: of, .. } if of == purge)
-        };
+        let is_its = |(_, entry): &(&Ticket, &UnderWay)| matches!(entry.again, Again::Purge { purge: of, .. } if of == purge);
         under_way.filter(is_its).map(|(ticket, _)| *ticket).collect()
     }
 
@@ -631,7 +627,8 @@ impl Pending {
         let (_, ticket) = *parked.into_iter().chain(old).min()?;
         let first = &of.under_way[&ticket];
         // If it was judged by what is known now, what it conflicted with is not known here yet.
-        let is_news = first.judged != judged || first.was.as_ref().is_some_and(|was| was.is_news || !is_as_was(was));
+        let is_news = first.judged != judged
+            || first.was.as_ref().is_some_and(|was| was.is_news || !is_as_was(was));
         (first.is_parked && is_news).then_some(ticket)
     }
 

@@ -236,7 +236,9 @@ impl Rooms {
                 (Registered::new(Room::new(topic, epoch)), Found::Open(key))
             }
             Opening::Kept(opened) => {
-                if opened.is_new && let Err(refusal) = take_making(cx, topic, purpose) {
+                if opened.is_new
+                    && let Err(refusal) = take_making(cx, topic, purpose)
+                {
                     cx.io.log().close(key);
                     return Err(refusal);
                 }

@@ -211,9 +211,8 @@ impl SimLog {
     /// How many of the decisions of a room may still be lost: those that it was given last.
     pub(crate) fn unkept_decisions(&self, topic: &str) -> usize {
         let room = self.pretend().and_then(|log| log.rooms.get(topic));
-        let is_decision = |told: &&Told| {
-            matches!(told, Told::Entry { what, .. } if what.what().is_of_room())
-        };
+        let is_decision =
+            |told: &&Told| matches!(told, Told::Entry { what, .. } if what.what().is_of_room());
         let untold = |room: &Room| room.said.iter().filter(is_decision).count();
         room.map_or(0, |room| room.deciding.len().saturating_sub(untold(room)))
     }

@@ -30,8 +30,8 @@ use chinwag::limits::LINEAGE_EPOCHS_MAX;
 use chinwag::link::audit::{AuditAct, AuditLine, AuditPage, AuditWanted, LineText};
 use chinwag::link::ids::{Receipt, RoomKey};
 use chinwag::link::log::{
-    Append, Appended, Audit, Find, FromLog, Hits, Judged, ListedRoom, Log, Marks, Opened,
-    Opening, Part, Placed, Read, Sought, Stretch, Ticket, View, Wanted, What, WhatText, Why,
+    Append, Appended, Audit, Find, FromLog, Hits, Judged, ListedRoom, Log, Marks, Opened, Opening,
+    Part, Placed, Read, Sought, Stretch, Ticket, View, Wanted, What, WhatText, Why,
 };
 use chinwag::link::said::{ActText, Fate, FateText, MessageText, Replies, SaidText};
 use serde_json::Value;
@@ -220,8 +220,12 @@ struct Waiting {
 /// [`FromLog`] on its way.
 #[derive(Clone, Debug)]
 pub(crate) enum Told {
-    Opened { opened: Option<Opened> },
-    NotOpened { why: Why },
+    Opened {
+        opened: Option<Opened>,
+    },
+    NotOpened {
+        why: Why,
+    },
     Entry {
         ticket: Option<Ticket>,
         placed: Placed,
@@ -230,15 +234,41 @@ pub(crate) enum Told {
         line: Option<LineText>,
     },
     Closed,
-    Kept { ticket: Ticket, placed: Placed },
-    Refused { ticket: Ticket, why: Why },
-    Read { ticket: Ticket, stretch: Stretch },
-    Found { ticket: Ticket, hits: Hits },
-    Audited { ticket: Ticket, page: String },
-    NotRead { ticket: Ticket, why: Why },
-    Turned { epoch: u64, kept: Marks },
-    LetGo { floor: Marks },
-    Listed { rooms: Vec<ListedRoom>, next: Option<u64> },
+    Kept {
+        ticket: Ticket,
+        placed: Placed,
+    },
+    Refused {
+        ticket: Ticket,
+        why: Why,
+    },
+    Read {
+        ticket: Ticket,
+        stretch: Stretch,
+    },
+    Found {
+        ticket: Ticket,
+        hits: Hits,
+    },
+    Audited {
+        ticket: Ticket,
+        page: String,
+    },
+    NotRead {
+        ticket: Ticket,
+        why: Why,
+    },
+    Turned {
+        epoch: u64,
+        kept: Marks,
+    },
+    LetGo {
+        floor: Marks,
+    },
+    Listed {
+        rooms: Vec<ListedRoom>,
+        next: Option<u64>,
+    },
     NotListed,
 }
 
@@ -456,7 +486,8 @@ impl PretendLog {
         let may_tell = |reading: &Reading| {
             let is_open = |room: &&Room| room.key == Some(reading.room);
             let said = self.rooms.get(&reading.topic).filter(is_open).map(|room| &room.said);
-            let turns = said.into_iter().flatten().any(|told| matches!(told, Told::Turned { .. }));
+            let is_turn = |told: &Told| matches!(told, Told::Turned { .. } | Told::Closed);
+            let turns = said.into_iter().flatten().any(is_turn);
             reading.found.is_some() && !turns
         };
         let ready: Vec<usize> =
@@ -1234,7 +1265,8 @@ impl Room {
                 if lines.len() == count {
                     lines.push(STRANGERS);
                 }
-                fate.reacted = (!lines.is_empty()).then(|| lines.join("\n").into());
+                let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+                fate.reacted = (!text.is_empty()).then(|| text.into());
             }
             1 => fate.pinned = if fate.pinned.is_some() { None } else { Some(act) },
             _ => {

@@ -39,8 +39,8 @@ use super::stats::Waiting;
 use crate::limits::StoreLimits;
 use crate::link::ids::{Receipt, RoomKey};
 use crate::link::log::{
-    Append, Appended, Audit, Entry, Find, Log, LogAnswer, LogEnd, Marks, Opening, Placed,
-    Read, Ticket, What, WhatText, Why,
+    Append, Appended, Audit, Entry, Find, Log, LogAnswer, LogEnd, Marks, Opening, Placed, Read,
+    Ticket, What, WhatText, Why,
 };
 use crate::link::record::Field;
 use crate::link::store::{Found, FromStore, List, ToStore, read_hits, read_listed, read_whole};
