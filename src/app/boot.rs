@@ -148,6 +148,7 @@ fn start(config: Config) -> Result<Server, Failure> {
     if keeper.is_some() {
         settings = settings.with_store(store.cache_bytes, store.readers, store.rooms);
     }
+    settings.is_clustered = cluster.is_some();
     settings.chat = config.chat;
     settings.keep_s = store.keep_s;
     settings.implicit_rooms = config.rooms.implicit;

@@ -770,6 +770,30 @@ mod tests {
     }
 
     #[test]
+    fn changes_that_a_node_has_missed_leave_a_gap() {
+        let mut journal = filled(2, &LIMITS);
+        journal.skip_changes(1);
+        for change in [1, 5] {
+            journal.skip_changes(change);
+            let latest = Latest { change, is_deleted: false };
+            journal.apply_change((change.min(2), latest), (b"{}", None), None, (&LIMITS, 9));
+            assert_eq!(journal.top().change, change);
+        }
+        let behind = |change| {
+            let missed = journal.recover(
+                Cursor { change: Some(change), ..cursor(7, 2) },
+                Older::Gone,
+                &LIMITS,
+            );
+            missed.map(|missed| match missed {
+                Missed::All { changed, .. } => changed.len(),
+                Missed::InLog { .. } => unreachable!("it is here"),
+            })
+        };
+        assert_eq!([0, 1, 3, 5].map(behind), [Some(5), Some(2), Some(2), Some(0)]);
+    }
+
+    #[test]
     #[should_panic(expected = "offsets are contiguous")]
     fn a_hole_is_a_defect() {
         let mut journal = filled(2, &LIMITS);

@@ -8,9 +8,10 @@
 //!                                 └ what was collected ─── with the next tick
 //! ```
 //!
-//! They wait until the room has heard of the change, and go in the order in which they were
-//! proposed first: at most [`PROPOSALS_MAX`] times, but for what is collected. Whoever may not any
-//! more what it might then is refused.
+//! They wait until the room has heard of the change, and go at most [`PROPOSALS_MAX`] times, but
+//! for what is collected. Messages go in the order in which they were said. All else is as if it
+//! had come only now: what was said behind it does not wait for it. Whoever may not any more what
+//! it might then is refused.
 //!
 //! Deliberately absent: stores and memory, at which nobody else decides.
 //!
@@ -57,8 +58,12 @@ impl Rooms {
                 self.pending.change(key, ticket, |entry| entry.is_parked = true);
                 self.answers_for_purge(key, purge, ticket);
             }
-            Again::Said(_) | Again::Push(_) | Again::Join | Again::Found => {
-                self.pending.change(key, ticket, |entry| entry.is_parked = true);
+            Again::Said(_) => self.pending.change(key, ticket, |entry| entry.is_parked = true),
+            Again::Push(_) | Again::Join | Again::Found => {
+                let first_ticket = self.pending.next_ticket();
+                self.pending.change(key, ticket, |entry| {
+                    (entry.is_parked, entry.first_ticket) = (true, first_ticket);
+                });
             }
         }
         self.release(cx, members, key);
@@ -156,9 +161,11 @@ impl Rooms {
             return self.fail(cx, members, key, ticket, Refusal::Busy);
         }
         let Received::ToHome(push) = read(record) else { unreachable!("only pushes wait") };
+        let place = self.pending.next_ticket();
+        self.held.rename(ticket, place);
         let outer = mem::replace(&mut self.is_releasing, true);
         self.with_proposals(proposals, |rooms| {
-            rooms.hear_held(cx, members, membership, Some(ticket), push);
+            rooms.hear_held(cx, members, membership, Some(place), push);
         });
         self.is_releasing = outer;
     }

@@ -369,6 +369,8 @@ impl Rooms {
             | ToHome::Add { .. }
             | ToHome::Set { .. }
             | ToHome::Stand { .. } => Kind::Change,
+            // It has its place among the entries only with a log that several homes share.
+            ToHome::Report { .. } if cx.io.log().is_shared() => Kind::Change,
             ToHome::Custom { .. } | ToHome::Typing { .. } | ToHome::Report { .. } => Kind::Event,
             ToHome::Join { .. }
             | ToHome::Leave { .. }

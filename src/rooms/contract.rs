@@ -676,7 +676,8 @@ fn check<L: Subject>(log: impl Fn(u64) -> L, reached: &[&'static str]) {
 /// Runs so many seeds; what must be reached is reached.
 pub(crate) fn check_some<L: Subject>(seeds: u64, log: impl Fn(u64) -> L, reached: &[&'static str]) {
     let mut seen = BTreeSet::new();
-    for seed in 0..seeds {
+    let from = std::env::var("SIM_FROM").ok().and_then(|seed| seed.parse().ok()).unwrap_or(0);
+    for seed in from..seeds {
         match catch_unwind(AssertUnwindSafe(|| run(log(seed), seed, Bugs::default()))) {
             Ok(reached) => seen.extend(reached),
             Err(failure) => {

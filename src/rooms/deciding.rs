@@ -406,6 +406,10 @@ impl Rooms {
             return Err(why);
         }
         let is_decision = what != What::Noted;
+        #[cfg(test)]
+        if appended == Appended::Later && planted::is(Planted::DoneRefused) {
+            return Err(Why::Busy);
+        }
         if appended == Appended::Later {
             let proposals = 1 + self.proposals;
             let entry = UnderWay::new(membership, ticket, judged);
@@ -419,8 +423,6 @@ impl Rooms {
         }
         match appended {
             Appended::Kept => Ok(Decided::Holds(None)),
-            #[cfg(test)]
-            Appended::Ordered if planted::is(Planted::DecisionsUnkept) => Ok(Decided::Holds(None)),
             #[cfg(test)]
             Appended::Ordered if planted::is(Planted::DoneRefused) => Err(Why::Busy),
             Appended::Ordered => {
@@ -546,6 +548,11 @@ impl Rooms {
         under_way: Option<(Ticket, UnderWay)>,
         answer: &str,
     ) {
+        #[cfg(test)]
+        if planted::is(Planted::DecisionsUnkept) {
+            self.await_unheard(under_way);
+            return self.reply(cx, members, membership, Answer::ok(reference, answer));
+        }
         match under_way {
             Some((ticket, entry)) => {
                 let entry = UnderWay { answer: Some(answer.into()), ..entry };

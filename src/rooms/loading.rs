@@ -430,6 +430,8 @@ fn message_of(record: &[u8]) -> ToHome<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::level::Level;
+    use crate::link::ids::Slot;
     use crate::link::log::{Append, Appended, Log, Marks, Opening};
     use crate::link::record::ToMember;
     use crate::link::said::{Fate, MessageText, Said};
@@ -531,6 +533,50 @@ mod tests {
         home.opened(None);
         home.let_in();
         assert_eq!(home.answers(), [(1, "created"), (2, "was there")]);
+    }
+
+    #[test]
+    fn a_room_that_begins_in_the_epoch_of_its_log_is_made_as_any_other() {
+        let mut home = Home::with_log(LateLog::default());
+        home.settings.implicit_rooms = false;
+        let fresh = Opened { epoch: 5, is_new: true, ..Opened::default() };
+        home.try_join(0, 1, "room:tea", "ann");
+        home.opened(Some(&fresh));
+        home.let_in();
+        assert_eq!((home.answers(), home.rooms.len()), (vec![(1, "refused")], 0));
+        home.create(2, "tea");
+        home.opened(Some(&fresh));
+        home.let_in();
+        assert_eq!(home.answers(), [(2, "created")]);
+        let room = home.rooms.by_topic["room:tea"];
+        assert_eq!(home.rooms.arena.get(room).expect("it is there").room.journal().epoch(), 5);
+    }
+
+    #[test]
+    fn a_room_whose_place_is_lost_goes_when_all_have_left_and_is_opened_again_for_who_waits() {
+        let mut home = Home::with_log(LateLog::default());
+        home.try_join(0, 1, "room:tea", "ann");
+        home.try_join(1, 2, "room:tea", "bob");
+        home.opened(Some(&kept()));
+        home.let_in();
+        home.answers();
+        let old = home.rooms.by_topic["room:tea"];
+        home.with(|rooms, cx, told| rooms.was_closed(cx, told, old));
+        assert_eq!(home.take_told(), ["0 ended turned", "1 ended turned"]);
+        let ann = Asker { conn: conn(1), slot: Slot(0) };
+        home.publish(old, ann, "5", "\"hi\"");
+        assert!(home.take_told()[0].contains("unavailable"), "nothing is accepted");
+        // One has come again before it heard of it, the other leaves.
+        home.try_join_as(0, 1, "room:tea", ("ann", Level::Speak), Some(Slot(0)));
+        assert_eq!((home.let_in(), home.mesh.log.opened.len()), (0, 1), "somebody is there yet");
+        let bob = Asker { conn: conn(2), slot: Slot(1) };
+        home.hear(1, ToHome::Leave { home: old, asker: bob, reference: Some("6") });
+        assert_eq!(home.let_in(), 1);
+        assert_eq!((home.mesh.log.opened.len(), &*home.mesh.log.closed), (2, &[old][..]));
+        home.take_told();
+        home.opened(Some(&kept()));
+        home.let_in();
+        assert_eq!(home.answers(), [(1, "joined")]);
     }
 
     #[test]

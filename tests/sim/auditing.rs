@@ -116,9 +116,7 @@ impl Ears<'_> {
         let may_be_gone = |line: &Line| match self.plan.log {
             // It goes when nobody is there, and the oldest when there are many.
             LogKind::Memory => line.given <= since || given.len() > LINES_IN_MEMORY,
-            // One that comes with a message waits for an order.
-            LogKind::Engine => line.told["act"] == "msg_pin" || line.told["act"] == "msg_delete",
-            LogKind::Store | LogKind::SeenIsKept | LogKind::OkIsTaken => false,
+            LogKind::Engine | LogKind::Store | LogKind::SeenIsKept | LogKind::OkIsTaken => false,
         };
         for line in given.iter().filter(|line| line.given < pending.asked) {
             let is_due = is_wanted(line, wanted) && line.number > upto && !may_be_gone(line);

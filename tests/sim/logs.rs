@@ -4,6 +4,7 @@
 //! shard, which is a call here. `tests/hostile` runs the real rings; the engine's own tests would
 //! notice what two homes at one log get wrong.
 
+use chinwag::link::audit::LineText;
 use chinwag::link::ids::RoomKey;
 use chinwag::link::log::{
     Append, Appended, Audit, Find, Log, Marks, MemoryLog, Opening, Read, Say, Spoken, Why,
@@ -114,7 +115,7 @@ impl SimLog {
         };
         let kept = Kept::Pretend(Box::new(PretendLog::new(seed, pretends, defect)));
         let gives_order = matches!(kind, LogKind::Engine | LogKind::SeenIsKept);
-        Self { kept, ledger: Ledger::new(gives_order) }
+        Self { kept, ledger: Ledger::new(gives_order, kind == LogKind::Engine) }
     }
 
     fn pretend(&self) -> Option<&PretendLog> {
@@ -128,7 +129,44 @@ impl SimLog {
     pub(crate) fn says(&mut self) -> Option<(RoomKey, Told)> {
         let Kept::Pretend(log) = &mut self.kept else { return None };
         log.step();
-        log.next()
+        let (room, told) = log.next()?;
+        if log.is_shared() {
+            self.hears(room, &told);
+        }
+        Some((room, told))
+    }
+
+    /// The home of a room hears this of a log that it shares with others.
+    fn hears(&mut self, room: RoomKey, told: &Told) {
+        match told {
+            Told::Entry { what, line, placed, .. } => {
+                let line = line.as_ref().map(LineText::line);
+                self.ledger.heard(room, what.what(), line.as_ref(), placed.at_ms);
+            }
+            Told::Opened { .. } => self.reopened(room),
+            Told::Turned { .. } => self.lose_lines(),
+            _ => {}
+        }
+    }
+
+    /// A room that others share has a home again: what is decided of it by then holds.
+    fn reopened(&mut self, room: RoomKey) {
+        self.lose_lines();
+        let Kept::Pretend(log) = &self.kept else { return };
+        let Some(topic) = self.ledger.topic(room).map(str::to_owned) else { return };
+        let Some(of) = log.rooms.get(&topic) else { return };
+        let Decided { founded, settings, standings } = &of.decided;
+        let facts = Facts::new(&topic, founded.as_deref(), settings.as_deref(), standings.clone());
+        self.ledger.reopened(&topic, facts);
+    }
+
+    /// Lines that the log has not any more are lost.
+    fn lose_lines(&mut self) {
+        let Kept::Pretend(log) = &self.kept else { return };
+        self.ledger.lose_lines(|topic, number| {
+            let mut lines = log.rooms.get(topic).into_iter().flat_map(|room| &room.audited);
+            lines.any(|line| line.number == number)
+        });
     }
 
     /// From now on nothing goes wrong.
@@ -145,13 +183,10 @@ impl SimLog {
             // contract suite tries what is lost with both.
             log.crash(log.pretends() == Pretends::OkIsTaken);
         }
+        self.lose_lines();
         let log = self.pretend();
         let mut ledger = self.ledger.clone();
         let room_of = |topic: &str| log.and_then(|log| log.rooms.get(topic));
-        ledger.lose_lines(|topic, number| {
-            let mut lines = room_of(topic).into_iter().flat_map(|room| &room.audited);
-            lines.any(|line| line.number == number)
-        });
         ledger.crashed(|topic| {
             let room = room_of(topic);
             room.map_or_else(Facts::default, |room| {
@@ -176,7 +211,10 @@ impl SimLog {
     /// How many of the decisions of a room may still be lost: those that it was given last.
     pub(crate) fn unkept_decisions(&self, topic: &str) -> usize {
         let room = self.pretend().and_then(|log| log.rooms.get(topic));
-        room.map_or(0, |room| room.deciding.len())
+        let is_decision =
+            |told: &&Told| matches!(told, Told::Entry { what, .. } if what.what().is_of_room());
+        let untold = |room: &Room| room.said.iter().filter(is_decision).count();
+        room.map_or(0, |room| room.deciding.len().saturating_sub(untold(room)))
     }
 
     /// Whether it has this room.
@@ -308,10 +346,14 @@ impl Log for SimLog {
 
     fn open(&mut self, room: RoomKey, topic: &str, fresh_epoch: u64) -> Opening {
         self.ledger.open(room, topic);
-        match &mut self.kept {
+        let opening = match &mut self.kept {
             Kept::Memory(log) => log.open(room, topic, fresh_epoch),
             Kept::Pretend(log) => log.open(room, topic, fresh_epoch),
+        };
+        if self.is_shared() && matches!(opening, Opening::Kept(_)) {
+            self.reopened(room);
         }
+        opening
     }
 
     fn append(&mut self, append: Append<'_>) -> Appended {

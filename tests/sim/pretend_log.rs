@@ -147,7 +147,7 @@ pub(crate) struct Room {
     /// place yet, though some may have been asked for earlier.
     saying: VecDeque<(Option<Ticket>, UnkeptText)>,
     /// What is to be told, in order.
-    said: VecDeque<Told>,
+    pub(crate) said: VecDeque<Told>,
 }
 
 /// What was decided of a room.
@@ -517,7 +517,8 @@ impl PretendLog {
         let may_tell = |reading: &Reading| {
             let is_open = |room: &&Room| room.key == Some(reading.room);
             let said = self.rooms.get(&reading.topic).filter(is_open).map(|room| &room.said);
-            let turns = said.into_iter().flatten().any(|told| matches!(told, Told::Turned { .. }));
+            let is_turn = |told: &Told| matches!(told, Told::Turned { .. } | Told::Closed);
+            let turns = said.into_iter().flatten().any(is_turn);
             reading.found.is_some() && !turns
         };
         let ready: Vec<usize> =
@@ -1329,7 +1330,8 @@ impl Room {
                 if lines.len() == count {
                     lines.push(STRANGERS);
                 }
-                fate.reacted = (!lines.is_empty()).then(|| lines.join("\n").into());
+                let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+                fate.reacted = (!text.is_empty()).then(|| text.into());
             }
             1 => fate.pinned = if fate.pinned.is_some() { None } else { Some(act) },
             _ => {

@@ -7,9 +7,9 @@
 //!                  asked              heard      what is answered was judged by v1, v2 or v3
 //! ```
 //!
-//! A log hears of each decision in the moment in which it begins to hold. So what is answered can
-//! be judged by what held at some time between question and answer, and what a log is given by what
-//! holds then.
+//! A log hears of each decision in the moment in which it begins to hold, or says so then, if other
+//! homes share it. So what is answered can be judged by what held at some time between question and
+//! answer, and what a log is given by what holds then.
 //!
 //! What it does not model, and which test could notice: words that the operator has listed
 //! (`room::rights_tests`), and what the token of somebody allows who is not there.
@@ -319,6 +319,8 @@ pub(crate) struct Ledger {
     brought: Vec<(String, &'static str, Invite)>,
     /// Whether the log gives entries their order, which may be proposed again then.
     gives_order: bool,
+    /// Whether other homes share it, so that what is decided holds when it comes back.
+    is_shared: bool,
     /// Whether it keeps rooms beyond the lives of their homes.
     keeps: bool,
     /// The time that it is.
@@ -327,8 +329,49 @@ pub(crate) struct Ledger {
 
 impl Ledger {
     /// That of a log that keeps rooms.
-    pub(crate) fn new(gives_order: bool) -> Self {
-        Self { gives_order, keeps: true, ..Self::default() }
+    pub(crate) fn new(gives_order: bool, is_shared: bool) -> Self {
+        Self { gives_order, is_shared, keeps: true, ..Self::default() }
+    }
+
+    /// The topic of a room that is open.
+    pub(crate) fn topic(&self, key: RoomKey) -> Option<&str> {
+        self.topics.get(&key.to_u64()).map(String::as_str)
+    }
+
+    /// A room that others share is open, and this holds.
+    pub(crate) fn reopened(&mut self, topic: &str, facts: Facts) {
+        self.push(topic, facts);
+    }
+
+    /// The home of a room has heard of an entry that others may have made.
+    pub(crate) fn heard(
+        &mut self,
+        key: RoomKey,
+        what: What<'_>,
+        line: Option<&AuditLine<'_>>,
+        at_ms: u64,
+    ) {
+        let Some(topic) = self.topic(key).map(str::to_owned) else { return };
+        if let Some(line) = line {
+            let of = self.rooms.entry(topic.clone()).or_default();
+            of.lines.push(Line::new(line, at_ms));
+        }
+        let mut facts = self.facts(&topic);
+        if facts.decide(&topic, what) {
+            self.push(&topic, facts);
+        }
+    }
+
+    /// From now on this holds.
+    fn push(&mut self, topic: &str, facts: Facts) {
+        let of = self.rooms.entry(topic.to_owned()).or_default();
+        if of.versions.is_empty() {
+            of.versions.push((0, Facts::default()));
+        }
+        if facts.slow_ms() == 0 {
+            of.speaks_again.clear();
+        }
+        of.versions.push((moment(), facts));
     }
 
     /// A room has a home again. What was decided of one that is not kept is forgotten.
@@ -513,7 +556,7 @@ impl Ledger {
 
     /// A log has taken an entry.
     pub(crate) fn took(&mut self, append: &Append<'_>) {
-        if let Some(line) = append.entry.audit {
+        if let Some(line) = append.entry.audit.filter(|_| !self.is_shared) {
             let of = self.rooms.entry(append.topic.to_owned()).or_default();
             of.lines.push(Line::new(line, append.at_ms));
         }
@@ -534,16 +577,13 @@ impl Ledger {
             of.edited.extend(message.fate().edited.map(|edited| (*offset, edited.at_ms)));
             return;
         }
+        if self.is_shared {
+            // It holds when it comes back.
+            return;
+        }
         let mut facts = self.facts(topic);
         if facts.decide(topic, *what) {
-            let of = self.rooms.entry((*topic).to_owned()).or_default();
-            if of.versions.is_empty() {
-                of.versions.push((0, Facts::default()));
-            }
-            if facts.slow_ms() == 0 {
-                of.speaks_again.clear();
-            }
-            of.versions.push((moment(), facts));
+            self.push(topic, facts);
         }
     }
 

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::pretend::{LogDefect, PretendLog, Pretends};
-use super::{Bugs, Subject, failing_over, run};
+use super::{Bugs, Subject, failing_over, run, with_others};
 use crate::link::log::MemoryLog;
 use crate::room::planted::Planted as InRoom;
 use crate::rooms::held::Planted;
@@ -12,7 +12,7 @@ use crate::rooms::held::Planted;
 #[track_caller]
 fn bark<L: Subject>(log: impl Fn(u64) -> L, bugs: Bugs, rules: &[&str]) {
     let mut others = Vec::new();
-    for seed in 0..150 {
+    for seed in 0..600 {
         let failure = catch_unwind(AssertUnwindSafe(|| run(log(seed), seed, bugs)));
         let Err(failure) = failure else { continue };
         let text = failure.downcast_ref::<String>().map(String::as_str);
@@ -146,7 +146,7 @@ fn a_change_whose_number_is_left_out_is_found() {
     bark_in_room(InRoom::ChangeSkipped, &rules);
     bark(|_| MemoryLog, Bugs { room: InRoom::ChangeSkipped, ..NONE }, &rules);
     let defect = Some(LogDefect::ChangeSkipped);
-    bark(|seed| PretendLog::new(seed, Pretends::Engine, defect), NONE, &["changes are contiguous"]);
+    bark(|seed| PretendLog::new(seed, Pretends::Engine, defect), NONE, &rules);
 }
 
 #[test]
@@ -371,4 +371,36 @@ fn who_is_told_of_a_ban_that_there_is_not_is_found() {
     let rules = ["only who is banned is told so"];
     bark_in_room(InRoom::MutedKeptOut, &rules);
     bark(|_| MemoryLog, Bugs { room: InRoom::MutedKeptOut, ..NONE }, &rules);
+}
+
+/// Runs an engine at which other nodes decide, with a defect of the home.
+#[track_caller]
+fn bark_with_others(planted: InRoom, rules: &[&str]) {
+    bark(with_others, Bugs { room: planted, ..NONE }, rules);
+}
+
+#[test]
+fn a_kick_by_another_node_that_is_not_heard_is_found() {
+    bark_with_others(InRoom::OthersUnheard, &["whoever is kicked anywhere is put out"]);
+}
+
+#[test]
+fn a_decision_that_is_done_before_it_comes_back_is_found() {
+    bark_with_others(InRoom::DecidedTwice, &["a room is told as was decided"]);
+}
+
+#[test]
+fn a_reaction_that_is_dropped_where_it_is_a_conflict_is_found() {
+    bark_with_others(InRoom::ConflictsDropped, &["everything is answered"]);
+}
+
+#[test]
+fn a_reaction_that_is_judged_by_the_message_as_it_was_is_found() {
+    bark_with_others(InRoom::JudgedByOld, &["what is proposed is made of what is there"]);
+}
+
+#[test]
+fn a_decision_that_is_answered_before_it_is_applied_is_found() {
+    let rules = ["an answered decision is that", "a room is told as was decided"];
+    bark_with_others(InRoom::AnsweredUnapplied, &rules);
 }
