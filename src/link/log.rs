@@ -607,7 +607,7 @@ pub enum FromLog<'a> {
         /// What it says.
         what: What<'a>,
         /// Its line of the audit trail, if it has one and the log has given that its number.
-        line: Option<AuditLine<'a>>,
+        line: Option<&'a LineText>,
     },
     /// An append is kept, or its key had been used for one that is.
     Kept {
@@ -817,8 +817,8 @@ impl LogAnswer {
             Self::Opened { room, ref opened } => FromLog::Opened { room, opened: opened.as_ref() },
             Self::NotOpened { room, why } => FromLog::NotOpened { room, why },
             Self::Entry { room, ticket, placed, rev, ref what, ref line } => {
-                let line = line.as_ref().map(LineText::line);
-                FromLog::Entry { room, ticket, placed, rev, what: what.what(), line }
+                let (what, line) = (what.what(), line.as_ref());
+                FromLog::Entry { room, ticket, placed, rev, what, line }
             }
             Self::Closed { room } => FromLog::Closed { room },
             Self::Kept { room, ticket, placed } => FromLog::Kept { room, ticket, placed },

@@ -183,8 +183,8 @@ impl Room {
         true
     }
 
-    /// Changes before this one, and behind those that have been applied, are never told here: of the
-    /// messages that they were of, a later one is.
+    /// Changes before this one, and behind those that have been applied, are never told here: of
+    /// the messages that they were of, a later one is.
     pub(crate) fn skip_changes(&mut self, change: u64) {
         self.journal.skip_changes(change);
     }

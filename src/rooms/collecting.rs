@@ -652,8 +652,8 @@ impl Rooms {
         }
     }
 
-    /// Collects again what its log was given under a ticket, and was a conflict: it is told with the
-    /// next tick. False, if the room has turned since.
+    /// Collects again what its log was given under a ticket, and was a conflict: it is told with
+    /// the next tick. False, if the room has turned since.
     pub(super) fn collect_again<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,

@@ -20,7 +20,7 @@
 
 use std::{iter, mem};
 
-use crate::link::audit::AuditLine;
+use crate::link::audit::{AuditLine, LineText};
 use crate::link::ids::RoomKey;
 use crate::link::io::Io;
 use crate::link::log::{FromLog, Log, Marks, Placed, Ticket, What, Why};
@@ -55,6 +55,7 @@ impl Rooms {
             FromLog::NotOpened { room, why } => self.was_not_opened(cx, members, room, why),
             FromLog::Closed { room } => self.was_closed(cx, members, room),
             FromLog::Entry { room, ticket, placed, rev, what, line } => {
+                let line = line.map(LineText::line);
                 self.came_back(cx, members, room, ticket, rev, placed, (what, line));
             }
             FromLog::Kept { room, ticket, placed } => {

@@ -537,7 +537,9 @@ impl<L: Subject> Suite<L> {
         self.home.mesh.log.ledger.note_judged();
         while let Some(asker) = self.judge.put_out.pop() {
             let index = self.judge.members.iter().position(|member| member.asker == asker);
-            index.into_iter().for_each(|index| self.close(index));
+            if let Some(index) = index {
+                self.close(index);
+            }
         }
         // Their shard lets go of them, as of those who lag.
         for (topic, shard) in std::mem::take(&mut self.judge.ended) {

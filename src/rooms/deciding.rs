@@ -61,7 +61,6 @@ struct JudgedStanding {
 }
 
 /// What has become of a decision that its log took.
-#[expect(clippy::large_enum_variant, reason = "it is taken apart at once")]
 pub(super) enum Decided {
     /// It holds. Its log will say by this whether it is kept; none, if it is.
     Holds(Option<(Ticket, UnderWay)>),
@@ -465,8 +464,8 @@ impl Rooms {
         }
         let Some(Registered { room, .. }) = self.arena.get(key) else { return };
         // What one does to oneself has no line.
-        let proposed = own.and_then(|ticket| self.pending.get(key, ticket));
-        let proposer = proposed.map_or(Box::default(), |entry| self.user_of(entry.membership));
+        let entry = own.and_then(|ticket| self.pending.get(key, ticket));
+        let proposer = entry.map_or(Box::default(), |entry| self.user_of(entry.membership));
         let by = line.map_or(&*proposer, |line| line.by);
         let is_kicked = line.is_some_and(|line| line.is_of_kick());
         let cause = RemovalCause { is_kicked, by, text: line.and_then(|line| line.text) };

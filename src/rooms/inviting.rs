@@ -14,8 +14,8 @@
 //!
 //! Invariant: a room stays while a join waits for it.
 //!
-//! Called by: `rooms`, `membership`, `committing`, `again`. Calls: `room`, `deciding`, `membership`,
-//! `pending`, the log.
+//! Called by: `rooms`, `membership`, `committing`, `again`. Calls: `room`, `deciding`,
+//! `membership`, `pending`, the log.
 
 use std::collections::BTreeMap;
 

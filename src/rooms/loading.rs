@@ -7,9 +7,9 @@
 //!   FromLog::NotOpened ─> they are refused, and the room goes: its log is asked again by the next
 //! ```
 //!
-//! A log that several homes share may lose its place in a room: [`FromLog::Closed`]. The channels of
-//! its members end, and they leave. Until all have left it is closed: what is pushed is refused, and
-//! joins wait. Then it goes, and they ask for the room as if it had never been there.
+//! A log that several homes share may lose its place in a room: [`FromLog::Closed`]. The channels
+//! of its members end, and they leave. Until all have left it is closed: what is pushed is refused,
+//! and joins wait. Then it goes, and they ask for the room as if it had never been there.
 //!
 //! [`FromLog::Closed`]: crate::link::log::FromLog::Closed
 //!
@@ -343,7 +343,9 @@ impl Rooms {
         self.loading.rewrite(key, |shard, record| {
             without_replaced(shard, message_of(record), &mut replaced).into_record()
         });
-        replaced.into_iter().for_each(|of| self.leave_closed(key, of));
+        for of in replaced {
+            self.leave_closed(key, of);
+        }
         for (shard, record) in self.reads.take_joins(key) {
             self.await_closed(cx, members, key, shard, message_of(&record));
         }
@@ -367,7 +369,9 @@ impl Rooms {
     ) {
         let mut replaced = Vec::new();
         let message = without_replaced(shard, message, &mut replaced);
-        replaced.into_iter().for_each(|of| self.leave_closed(key, of));
+        for of in replaced {
+            self.leave_closed(key, of);
+        }
         self.await_room(cx, members, key, shard, message);
         self.retire_if_empty(cx, key);
     }

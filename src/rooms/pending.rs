@@ -93,6 +93,7 @@ impl Again {
 
 /// An entry that has not been answered for good.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is something that it is, or is not")]
 pub(super) struct UnderWay {
     /// Who proposed it.
     pub(super) membership: Membership,

@@ -18,8 +18,8 @@
 //!
 //! Deliberately absent: who may purge (`room::rights`).
 //!
-//! Called by: `deciding`, `reading`, `again`, `rooms`. Calls: `room`, `changing`, `reading`, `pending`,
-//! `held`, the log.
+//! Called by: `deciding`, `reading`, `again`, `rooms`. Calls: `room`, `changing`, `reading`,
+//! `pending`, `held`, the log.
 
 use std::collections::BTreeMap;
 
@@ -151,8 +151,8 @@ impl Rooms {
         Deleted { count, last, refused: None }
     }
 
-    /// The deletions of a purge are kept in order, so that the last one says it for all. This one is
-    /// the last from now on: it is proposed again.
+    /// The deletions of a purge are kept in order, so that the last one says it for all. This one
+    /// is the last from now on: it is proposed again.
     pub(super) fn answers_for_purge(&mut self, key: RoomKey, purge: Ticket, ticket: Ticket) {
         for other in self.pending.of_purge(key, purge) {
             if other != ticket {

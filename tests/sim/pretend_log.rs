@@ -292,7 +292,7 @@ impl Told {
             Self::Opened { opened } => FromLog::Opened { room, opened: opened.as_ref() },
             Self::NotOpened { why } => FromLog::NotOpened { room, why: *why },
             Self::Entry { ticket, placed, rev, what, line } => {
-                let (what, line) = (what.what(), line.as_ref().map(LineText::line));
+                let (what, line) = (what.what(), line.as_ref());
                 FromLog::Entry { room, ticket: *ticket, placed: *placed, rev: *rev, what, line }
             }
             Self::Closed => FromLog::Closed { room },
@@ -1026,8 +1026,8 @@ impl Room {
     fn lose_decisions(&mut self, of_last: u64) -> bool {
         let entries = self.entries.len();
         let before = self.deciding.iter().take_while(|of| of.entries < entries).count();
-        let last = self.deciding.iter().filter(|of| of.entries == entries).count();
-        let survive = before + last * usize::try_from(of_last).expect("small");
+        let behind = self.deciding.iter().filter(|of| of.entries == entries).count();
+        let survive = before + behind * usize::try_from(of_last).expect("small");
         let lost = self.deciding.split_off(survive.min(self.deciding.len()));
         self.audited.truncate(lost.front().map_or(self.audited.len(), |first| first.lines));
         self.audited.retain(|line| line.entries <= entries);
@@ -1330,7 +1330,7 @@ impl Room {
                 if lines.len() == count {
                     lines.push(STRANGERS);
                 }
-                let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+                let text: String = lines.iter().flat_map(|line| [*line, "\n"]).collect();
                 fate.reacted = (!text.is_empty()).then(|| text.into());
             }
             1 => fate.pinned = if fate.pinned.is_some() { None } else { Some(act) },

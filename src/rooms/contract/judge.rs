@@ -318,6 +318,7 @@ impl Judge {
     /// The home hears this of its log: whoever is kicked by it must be put out.
     pub(super) fn expects(&mut self, message: &FromLog<'_>) {
         let FromLog::Entry { room, line: Some(line), .. } = message else { return };
+        let line = line.line();
         let user = line.user.filter(|_| line.is_of_kick());
         let is_it = |member: &&Member| member.room == *room && Some(&*member.user) == user;
         self.kicked = self.members.iter().filter(is_it).map(|member| member.asker).collect();

@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde_json::{Value, json};
 
 use crate::auth::level::Standing;
-use crate::link::audit::{AuditAct, AuditLine, INVITED};
+use crate::link::audit::{AuditAct, AuditLine, INVITED, LineText};
 use crate::link::ids::RoomKey;
 use crate::link::log::{
     Append, Appended, Audit, Find, FromLog, Log, Opened, Opening, Read, Say, Spoken, Ticket, What,
@@ -213,8 +213,8 @@ impl Given {
         self.decisions.iter().filter_map(|decision| decision.line.as_ref()).chain(&self.loose)
     }
 
-    /// Whether a line may be one of which the home has not heard: of what others did meanwhile, also
-    /// in the place of what was lost.
+    /// Whether a line may be one of which the home has not heard: of what others did meanwhile,
+    /// also in the place of what was lost.
     pub(super) fn may_be_others(&self, number: u64) -> bool {
         let kept = self.decisions[..self.kept].iter().filter_map(|of| of.line.as_ref());
         self.is_shared && kept.map(|line| line.number).all(|known| known != number)
@@ -404,6 +404,7 @@ impl Ledger {
             }
             FromLog::Entry { room, ticket, placed, what, line, .. } if self.is_shared => {
                 if let Some(given) = self.of_key(*room) {
+                    let line = line.map(LineText::line);
                     given.heard(*ticket, placed.marks.change, (*what, line.as_ref()));
                 }
             }

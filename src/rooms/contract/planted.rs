@@ -396,7 +396,12 @@ fn a_reaction_that_is_dropped_where_it_is_a_conflict_is_found() {
 
 #[test]
 fn a_reaction_that_is_judged_by_the_message_as_it_was_is_found() {
-    bark_with_others(InRoom::JudgedByOld, &["what is proposed is made of what is there"]);
+    let rules = [
+        "what is proposed is made of what is there",
+        "an answered change is there for good",
+        "an answered reaction is there for good",
+    ];
+    bark_with_others(InRoom::JudgedByOld, &rules);
 }
 
 #[test]
