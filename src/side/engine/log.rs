@@ -97,9 +97,9 @@ impl EngineLog {
     }
 
     /// A record for other nodes. With a number, this shard knows it again.
-    fn sealed(&mut self, number: Option<u64>, told: Told<'_>) -> Vec<u8> {
+    fn sealed(&mut self, number: Option<u64>, told: &Told<'_>) -> Vec<u8> {
         self.inside.clear();
-        told.put(&mut self.inside);
+        (*told).put(&mut self.inside);
         let origin = Origin { node: self.node, shard: self.port.me(), number };
         sealed(origin, &self.inside)
     }
@@ -118,18 +118,18 @@ impl EngineLog {
         let mut facts = Vec::new();
         match what {
             What::Founded { title, owner } => {
-                let record = self.sealed(None, Told::Founded { title, owner: None });
+                let record = self.sealed(None, &Told::Founded { title, owner: None });
                 push_fact(&mut facts, fact::TITLE, &record);
                 if let Some(user) = owner {
                     let record =
-                        self.sealed(None, Told::Standing { user, standing: Standing::OWNER });
+                        self.sealed(None, &Told::Standing { user, standing: Standing::OWNER });
                     push_fact(&mut facts, &standing_of(user), &record);
                 }
             }
             What::Settings { title, settings } => {
-                let record = self.sealed(None, Told::Founded { title, owner: None });
+                let record = self.sealed(None, &Told::Founded { title, owner: None });
                 push_fact(&mut facts, fact::TITLE, &record);
-                let record = self.sealed(None, Told::Settings { title, settings });
+                let record = self.sealed(None, &Told::Settings { title, settings });
                 push_fact(&mut facts, fact::SETTINGS, &record);
             }
             What::Standing { user, standing } => {
@@ -137,7 +137,7 @@ impl EngineLog {
                 let record = if standing == Standing::default() {
                     Vec::new()
                 } else {
-                    self.sealed(None, Told::Standing { user, standing })
+                    self.sealed(None, &Told::Standing { user, standing })
                 };
                 push_fact(&mut facts, &standing_of(user), &record);
             }
@@ -149,7 +149,7 @@ impl EngineLog {
     fn hear(&mut self, message: FromEngine<'_>) -> Option<LogAnswer> {
         Some(match message {
             FromEngine::Opened { room, is_new, rev, found } => {
-                let opened = Some(Opened { rev, is_new, ..found.opened() });
+                let opened = Some(Opened { is_new, rev, ..found.opened() });
                 LogAnswer::Opened { room, opened }
             }
             FromEngine::NotOpened { room, why } => LogAnswer::NotOpened { room, why },
@@ -295,7 +295,7 @@ impl Log for EngineLog {
             }
             What::Noted => (Act::Note {}, Told::Noted {}),
         };
-        let record = self.sealed(Some(number), told);
+        let record = self.sealed(Some(number), &told);
         let line = entry.audit.map(|line| self.sealed_line(line, at_ms)).unwrap_or_default();
         let (record, line) = (&*record, &*line);
         let judged = entry.judged;
@@ -343,7 +343,7 @@ impl Log for EngineLog {
             Unkept::Typing { user, name, thread } => Told::Typing { user, name, thread },
             Unkept::Presence(record) => Told::Presence { record },
         };
-        let record = self.sealed(number, told);
+        let record = self.sealed(number, &told);
         self.send(&ToEngine::Say { number, room, to, record: &record });
         Spoken::Later
     }

@@ -249,7 +249,7 @@ impl<'a> Decided<'a> {
             let (_, inside) = unsealed(value)?;
             match read_whole(inside) {
                 Told::Founded { title, .. } if **name == *fact::TITLE => {
-                    decided.title = Some(title)
+                    decided.title = Some(title);
                 }
                 Told::Settings { settings, .. } => decided.settings = Some(settings),
                 Told::Standing { user, standing } => decided.standings.push((user, standing)),

@@ -27,7 +27,7 @@
 //!
 //! Deliberately absent: retries. Whoever asked knows whether it still wants it.
 //!
-//! Called by: `thread`. Calls: `room`, `catch_up`, `leases`, `view`.
+//! Called by: `side::engine::thread`. Calls: `room`, `catch_up`, `leases`, `side::engine::view`.
 
 mod catch_up;
 mod leases;
@@ -448,7 +448,7 @@ impl Follower {
         self.to_follow.clear();
         self.is_replicating = false;
         let unreplicated = std::mem::take(&mut self.unreplicated);
-        self.doubt(ways, unreplicated);
+        Self::doubt(ways, unreplicated);
         for (_, (_, asked)) in std::mem::take(&mut self.asked) {
             self.not_answered(ways, asked);
         }
@@ -474,7 +474,7 @@ impl Follower {
         match asked {
             Asked::Page(id, number, _) => self.not_read(ways, id, number),
             Asked::Lines(id, trail) => self.not_read(ways, id, trail.number),
-            Asked::Replicas(unreplicated) => self.doubt(ways, unreplicated),
+            Asked::Replicas(unreplicated) => Self::doubt(ways, unreplicated),
             Asked::Append(_)
             | Asked::Touch(_)
             | Asked::Follow(_)
@@ -492,7 +492,7 @@ impl Follower {
         }
     }
 
-    fn doubt(&self, ways: &mut impl Ways, unreplicated: Vec<Unreplicated>) {
+    fn doubt(ways: &mut impl Ways, unreplicated: Vec<Unreplicated>) {
         for Unreplicated { shard, number, .. } in unreplicated {
             ways.tell(shard, &FromEngine::Refused { number, why: Why::Unconfirmed });
         }
@@ -521,7 +521,7 @@ impl Follower {
                 let topic = followed.topic.clone();
                 self.ask(ways, now_ms, Asked::Follow(id), Command::Read { topic });
             }
-            (Asked::Follow(id), Ok(Reply::State(state))) => self.was_read(ways, now_ms, id, state),
+            (Asked::Follow(id), Ok(Reply::State(state))) => self.was_read(ways, now_ms, id, &state),
             (Asked::Follow(id) | Asked::Touch(id), Err(failure)) => {
                 self.not_followed(ways, now_ms, id, &failure);
                 self.read_ended(ways, now_ms);
@@ -542,23 +542,19 @@ impl Follower {
             (Asked::Lines(id, mut trail), Ok(Reply::Lines(lines))) => {
                 let Some(followed) = self.rooms.get(&id) else { return };
                 let (shard, topic) = (followed.key.0, followed.topic.clone());
-                match trail.add(&lines) {
-                    Some(more) => {
-                        let page = trail.page.end(more);
-                        let (number, page) = (trail.number, text(&page));
-                        ways.tell(shard, &FromEngine::Lines { number, page });
-                    }
-                    None => {
-                        let command = lines_of(topic, trail.wanted);
-                        self.ask(ways, now_ms, Asked::Lines(id, trail), command);
-                    }
+                if let Some(more) = trail.add(&lines) {
+                    let page = trail.page.end(more);
+                    let (number, page) = (trail.number, text(&page));
+                    return ways.tell(shard, &FromEngine::Lines { number, page });
                 }
+                let command = lines_of(topic, trail.wanted);
+                self.ask(ways, now_ms, Asked::Lines(id, trail), command);
             }
             (Asked::Replicas(unreplicated), Ok(Reply::Replicas(count))) => {
                 self.is_replicating = false;
                 let wanted = self.connected.map_or(0, |connected| connected.replicas);
                 if count < wanted {
-                    self.doubt(ways, unreplicated);
+                    Self::doubt(ways, unreplicated);
                 } else {
                     for Unreplicated { shard, number, marks, at_ms } in unreplicated {
                         ways.tell(shard, &FromEngine::Kept { number, marks, at_ms });
@@ -671,7 +667,7 @@ impl Follower {
     }
 
     /// Goes on with what was read of a room.
-    fn was_read(&mut self, ways: &mut impl Ways, now_ms: u64, id: RoomId, state: State) {
+    fn was_read(&mut self, ways: &mut impl Ways, now_ms: u64, id: RoomId, state: &State) {
         let tail = self.node.tail;
         let Some(followed) = self.rooms.get_mut(&id) else { return self.read_ended(ways, now_ms) };
         if state.head.is_none() || !state.is_current {
@@ -686,8 +682,8 @@ impl Follower {
         }
         let known = followed.known.clone();
         let is_on = match &known {
-            None => followed.opened(ways, &state, tail),
-            Some(known) => followed.catch_up(ways, self.node.id, known, &state),
+            None => followed.opened(ways, state, tail),
+            Some(known) => followed.catch_up(ways, self.node.id, known, state),
         };
         self.read_ended(ways, now_ms);
         if !is_on {
@@ -777,7 +773,9 @@ impl Follower {
         let gone = self.leases.gone(now_ms, self.node.limits.lease_ms, nodes);
         if !gone.is_empty() {
             let mut record = Vec::new();
-            gone.into_iter().for_each(|of| push_life(&mut record, of));
+            for of in gone {
+                push_life(&mut record, of);
+            }
             self.tell_all(ways, &FromEngine::Gone { nodes: &record });
         }
     }
@@ -800,7 +798,7 @@ impl Follower {
         if self.leases.is_due(now_ms) {
             self.beat(ways, now_ms);
         }
-        let late = self.rooms.values().filter_map(|of| of.oldest_ms()).min();
+        let late = self.rooms.values().filter_map(Followed::oldest_ms).min();
         let late = late.map_or(u64::MAX, |since_ms| since_ms + limits.timeout_ms);
         late.min(self.ping_ms).min(self.leases.due_ms()).max(now_ms + 1)
     }

@@ -1,4 +1,5 @@
-//! Defects of a follower that the contract suite must find: `app/engine_contract.rs` tries them all.
+//! Defects of a follower that the contract suite must find: `app/engine_contract.rs` tries them
+//! all.
 
 use std::cell::Cell;
 
