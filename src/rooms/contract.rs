@@ -746,6 +746,7 @@ fn with_others(seed: u64) -> PretendLog {
     let mut log = PretendLog::new(seed, Pretends::Engine, None);
     log.others_decide = true;
     log.others_kick = vec!["u0"];
+    log.loses_places = true;
     log
 }
 
@@ -753,6 +754,7 @@ fn with_others(seed: u64) -> PretendLog {
 fn failing_over(seed: u64, defect: Option<LogDefect>) -> PretendLog {
     let mut log = PretendLog::new(seed, Pretends::Engine, defect);
     log.fails_over_in = 2;
+    log.loses_places = true;
     log
 }
 

@@ -31,7 +31,7 @@ use crate::limits::{
 };
 use crate::link::ids::RoomKey;
 use crate::link::io::Io;
-use crate::link::log::{Log, NodeId, Say, Spoken, Ticket, Unkept};
+use crate::link::log::{Log, NodeId, Say, Spoken, Ticket, Unkept, Why};
 use crate::link::outbox::{Cx, Timer};
 use crate::link::pressure::Pressure;
 use crate::link::slice::{SliceTold, push_want};
@@ -222,6 +222,10 @@ impl Rooms {
         record: &[u8],
     ) -> Spoken {
         let Some(Registered { room, .. }) = self.arena.get(key) else { return Spoken::Now };
+        // Its log has lost its place there: who is in it is told when it is open again.
+        if self.loading.is_closed(key) {
+            return Spoken::Refused(Why::Unavailable);
+        }
         cx.budget.spend_for(record.len(), ANSWER_BYTES_PER_WORK);
         let what = Unkept::Presence(record);
         cx.io.log().say(Say { room: key, topic: room.topic(), ticket, to, what })

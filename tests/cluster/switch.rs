@@ -55,7 +55,7 @@ impl Switch {
 }
 
 fn pass(mut from: TcpStream, mut to: TcpStream) {
-    let mut bytes = [0; 64 * 1_024];
+    let mut bytes = [0; 16 * 1_024];
     while let Ok(count @ 1..) = from.read(&mut bytes) {
         if to.write_all(&bytes[..count]).is_err() {
             break;

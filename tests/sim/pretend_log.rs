@@ -361,6 +361,8 @@ pub(crate) struct PretendLog {
     pub(crate) others_decide: bool,
     /// Whom other nodes kick.
     pub(crate) others_kick: Vec<&'static str>,
+    /// Whether it loses its place in rooms.
+    pub(crate) loses_places: bool,
     /// An engine fails over in one of so many steps.
     pub(crate) fails_over_in: u64,
     reads: Vec<Reading>,
@@ -394,6 +396,7 @@ impl PretendLog {
             lets_go: false,
             others_decide: false,
             others_kick: Vec::new(),
+            loses_places: false,
             fails_over_in: 15,
             reads: Vec::new(),
             finds: Vec::new(),
@@ -617,7 +620,8 @@ impl PretendLog {
             if self.one_in(self.fails_over_in) {
                 self.lose_tail(topic);
             }
-            if self.one_in(80)
+            if self.loses_places
+                && self.one_in(80)
                 && let Some(room) = self.rooms.get_mut(topic)
             {
                 room.close();

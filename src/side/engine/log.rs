@@ -44,6 +44,10 @@ pub struct EngineLog {
     number: u64,
     /// What is not answered yet: what its home calls it, by its number.
     asked: HashMap<u64, (RoomKey, Ticket), ahash::RandomState>,
+    /// The same of what is to be read.
+    reading: HashMap<u64, (RoomKey, Ticket), ahash::RandomState>,
+    /// What will not be read, since its room is closed, and has not been told.
+    not_read: Vec<(RoomKey, Ticket)>,
     /// Memory to write and read a record in,
     record: Vec<u8>,
     /// and what is inside of one.
@@ -61,6 +65,8 @@ impl EngineLog {
             is_up: false,
             number: 0,
             asked: HashMap::default(),
+            reading: HashMap::default(),
+            not_read: Vec::new(),
             record: Vec::new(),
             inside: Vec::new(),
         }
@@ -69,7 +75,7 @@ impl EngineLog {
     /// Whether it has nothing more to say.
     #[cfg(test)]
     pub(super) fn is_idle(&self) -> bool {
-        self.asked.is_empty()
+        self.asked.is_empty() && self.reading.is_empty() && self.not_read.is_empty()
     }
 
     fn send(&mut self, message: &ToEngine<'_>) {
@@ -93,6 +99,13 @@ impl EngineLog {
     fn ask(&mut self, room: RoomKey, ticket: Ticket) -> u64 {
         self.number += 1;
         self.asked.insert(self.number, (room, ticket));
+        self.number
+    }
+
+    /// The number of something that will be read, or not.
+    fn ask_to_read(&mut self, room: RoomKey, ticket: Ticket) -> u64 {
+        self.number += 1;
+        self.reading.insert(self.number, (room, ticket));
         self.number
     }
 
@@ -181,15 +194,15 @@ impl EngineLog {
             }
             FromEngine::Missed { room } => LogAnswer::Missed { room },
             FromEngine::Read { number, run } => {
-                let (room, ticket) = self.asked.remove(&number)?;
+                let (room, ticket) = self.reading.remove(&number)?;
                 LogAnswer::Read { room, ticket, stretch: run.stretch() }
             }
             FromEngine::Lines { number, page } => {
-                let (room, ticket) = self.asked.remove(&number)?;
+                let (room, ticket) = self.reading.remove(&number)?;
                 LogAnswer::Audited { room, ticket, page: page.into() }
             }
             FromEngine::NotRead { number, why } => {
-                let (room, ticket) = self.asked.remove(&number)?;
+                let (room, ticket) = self.reading.remove(&number)?;
                 LogAnswer::NotRead { room, ticket, why }
             }
             FromEngine::Life { node, life } => LogAnswer::Life { node, life },
@@ -201,9 +214,13 @@ impl EngineLog {
         })
     }
 
-    /// Forgets what was asked of a room that is closed: it will not be answered.
+    /// Forgets what was asked of a room that is closed: it will not be answered, but what was to be
+    /// read is.
     fn forget(&mut self, room: RoomKey) {
         self.asked.retain(|_, (of, _)| *of != room);
+        let mut not_read: Vec<_> = self.reading.extract_if(|_, (of, _)| *of == room).collect();
+        not_read.sort_unstable_by_key(|(number, _)| *number);
+        self.not_read.extend(not_read.into_iter().rev().map(|(_, of)| of));
     }
 }
 
@@ -317,7 +334,7 @@ impl Log for EngineLog {
             return Err(why);
         }
         let Read { room, ticket, wanted, .. } = read;
-        let number = self.ask(room, ticket);
+        let number = self.ask_to_read(room, ticket);
         self.send(&ToEngine::Read { number, room, wanted });
         Ok(())
     }
@@ -327,7 +344,7 @@ impl Log for EngineLog {
             return Err(why);
         }
         let Audit { room, ticket, wanted, bytes } = audit;
-        let number = self.ask(room, ticket);
+        let number = self.ask_to_read(room, ticket);
         self.send(&ToEngine::Lines { number, room, wanted, bytes });
         Ok(())
     }
@@ -361,6 +378,9 @@ impl LogEnd for EngineLog {
 
     fn next(&mut self) -> Option<LogAnswer> {
         loop {
+            if let Some((room, ticket)) = self.not_read.pop() {
+                return Some(LogAnswer::NotRead { room, ticket, why: Why::Unavailable });
+            }
             let mut record = std::mem::take(&mut self.record);
             let answer = self.port.recv(&mut record).map(|_| self.hear(read_whole(&record)));
             self.record = record;
@@ -375,7 +395,7 @@ impl LogEnd for EngineLog {
     }
 
     fn may_sleep(&mut self) -> bool {
-        self.port.may_sleep()
+        self.not_read.is_empty() && self.port.may_sleep()
     }
 
     fn woke(&self) {
@@ -384,6 +404,8 @@ impl LogEnd for EngineLog {
 
     fn restarted(&mut self) {
         self.asked.clear();
+        self.reading.clear();
+        self.not_read.clear();
         self.send(&ToEngine::Restarted {});
     }
 }
