@@ -470,7 +470,11 @@ impl Rooms {
         let is_kicked = line.is_some_and(|line| line.is_of_kick());
         let cause = RemovalCause { is_kicked, by, text: line.and_then(|line| line.text) };
         match what {
-            What::Founded { title, owner } => self.was_founded(cx, key, title, owner),
+            What::Founded { title, owner } => {
+                self.was_founded(cx, key, title, owner);
+                // Somebody may have joined while it was on its way, here or elsewhere.
+                self.tell_room(cx, members, key);
+            }
             What::Settings { title, settings } => {
                 self.was_set(cx, members, key, title, RoomSettings::read(settings), by);
             }
@@ -579,16 +583,21 @@ impl Rooms {
         registered.room.apply_settings(title, settings);
         self.registry.weigh(registered);
         self.note_age(cx, key);
-        let Some(Registered { room, .. }) = self.arena.get(key) else { return };
-        let mut out = Vec::new();
-        room.push_room(&mut out);
-        deliver(cx, members, room, "room_changed", Payload::Json(text(&out)));
+        self.tell_room(cx, members, key);
         self.list(key);
         let Some(Registered { room, .. }) = self.arena.get(key) else { return };
         let cause = RemovalCause { is_kicked: false, by, text: None };
         for (slot, address) in room.out(cx.now.unix_ms) {
             self.put_out(cx, members, key, (slot, address), cause);
         }
+    }
+
+    /// Tells the members of a room what was decided of it.
+    fn tell_room<I: Io>(&self, cx: &mut Cx<'_, I>, members: &mut impl Tell<I>, key: RoomKey) {
+        let Some(Registered { room, .. }) = self.arena.get(key) else { return };
+        let mut out = Vec::new();
+        room.push_room(&mut out);
+        deliver(cx, members, room, "room_changed", Payload::Json(text(&out)));
     }
 
     /// A user stands so in a room from now on, by decision of another.
