@@ -5,7 +5,7 @@ use crate::faults::Bug;
 use crate::try_run;
 
 /// How many seeds a bug may take to be found.
-const SEEDS: u64 = 192;
+const SEEDS: u64 = 768;
 
 /// Runs with a bug until one of these checks finds it.
 #[track_caller]
