@@ -50,6 +50,7 @@ fn whoever_comes_back_elsewhere_is_told_exactly_what_it_missed() {
     let (_engine, nodes) = on_each(Kind::Redis, 2);
     let mut ann = Client::join(&nodes[0], "ann", "tea", &json!({}));
     let mut bob = Client::join(&nodes[1], "bob", "tea", &json!({}));
+    let mut cyd = Client::join(&nodes[1], "cyd", "tea", &json!({}));
     assert_eq!((ann.say("one"), ann.say("two")), (1, 2));
     bob.hear_until("two");
     let cursor = bob.cursor(2, 0);
@@ -60,7 +61,8 @@ fn whoever_comes_back_elsewhere_is_told_exactly_what_it_missed() {
     // At another node than before.
     let bob = Client::join(&nodes[0], "bob", "tea", &cursor);
     check_missed(&bob.joined["response"]);
-    // And at one that has not had the room open.
+    // And at the one before, as soon as that has heard of it.
+    cyd.hear("msg_changed");
     let bob = Client::join(&nodes[1], "bob", "tea", &cursor);
     check_missed(&bob.joined["response"]);
 }
