@@ -190,7 +190,7 @@ records! {
         127 NotListed { number: u64 }
         /// Messages that were read.
         130 Read { number: u64, run: Run<'a> }
-        /// Messages that were found: see [`push_numbered`].
+        /// Messages that were found: see [`push_numbered`](crate::link::kept::push_numbered).
         132 Found { number: u64, more_before: u64, hits: &'a [u8] }
         /// Lines of an audit trail: the answer as it is told.
         134 Audited { number: u64, page: &'a str }

@@ -14,7 +14,7 @@
 //! ```
 //!
 //! Settling has `--drain`, and reading some seconds more; what is not so by then is judged as it
-//! is. See [`Witness`](crate::witness::Witness) for what is judged. All connections are one
+//! is. See [`Witness`] for what is judged. All connections are one
 //! worker's, since only who sees all of them can tell one order.
 
 use std::collections::VecDeque;

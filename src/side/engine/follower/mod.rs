@@ -18,7 +18,7 @@
 //! | the connection ends | what is under way is in doubt; all rooms are read again on the next |
 //! | what is read does not lead on from what is known | the home is told to open the room again |
 //!
-//! Invariants, checked by [`Follower::check`]:
+//! Invariants, checked by `Follower::check`:
 //!
 //! 1. a home hears of a room's entries in order and without a hole, between `Opened` and `Closed`
 //!    or its own `Close`;
