@@ -39,7 +39,6 @@ impl LogKind {
                 | Bug::AnswerStranger
                 | Bug::OvertakeEntry
                 | Bug::ReadTooEarly
-                | Bug::ReadAsSaid
                 | Bug::ForgetTombstone
                 | Bug::GapInRecovery
                 | Bug::ForgetDecision
@@ -48,6 +47,8 @@ impl LogKind {
             Some(Bug::SeeUnkept) => Self::SeenIsKept,
             Some(
                 Bug::ListTooFew
+                // At an engine what was read so is a conflict, again and again.
+                | Bug::ReadAsSaid
                 | Bug::FindElsewhere
                 | Bug::FindUnkept
                 | Bug::AckUndecided

@@ -5,20 +5,29 @@ use crate::faults::Bug;
 use crate::try_run;
 
 /// How many seeds a bug may take to be found.
-const SEEDS: u64 = 768;
+const SEEDS: u64 = 192;
+
+/// The same, of one that shows only where much comes together.
+const RARE_SEEDS: u64 = 768;
 
 /// Runs with a bug until one of these checks finds it.
 #[track_caller]
 fn check(bug: Bug, checks: &[&str]) {
+    check_within(SEEDS, bug, checks);
+}
+
+/// The same, with so many seeds at most.
+#[track_caller]
+fn check_within(seeds: u64, bug: Bug, checks: &[&str]) {
     let mut others = Vec::new();
-    for seed in 0..SEEDS {
+    for seed in 0..seeds {
         match try_run(seed, Some(bug)) {
             Err(failure) if checks.iter().any(|check| failure.contains(check)) => return,
             Err(failure) => others.push(format!("{seed:#x}: {failure}")),
             Ok(_) => {}
         }
     }
-    panic!("{bug:?} is not found by {checks:?} in {SEEDS} seeds, but by {others:#?}");
+    panic!("{bug:?} is not found by {checks:?} in {seeds} seeds, but by {others:#?}");
 }
 
 #[test]
@@ -263,7 +272,7 @@ fn an_id_that_names_another_epoch_is_found() {
         "in one life of the room",
         "a client has what the log has",
     ];
-    check(Bug::NameNoEpoch, &found_by);
+    check_within(RARE_SEEDS, Bug::NameNoEpoch, &found_by);
 }
 
 #[test]
@@ -296,7 +305,7 @@ fn a_recovery_that_leaves_out_what_has_changed_is_found() {
 fn a_deleted_message_that_a_recovery_leaves_out_is_found() {
     let found_by =
         ["who recovers has all that changed", "has what the log has", "all have the same"];
-    check(Bug::ForgetTombstone, &found_by);
+    check_within(RARE_SEEDS, Bug::ForgetTombstone, &found_by);
 }
 
 #[test]
