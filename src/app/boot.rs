@@ -182,7 +182,7 @@ fn start(config: Config) -> Result<Server, Failure> {
     obey_signals(Arc::clone(&control), config.drain_s.saturating_mul(1_000))?;
     watch(clock, health)?;
     memory::log(&settings, ring_words(shards));
-    let is_shared = config.engine.url.is_some();
+    let is_shared = settings.is_clustered;
     let greeting = greeting(address, shards, has_key, has_guests, &store, is_shared);
     manager::say_ready(&greeting);
     // Who starts it may have left: that is no reason not to serve.

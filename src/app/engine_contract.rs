@@ -12,6 +12,9 @@ use crate::side::engine::planted::{Planted, plant};
 /// How many runs there are.
 const SEEDS: u64 = 192;
 
+/// And at most, until what is planted is found.
+const SEEDS_OF_PLANTED: u64 = 2_000;
+
 impl Log for Pretended {
     fn is_shared(&self) -> bool {
         true
@@ -108,7 +111,7 @@ fn what_is_wrong_with_a_node_is_found() {
         Planted::TurnToldFirst,
     ] {
         plant(planted);
-        let found = catch_unwind(|| check_some(SEEDS, Pretended::new, &[]));
+        let found = catch_unwind(|| check_some(SEEDS_OF_PLANTED, Pretended::new, &[]));
         plant(Planted::Nothing);
         assert!(found.is_err(), "{planted:?} is found");
     }

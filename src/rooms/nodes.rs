@@ -200,7 +200,6 @@ impl Rooms {
     }
 
     /// Notes that other nodes have not heard what was said of a room: it is said again in a while.
-    /// Returns whether that was what has this ticket.
     pub(super) fn slice_was_refused<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,

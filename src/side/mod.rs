@@ -4,6 +4,8 @@
 //! ```text
 //!   shard ── ToStore ──> store ── SQLite
 //!         <─ FromStore ──┘
+//!         ── ToEngine ─> engine ── Redis, Valkey
+//!         <─ FromEngine ─┘
 //! ```
 //!
 //! Deliberately absent: rooms and connections. What is here knows records, and no shard.
@@ -12,3 +14,17 @@
 pub mod engine;
 #[cfg(feature = "store")]
 pub mod store;
+
+use std::sync::Arc;
+use std::thread;
+
+/// Does what is to be done when the thread that has it panics.
+struct Panics(Arc<dyn Fn() + Send + Sync>);
+
+impl Drop for Panics {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            (self.0)();
+        }
+    }
+}

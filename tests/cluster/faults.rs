@@ -1,88 +1,33 @@
 //! What goes wrong: the engine dies, stands still or loses what it had.
 
-use std::env;
-use std::fs;
-use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-
+use redis::FromRedisValue;
 use serde_json::json;
 
-use crate::nodes::{Client, node};
+use crate::nodes::{Client, node, two_who_have_spoken};
 use crate::server::until;
+use crate::servers::{Kind, Server};
 use crate::switch::Switch;
 
-/// An engine that may end and begin again at its address.
-struct Engine {
-    process: Option<Child>,
-    folder: PathBuf,
-    port: u16,
+/// Starts an engine that may begin again with all that it has acknowledged.
+fn engine() -> Server {
+    Server::start(Kind::Redis, &["--appendonly", "yes", "--appendfsync", "always"])
 }
 
-impl Engine {
-    fn start() -> Self {
-        let free = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
-        let port = free.expect("a port").port();
-        let folder = env::temp_dir().join(format!("chinwag-cluster-{}-{port}", std::process::id()));
-        fs::create_dir_all(&folder).expect("a folder");
-        let mut engine = Self { process: None, folder, port };
-        engine.begin();
-        engine
-    }
-
-    fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
-    }
-
-    /// It begins, with what it had written.
-    fn begin(&mut self) {
-        let process = Command::new("redis-server")
-            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", ""])
-            .args(["--appendonly", "yes", "--appendfsync", "always", "--dir"])
-            .arg(&self.folder)
-            .stdout(Stdio::null())
-            .spawn();
-        self.process = Some(process.expect("apt-get install redis-server"));
-        until("it listens", || TcpStream::connect(("127.0.0.1", self.port)).is_ok());
-    }
-
-    fn kill(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            process.kill().expect("it can be killed");
-            process.wait().expect("it has ended");
-        }
-    }
-
-    /// Nothing is left of what it had.
-    fn forget(&self) {
-        fs::remove_dir_all(&self.folder).expect("its folder");
-        fs::create_dir_all(&self.folder).expect("a folder");
-    }
-
-    /// What its administrator tells it.
-    fn told(&self, words: &[&str]) -> String {
-        let port = self.port.to_string();
-        let told = Command::new("redis-cli").args(["-p", &port]).args(words).output();
-        String::from_utf8(told.expect("apt-get install redis-tools").stdout).expect("text")
-    }
-
-    /// What it says of its replication.
-    fn has(&self, name: &str) -> Option<String> {
-        let told = self.told(&["info", "replication"]);
-        told.lines().find_map(|line| Some(line.strip_prefix(name)?.trim().to_owned()))
-    }
-
-    fn signal(&self, name: &str) {
-        let pid = self.process.as_ref().expect("it runs").id().to_string();
-        assert!(Command::new("kill").args([name, &pid]).status().expect("kill").success());
-    }
+/// What an engine answers to its administrator.
+fn told<A: FromRedisValue>(engine: &Server, words: &[&str]) -> A {
+    let mut command = redis::cmd(words[0]);
+    command.arg(&words[1..]).query(&mut engine.look()).expect("an answer")
 }
 
-impl Drop for Engine {
-    fn drop(&mut self) {
-        self.kill();
-        let _ = fs::remove_dir_all(&self.folder);
-    }
+/// What an engine says of its replication.
+fn has(engine: &Server, name: &str) -> Option<String> {
+    let all: String = told(engine, &["INFO", "replication"]);
+    all.lines().find_map(|line| Some(line.strip_prefix(name)?.strip_prefix(':')?.trim().to_owned()))
+}
+
+/// An engine follows another, or none.
+fn follow(engine: &Server, host: &str, port: &str) {
+    told::<()>(engine, &["REPLICAOF", host, port]);
 }
 
 /// Says something until it is accepted. Returns its offset.
@@ -98,17 +43,14 @@ fn say_at_last(client: &mut Client, body: &str) -> u64 {
 
 #[test]
 fn an_engine_that_begins_again_with_what_it_had_is_gone_on_with() {
-    let mut engine = Engine::start();
+    let mut engine = engine();
     let nodes = [(); 2].map(|()| node(&engine.url(), &[]));
-    let mut ann = Client::join(&nodes[0], "ann", "tea", &json!({}));
-    let mut bob = Client::join(&nodes[1], "bob", "tea", &json!({}));
-    ann.say("one");
-    bob.hear_until("one");
+    let (mut ann, mut bob) = two_who_have_spoken(&nodes);
     engine.kill();
     let refused = ann.ask("new_msg", &json!({ "body": "lost" }));
     let reason = refused["response"]["reason"].as_str().expect("a reason");
     assert!(["unavailable", "unconfirmed"].contains(&reason), "{refused}");
-    engine.begin();
+    engine.begin_again();
     let offset = say_at_last(&mut ann, "two");
     // The one before it was refused, and not kept.
     assert_eq!(offset, 2);
@@ -122,15 +64,12 @@ fn an_engine_that_begins_again_with_what_it_had_is_gone_on_with() {
 
 #[test]
 fn whoever_was_in_rooms_that_an_engine_has_lost_is_told() {
-    let mut engine = Engine::start();
+    let mut engine = engine();
     let nodes = [(); 2].map(|()| node(&engine.url(), &[]));
-    let mut ann = Client::join(&nodes[0], "ann", "tea", &json!({}));
-    let mut bob = Client::join(&nodes[1], "bob", "tea", &json!({}));
-    ann.say("one");
-    bob.hear_until("one");
+    let (mut ann, mut bob) = two_who_have_spoken(&nodes);
     engine.kill();
     engine.forget();
-    engine.begin();
+    engine.begin_again();
     bob.hear("phx_error");
     ann.hear("phx_error");
     let cursor = bob.cursor(1, 0);
@@ -140,7 +79,7 @@ fn whoever_was_in_rooms_that_an_engine_has_lost_is_told() {
 
 #[test]
 fn an_engine_that_stands_still_holds_up_nothing_else_and_what_it_took_is_in_doubt() {
-    let engine = Engine::start();
+    let engine = engine();
     let nodes = [(); 2].map(|()| node(&engine.url(), &["engine.timeout_ms=300"]));
     let mut ann = Client::join(&nodes[0], "ann", "tea", &json!({}));
     ann.say("one");
@@ -162,12 +101,10 @@ fn an_engine_that_stands_still_holds_up_nothing_else_and_what_it_took_is_in_doub
 }
 
 /// An engine, and a replica that has all of it.
-fn pair() -> (Engine, Engine) {
-    let (primary, replica) = (Engine::start(), Engine::start());
-    replica.told(&["replicaof", "127.0.0.1", &primary.port.to_string()]);
-    until("it is a replica", || {
-        replica.told(&["info", "replication"]).contains("master_link_status:up")
-    });
+fn pair() -> (Server, Server) {
+    let (primary, replica) = (engine(), engine());
+    follow(&replica, "127.0.0.1", &primary.port.to_string());
+    until("it is a replica", || has(&replica, "master_link_status").as_deref() == Some("up"));
     (primary, replica)
 }
 
@@ -184,14 +121,14 @@ fn a_failover_that_loses_the_last_messages_is_told_to_those_who_have_seen_them_a
     bob.say("kept too");
     cyd.hear_until("kept");
     until("the replica has it", || {
-        replica.has("slave_repl_offset") == primary.has("master_repl_offset")
+        has(&replica, "slave_repl_offset") == has(&primary, "master_repl_offset")
     });
     // The replica hears nothing of the next one.
-    replica.told(&["replicaof", "127.0.0.1", "1"]);
+    follow(&replica, "127.0.0.1", "1");
     assert_eq!(ann.say("lost"), 2);
     cyd.hear_until("lost");
     primary.kill();
-    replica.told(&["replicaof", "no", "one"]);
+    follow(&replica, "NO", "ONE");
     way.lead(Some(replica.port));
     // Those who have seen it are told, at each node.
     ann.hear("phx_error");
@@ -220,7 +157,7 @@ fn what_waits_for_a_replica_is_there_after_a_failover() {
         assert_eq!(ann.say(&format!("m{offset}")), offset);
     }
     primary.kill();
-    replica.told(&["replicaof", "no", "one"]);
+    follow(&replica, "NO", "ONE");
     way.lead(Some(replica.port));
     let bob = Client::join_at_last(&nodes[1], "bob", "tea", &ann.cursor(0, 0));
     let messages = bob.joined["response"]["messages"].as_array().expect("a list").len();
@@ -229,13 +166,10 @@ fn what_waits_for_a_replica_is_there_after_a_failover() {
 
 #[test]
 fn a_node_that_is_cut_off_is_not_believed_and_then_catches_up() {
-    let engine = Engine::start();
+    let engine = engine();
     let (here, there) = (Switch::to(engine.port), Switch::to(engine.port));
     let nodes = [node(&here.url(), &[]), node(&there.url(), &[])];
-    let mut ann = Client::join(&nodes[0], "ann", "tea", &json!({}));
-    let mut bob = Client::join(&nodes[1], "bob", "tea", &json!({}));
-    ann.say("one");
-    bob.hear_until("one");
+    let (mut ann, mut bob) = two_who_have_spoken(&nodes);
     there.lead(None);
     ann.say("two");
     let refused = bob.ask("new_msg", &json!({ "body": "nobody hears me" }));

@@ -31,6 +31,15 @@ pub(crate) fn node(url: &str, settings: &[&str]) -> Server {
     Server::start(&[&common[..], settings].concat())
 }
 
+/// Ann at one node and Bob at another, who have said and heard `one` in one room.
+pub(crate) fn two_who_have_spoken(nodes: &[Server; 2]) -> (Client, Client) {
+    let mut ann = Client::join(&nodes[0], "ann", "tea", &json!({}));
+    let mut bob = Client::join(&nodes[1], "bob", "tea", &json!({}));
+    ann.say("one");
+    bob.hear_until("one");
+    (ann, bob)
+}
+
 /// A client in one room.
 pub(crate) struct Client {
     peer: Peer,

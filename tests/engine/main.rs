@@ -20,5 +20,6 @@ mod node;
 mod proxy;
 mod random;
 mod refusals;
+#[allow(dead_code, reason = "what is not needed here is elsewhere")]
 mod servers;
 mod world;

@@ -5,7 +5,7 @@ use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
@@ -49,6 +49,8 @@ impl Kind {
 
 /// A server. It is stopped when it is dropped.
 pub(crate) struct Server {
+    kind: Kind,
+    extra: Vec<String>,
     process: Child,
     folder: PathBuf,
     pub(crate) port: u16,
@@ -69,26 +71,29 @@ impl Server {
         fs::create_dir_all(&folder).expect("a folder");
         let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
         let port = port.expect("a port").port();
-        let process = Command::new(kind.program())
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
-            .args(["--repl-diskless-sync-delay", "0", "--dir"])
-            .arg(&folder)
-            .args(extra)
-            .stdout(Stdio::piped())
-            .spawn();
-        let mut process = process.unwrap_or_else(|error| {
-            let _ = fs::remove_dir_all(&folder);
-            panic!("{kind:?} does not start ({error}): {}", kind.missing());
-        });
-        let mut said = BufReader::new(process.stdout.take().expect("a pipe")).lines();
-        let is_ready = said
-            .by_ref()
-            .map_while(Result::ok)
-            .any(|line| line.contains("Ready to accept connections"));
-        // It must not wait for a reader.
-        thread::spawn(move || said.map_while(Result::ok).for_each(drop));
-        let server = Self { process, folder, port };
+        let extra: Vec<String> = extra.iter().map(ToString::to_string).collect();
+        let (process, is_ready) = launch(kind, port, &folder, &extra);
+        let server = Self { kind, extra, process, folder, port };
         is_ready.then_some(server)
+    }
+
+    /// Ends it without a word.
+    pub(crate) fn kill(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+
+    /// It begins again at its port, with what is in its folder.
+    pub(crate) fn begin_again(&mut self) {
+        let (process, is_ready) = launch(self.kind, self.port, &self.folder, &self.extra);
+        self.process = process;
+        assert!(is_ready, "it begins again");
+    }
+
+    /// Nothing is left in its folder.
+    pub(crate) fn forget(&self) {
+        fs::remove_dir_all(&self.folder).expect("its folder");
+        fs::create_dir_all(&self.folder).expect("a folder");
     }
 
     pub(crate) fn url(&self) -> String {
@@ -108,10 +113,32 @@ impl Server {
     }
 }
 
+/// Starts the program, and says whether it has come as far as to listen.
+fn launch(kind: Kind, port: u16, folder: &Path, extra: &[String]) -> (Child, bool) {
+    let process = Command::new(kind.program())
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
+        .args(["--repl-diskless-sync-delay", "0", "--dir"])
+        .arg(folder)
+        .args(extra)
+        .stdout(Stdio::piped())
+        .spawn();
+    let mut process = process.unwrap_or_else(|error| {
+        let _ = fs::remove_dir_all(folder);
+        panic!("{kind:?} does not start ({error}): {}", kind.missing());
+    });
+    let mut said = BufReader::new(process.stdout.take().expect("a pipe")).lines();
+    let is_ready = said
+        .by_ref()
+        .map_while(Result::ok)
+        .any(|line| line.contains("Ready to accept connections"));
+    // It must not wait for a reader.
+    thread::spawn(move || said.map_while(Result::ok).for_each(drop));
+    (process, is_ready)
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        self.kill();
         let _ = fs::remove_dir_all(&self.folder);
     }
 }

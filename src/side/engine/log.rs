@@ -95,18 +95,32 @@ impl EngineLog {
         }
     }
 
-    /// The number of something that will be answered.
-    fn ask(&mut self, room: RoomKey, ticket: Ticket) -> u64 {
+    fn next_number(&mut self) -> u64 {
         self.number += 1;
-        self.asked.insert(self.number, (room, ticket));
         self.number
     }
 
-    /// The number of something that will be read, or not.
-    fn ask_to_read(&mut self, room: RoomKey, ticket: Ticket) -> u64 {
-        self.number += 1;
-        self.reading.insert(self.number, (room, ticket));
-        self.number
+    /// The number of something that will be answered.
+    fn ask(&mut self, room: RoomKey, ticket: Ticket) -> u64 {
+        let number = self.next_number();
+        self.asked.insert(number, (room, ticket));
+        number
+    }
+
+    /// Asks for something to be read.
+    fn ask_to_read<'a>(
+        &mut self,
+        room: RoomKey,
+        ticket: Ticket,
+        question: impl FnOnce(u64) -> ToEngine<'a>,
+    ) -> Result<(), Why> {
+        if let Some(why) = self.refuses() {
+            return Err(why);
+        }
+        let number = self.next_number();
+        self.reading.insert(number, (room, ticket));
+        self.send(&question(number));
+        Ok(())
     }
 
     /// A record for other nodes. With a number, this shard knows it again.
@@ -330,23 +344,13 @@ impl Log for EngineLog {
     }
 
     fn read(&mut self, read: Read<'_>) -> Result<(), Why> {
-        if let Some(why) = self.refuses() {
-            return Err(why);
-        }
         let Read { room, ticket, wanted, .. } = read;
-        let number = self.ask_to_read(room, ticket);
-        self.send(&ToEngine::Read { number, room, wanted });
-        Ok(())
+        self.ask_to_read(room, ticket, |number| ToEngine::Read { number, room, wanted })
     }
 
     fn audit(&mut self, audit: Audit) -> Result<(), Why> {
-        if let Some(why) = self.refuses() {
-            return Err(why);
-        }
         let Audit { room, ticket, wanted, bytes } = audit;
-        let number = self.ask_to_read(room, ticket);
-        self.send(&ToEngine::Lines { number, room, wanted, bytes });
-        Ok(())
+        self.ask_to_read(room, ticket, |number| ToEngine::Lines { number, room, wanted, bytes })
     }
 
     fn say(&mut self, say: Say<'_>) -> Spoken {

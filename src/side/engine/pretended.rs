@@ -152,7 +152,7 @@ impl Pretended {
         let Self { port, asked, line, is_ended, follower, now_ms, .. } = self;
         let mut wires = Wires { port, asked, is_up: line.is_some(), is_ended };
         act(follower, &mut wires, *now_ms);
-        follower.end_turn(&mut wires, *now_ms);
+        follower.end_turn(&mut wires);
         follower.check();
         self.port.end_turn();
         if mem::take(&mut self.is_ended) {

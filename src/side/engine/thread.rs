@@ -20,6 +20,7 @@ use std::{io, mem};
 use tokio::runtime;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::task::JoinSet;
 use tokio::time;
 
 use super::command::Command;
@@ -33,6 +34,7 @@ use crate::link::engine::FromEngine;
 use crate::link::kept::read_whole;
 use crate::link::record::Field;
 use crate::mesh::{self, Port, Wake};
+use crate::side::Panics;
 
 /// How many records and events are handled before the others are looked at.
 const PER_TURN: usize = 1_024;
@@ -134,7 +136,8 @@ impl Engine {
             let runtime = runtime::Builder::new_current_thread().enable_all().build();
             let runtime = runtime.expect("a runtime of one thread needs an epoll and an eventfd");
             runtime.block_on(async {
-                let first = first_line(&start.target).await;
+                // Nothing is served before there is a connection: no room could be opened.
+                let first = line(&start.target, true).await;
                 let secret = first.as_ref().map(|(connection, _)| connection.facts().secret);
                 // Whoever starts it may have gone.
                 let _ = tells.send(secret.map_err(Clone::clone));
@@ -172,32 +175,25 @@ impl Engine {
     }
 }
 
-/// Does what is to be done when the thread panics.
-struct Panics(Arc<dyn Fn() + Send + Sync>);
-
-impl Drop for Panics {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            (self.0)();
-        }
-    }
-}
-
 /// A connection, and what comes from it.
 type Line = (Connection, UnboundedReceiver<Event>);
 
-/// The first connection. Nothing is served before there is one: no room could be opened.
-async fn first_line(target: &Target) -> Result<Line, Box<str>> {
+/// Connects, however long that takes.
+///
+/// # Errors
+///
+/// If rooms cannot be kept there, and it is the first connection. A later one goes on where it can
+/// as soon as that is mended.
+async fn line(target: &Target, is_first: bool) -> Result<Line, Box<str>> {
     let mut again = AGAIN;
     loop {
         let (events, heard) = unbounded_channel();
-        match redis::connect(target, events).await {
+        let why = match redis::connect(target, events).await {
             Ok(connection) => return Ok((connection, heard)),
-            Err(ConnectError::Unfit(why)) => return Err(why),
-            Err(ConnectError::Passing(why)) => {
-                tracing::warn!(%why, "the engine cannot be reached, which is waited for");
-            }
-        }
+            Err(ConnectError::Unfit(why)) if is_first => return Err(why),
+            Err(ConnectError::Unfit(why) | ConnectError::Passing(why)) => why,
+        };
+        tracing::warn!(%why, "the engine cannot be reached, which is waited for");
         time::sleep(again).await;
         again = (again * 2).min(AGAIN_MAX);
     }
@@ -214,8 +210,8 @@ struct Turns {
     line: Option<Line>,
     /// Why the connection is to end, if it is.
     ended: Option<Box<str>>,
-    /// How long it is waited before the next attempt to connect.
-    again: Duration,
+    /// The next connection, while there is none: shards that speak do not begin it anew.
+    connecting: Option<JoinSet<Result<Line, Box<str>>>>,
     record: Vec<u8>,
 }
 
@@ -262,7 +258,7 @@ impl Turns {
             follower: Follower::new(node),
             line: None,
             ended: None,
-            again: AGAIN,
+            connecting: None,
             record: Vec::new(),
         }
     }
@@ -288,7 +284,7 @@ impl Turns {
             let is_busy = self.hear_shards() | self.hear_engine();
             self.end_if_lost();
             let due_ms = self.act(|follower, wires, now_ms| {
-                follower.end_turn(wires, now_ms);
+                follower.end_turn(wires);
                 follower.tick(wires, now_ms)
             });
             self.end_if_lost();
@@ -297,13 +293,11 @@ impl Turns {
             if self.stop.is_set.load(Ordering::Acquire) && !is_busy {
                 return;
             }
-            if is_busy {
-                // The connection moves bytes only when it is its turn.
-                tokio::task::yield_now().await;
-            } else if self.port.may_sleep() {
+            if !is_busy && self.port.may_sleep() {
                 self.rest(due_ms).await;
                 self.port.woke();
             } else {
+                // The connection moves bytes only when it is its turn.
                 tokio::task::yield_now().await;
             }
         }
@@ -311,8 +305,8 @@ impl Turns {
 
     /// Handles what shards have said. Returns whether there may be more.
     fn hear_shards(&mut self) -> bool {
+        let mut record = Vec::new();
         for _ in 0..PER_TURN {
-            let mut record = Vec::new();
             let Some(shard) = self.port.recv(&mut record) else { return false };
             self.act(|follower, wires, now_ms| {
                 follower.hear(wires, now_ms, shard, read_whole(&record));
@@ -361,20 +355,23 @@ impl Turns {
             };
             return event.into_iter().for_each(|event| self.hear_event(event));
         }
-        let (events, heard) = unbounded_channel();
-        let connecting = async {
-            time::sleep(self.again).await;
-            redis::connect(&self.start.target, events).await
+        let target = &self.start.target;
+        let connecting = self.connecting.get_or_insert_with(|| {
+            let target = target.clone();
+            let mut connecting = JoinSet::new();
+            connecting.spawn(async move {
+                time::sleep(AGAIN).await;
+                line(&target, false).await
+            });
+            connecting
+        });
+        let connected = tokio::select! {
+            () = wakes.notified() => return,
+            connected = connecting.join_next() => connected,
         };
-        tokio::select! {
-            () = wakes.notified() => {}
-            connected = connecting => match connected {
-                Ok(connection) => self.connected((connection, heard)),
-                Err(ConnectError::Unfit(why) | ConnectError::Passing(why)) => {
-                    tracing::warn!(%why, "the engine cannot be reached");
-                    self.again = (self.again * 2).min(AGAIN_MAX);
-                }
-            },
+        self.connecting = None;
+        if let Some(Ok(Ok(line))) = connected {
+            self.connected(line);
         }
     }
 
@@ -389,11 +386,11 @@ impl Turns {
         };
         if replicas == 0 && !has_aof {
             tracing::warn!(
-                "the engine has no replica and no append-only file: if it ends, what was \
-                            said since its last snapshot is lost"
+                "the engine has no replica and no append-only file: if it ends, what was said since \
+                 its last snapshot is lost"
             );
         }
-        (self.line, self.again) = (Some(line), AGAIN);
+        self.line = Some(line);
         self.stats.set_up(true);
         self.act(|follower, wires, now_ms| {
             follower.connected(wires, now_ms, Connected { replicas });

@@ -58,7 +58,7 @@ pub(super) fn missed<'a>(known: &Head, state: &'a State) -> Option<Missed<'a>> {
         if offset != expected {
             return None;
         }
-        entries.push((done(Place::Message(offset), record)?, at_ms));
+        entries.push((done(Place::Message(offset), record), at_ms));
     }
     if base.offset + entries.len() as u64 != head.top.offset {
         return None;
@@ -66,7 +66,7 @@ pub(super) fn missed<'a>(known: &Head, state: &'a State) -> Option<Missed<'a>> {
     for of in changed {
         let (change, offset, is_deleted) = (of.change, of.offset, of.is_deleted);
         let place = Place::Change { change, offset, is_deleted };
-        entries.push((done(place, of.record.clone())?, head.at_ms));
+        entries.push((done(place, of.record.clone()), head.at_ms));
     }
     let offsets = state.messages.iter().map(|of| of.offset);
     let first = offsets.chain(state.changed.iter().map(|of| of.offset)).min();
@@ -76,10 +76,8 @@ pub(super) fn missed<'a>(known: &Head, state: &'a State) -> Option<Missed<'a>> {
     Some(Missed { head, turned, entries, let_go })
 }
 
-/// What was done there. `None`, if this version cannot read it.
-fn done(place: Place, record: Vec<u8>) -> Option<Done> {
-    unsealed(&record)?;
-    Some(Done { place, record, line: (0, Vec::new()) })
+fn done(place: Place, record: Vec<u8>) -> Done {
+    Done { place, record, line: (0, Vec::new()) }
 }
 
 /// A message that has changed, as if it had been said so, and when it was.

@@ -135,15 +135,16 @@ struct Unreplicated {
 /// The rooms that a node follows. See the module.
 pub(super) struct Follower {
     node: Node,
-    rooms: HashMap<RoomId, Followed, ahash::RandomState>,
+    /// In the order in which they were opened, so that what is told of all has one.
+    rooms: BTreeMap<RoomId, Followed>,
     by_topic: HashMap<Box<str>, RoomId, ahash::RandomState>,
     by_key: HashMap<(u16, RoomKey), RoomId, ahash::RandomState>,
     /// Counts rooms.
     last_id: RoomId,
     /// Epochs for rooms that begin or turn: each is new, and no other node has it.
     epochs: SplitMix64,
-    /// What is asked, by its number, and since when.
-    asked: BTreeMap<u64, (u64, Asked)>,
+    /// What is asked, by its number.
+    asked: BTreeMap<u64, Asked>,
     /// Counts what is asked.
     last_number: u64,
     /// What the connection is; `None` while there is none.
@@ -154,6 +155,8 @@ pub(super) struct Follower {
     reading: usize,
     /// How many bytes are to be appended, or are being.
     waiting_bytes: usize,
+    /// No room has waited for too long before this time.
+    late_ms: u64,
     /// What replicas do not have yet.
     unreplicated: Vec<Unreplicated>,
     /// Whether replicas are being asked.
@@ -170,7 +173,7 @@ impl Follower {
     pub(super) fn new(node: Node) -> Self {
         Self {
             node,
-            rooms: HashMap::default(),
+            rooms: BTreeMap::new(),
             by_topic: HashMap::default(),
             by_key: HashMap::default(),
             last_id: 0,
@@ -181,6 +184,7 @@ impl Follower {
             to_follow: VecDeque::new(),
             reading: 0,
             waiting_bytes: 0,
+            late_ms: u64::MAX,
             unreplicated: Vec::new(),
             is_replicating: false,
             heard_ms: 0,
@@ -208,7 +212,7 @@ impl Follower {
         message: ToEngine<'_>,
     ) {
         match message {
-            ToEngine::Open { room, topic } => self.open(ways, now_ms, (shard, room), topic),
+            ToEngine::Open { room, topic } => self.open(ways, (shard, room), topic),
             ToEngine::Append { number, room, judged, act, record, line } => {
                 let entry = Entry {
                     judged: Some((judged.epoch, judged.rev)),
@@ -219,27 +223,27 @@ impl Follower {
                 self.append(ways, now_ms, (shard, room), number, entry);
             }
             ToEngine::Say { number, room, to, record } => {
-                self.say(ways, now_ms, (shard, room), number, to, record);
+                self.say(ways, (shard, room), number, to, record);
             }
-            ToEngine::Close { room } => self.close(ways, now_ms, (shard, room)),
+            ToEngine::Close { room } => self.close(ways, (shard, room)),
             ToEngine::Read { number, room, wanted } => {
                 let asked = |id| Asked::Page(id, number, wanted);
                 let command = |topic| Command::Read { topic };
-                self.read(ways, now_ms, (shard, room), number, asked, command);
+                self.read(ways, (shard, room), number, asked, command);
             }
             ToEngine::Lines { number, room, wanted, bytes } => {
                 let page = AuditPage::default();
                 let trail = Box::new(Trail { number, wanted, bytes, page });
                 let asked = |id| Asked::Lines(id, trail);
                 let command = |topic| lines_of(topic, wanted);
-                self.read(ways, now_ms, (shard, room), number, asked, command);
+                self.read(ways, (shard, room), number, asked, command);
             }
             ToEngine::Restarted {} => {
                 let of_shard = self.by_key.keys().filter(|(of, _)| *of == shard);
                 let mut keys: Vec<_> = of_shard.copied().collect();
                 keys.sort_unstable();
                 for key in keys {
-                    self.close(ways, now_ms, key);
+                    self.close(ways, key);
                 }
                 self.tell_how_it_is(ways, shard);
             }
@@ -260,14 +264,14 @@ impl Follower {
         }
     }
 
-    fn ask(&mut self, ways: &mut impl Ways, now_ms: u64, asked: Asked, command: Command) {
+    fn ask(&mut self, ways: &mut impl Ways, asked: Asked, command: Command) {
         self.last_number += 1;
-        self.asked.insert(self.last_number, (now_ms, asked));
+        self.asked.insert(self.last_number, asked);
         ways.ask(self.last_number, command);
     }
 
     /// Begins to follow a room.
-    fn open(&mut self, ways: &mut impl Ways, now_ms: u64, key: (u16, RoomKey), topic: &str) {
+    fn open(&mut self, ways: &mut impl Ways, key: (u16, RoomKey), topic: &str) {
         if self.connected.is_none() {
             let (shard, room) = key;
             return ways.tell(shard, &FromEngine::NotOpened { room, why: Why::Unavailable });
@@ -278,11 +282,11 @@ impl Follower {
         self.by_topic.insert(topic.into(), id);
         self.by_key.insert(key, id);
         self.to_follow.push_back(id);
-        self.follow_next(ways, now_ms);
+        self.follow_next(ways);
     }
 
     /// Follows rooms that wait for that, as many at a time as may be.
-    fn follow_next(&mut self, ways: &mut impl Ways, now_ms: u64) {
+    fn follow_next(&mut self, ways: &mut impl Ways) {
         while self.connected.is_some() && self.reading < self.node.limits.reads_at_once {
             let Some(id) = self.to_follow.pop_front() else { return };
             let Some(followed) = self.rooms.get_mut(&id) else { continue };
@@ -290,26 +294,26 @@ impl Follower {
             self.reading += 1;
             let topic = followed.topic.clone();
             let subscribe = Command::Subscribe { topic: topic.clone() };
-            self.ask(ways, now_ms, Asked::Subscribe, subscribe);
-            self.ask(ways, now_ms, Asked::Follow(id), Command::Read { topic });
+            self.ask(ways, Asked::Subscribe, subscribe);
+            self.ask(ways, Asked::Follow(id), Command::Read { topic });
         }
     }
 
     /// Reads a room again that is subscribed to: something was missed.
-    fn read_again(&mut self, ways: &mut impl Ways, now_ms: u64, id: RoomId) {
+    fn read_again(&mut self, ways: &mut impl Ways, id: RoomId) {
         let Some(followed) = self.rooms.get_mut(&id) else { return };
         followed.begin_reading();
         self.reading += 1;
         let topic = followed.topic.clone();
-        self.ask(ways, now_ms, Asked::Follow(id), Command::Read { topic });
+        self.ask(ways, Asked::Follow(id), Command::Read { topic });
     }
 
     /// Lets go of a room.
-    fn close(&mut self, ways: &mut impl Ways, now_ms: u64, key: (u16, RoomKey)) {
+    fn close(&mut self, ways: &mut impl Ways, key: (u16, RoomKey)) {
         let Some(id) = self.by_key.get(&key).copied() else { return };
         let Some(topic) = self.forget(id) else { return };
         if self.connected.is_some() {
-            self.ask(ways, now_ms, Asked::Nothing, Command::Unsubscribe { topic });
+            self.ask(ways, Asked::Nothing, Command::Unsubscribe { topic });
         }
     }
 
@@ -352,6 +356,7 @@ impl Follower {
             return ways.tell(key.0, &FromEngine::Refused { number, why });
         }
         self.waiting_bytes += waits.bytes();
+        self.late_ms = self.late_ms.min(now_ms + limits.timeout_ms);
         followed.push(waits);
         self.call(ways, now_ms, id);
     }
@@ -372,14 +377,13 @@ impl Follower {
         let Some(entries) = followed.next_call(entries_max, now_ms) else { return };
         let topic = followed.topic.clone();
         let append = Append { topic, fresh_epoch: self.next_epoch(), entries };
-        self.ask(ways, now_ms, Asked::Append(id), Command::Append(append));
+        self.ask(ways, Asked::Append(id), Command::Append(append));
     }
 
     /// Says something that is not kept.
     fn say(
         &mut self,
         ways: &mut impl Ways,
-        now_ms: u64,
         key: (u16, RoomKey),
         number: Option<u64>,
         to: Option<u64>,
@@ -403,14 +407,13 @@ impl Follower {
         if let Some(number) = number {
             followed.says(number);
         }
-        self.ask(ways, now_ms, Asked::Say(id, number), command);
+        self.ask(ways, Asked::Say(id, number), command);
     }
 
     /// Asks for what a home wants to read.
     fn read(
         &mut self,
         ways: &mut impl Ways,
-        now_ms: u64,
         key: (u16, RoomKey),
         number: u64,
         asked: impl FnOnce(RoomId) -> Asked,
@@ -419,7 +422,7 @@ impl Follower {
         let id = self.by_key.get(&key).copied().filter(|_| self.connected.is_some());
         let topic = id.and_then(|id| Some((id, self.rooms.get(&id)?.topic.clone())));
         match topic {
-            Some((id, topic)) => self.ask(ways, now_ms, asked(id), command(topic)),
+            Some((id, topic)) => self.ask(ways, asked(id), command(topic)),
             None => ways.tell(key.0, &FromEngine::NotRead { number, why: Why::Unavailable }),
         }
     }
@@ -435,7 +438,7 @@ impl Follower {
         ids.sort_unstable_by(|one, other| other.cmp(one));
         self.to_follow = ids.into_iter().map(|(_, id)| id).collect();
         self.beat(ways, now_ms);
-        self.follow_next(ways, now_ms);
+        self.follow_next(ways);
     }
 
     /// The connection has ended: nothing that was asked will be answered.
@@ -449,11 +452,10 @@ impl Follower {
         self.is_replicating = false;
         let unreplicated = std::mem::take(&mut self.unreplicated);
         Self::doubt(ways, unreplicated);
-        for (_, (_, asked)) in std::mem::take(&mut self.asked) {
+        for (_, asked) in std::mem::take(&mut self.asked) {
             self.not_answered(ways, asked);
         }
-        let mut ids: Vec<_> = self.rooms.keys().copied().collect();
-        ids.sort_unstable();
+        let ids: Vec<_> = self.rooms.keys().copied().collect();
         for id in ids {
             let Some(followed) = self.rooms.get_mut(&id) else { continue };
             let (shard, room) = followed.key;
@@ -508,7 +510,8 @@ impl Follower {
     ) {
         self.heard_ms = now_ms;
         // Of a connection that has ended it is of no use.
-        let Some((_, asked)) = self.asked.remove(&number) else { return };
+        let Some(asked) = self.asked.remove(&number) else { return };
+        self.is_replicating &= !matches!(asked, Asked::Replicas(_));
         match (asked, result) {
             (Asked::Append(id), Ok(Reply::Appended { head, receipts })) => {
                 self.appended(ways, now_ms, id, &head, &receipts);
@@ -516,15 +519,15 @@ impl Follower {
             (Asked::Append(id), Err(failure)) => self.not_appended(ways, now_ms, id, &failure),
             (Asked::Touch(id), Ok(Reply::Appended { .. })) => {
                 let Some(followed) = self.rooms.get(&id) else {
-                    return self.read_ended(ways, now_ms);
+                    return self.read_ended(ways);
                 };
                 let topic = followed.topic.clone();
-                self.ask(ways, now_ms, Asked::Follow(id), Command::Read { topic });
+                self.ask(ways, Asked::Follow(id), Command::Read { topic });
             }
             (Asked::Follow(id), Ok(Reply::State(state))) => self.was_read(ways, now_ms, id, &state),
             (Asked::Follow(id) | Asked::Touch(id), Err(failure)) => {
-                self.not_followed(ways, now_ms, id, &failure);
-                self.read_ended(ways, now_ms);
+                self.not_followed(ways, id, &failure);
+                self.read_ended(ways);
             }
             (Asked::Page(id, number, wanted), Ok(Reply::State(state))) => {
                 let Some(followed) = self.rooms.get(&id) else { return };
@@ -548,10 +551,9 @@ impl Follower {
                     return ways.tell(shard, &FromEngine::Lines { number, page });
                 }
                 let command = lines_of(topic, trail.wanted);
-                self.ask(ways, now_ms, Asked::Lines(id, trail), command);
+                self.ask(ways, Asked::Lines(id, trail), command);
             }
             (Asked::Replicas(unreplicated), Ok(Reply::Replicas(count))) => {
-                self.is_replicating = false;
                 let wanted = self.connected.map_or(0, |connected| connected.replicas);
                 if count < wanted {
                     Self::doubt(ways, unreplicated);
@@ -560,10 +562,10 @@ impl Follower {
                         ways.tell(shard, &FromEngine::Kept { number, marks, at_ms });
                     }
                 }
-                self.end_turn(ways, now_ms);
+                self.end_turn(ways);
             }
-            (Asked::Beat, Ok(Reply::Nodes { now_ms: engine_ms, life, nodes })) => {
-                self.beaten(ways, now_ms, engine_ms, life, &nodes);
+            (Asked::Beat, Ok(Reply::Nodes { life, nodes, .. })) => {
+                self.beaten(ways, now_ms, life, &nodes);
             }
             (Asked::Say(id, Some(number)), Err(_)) => {
                 if let Some(followed) = self.rooms.get_mut(&id)
@@ -575,12 +577,7 @@ impl Follower {
             }
             (Asked::Subscribe, Err(_)) => ways.disconnect("a channel cannot be subscribed to"),
             (Asked::Say(..) | Asked::Subscribe | Asked::Beat | Asked::Nothing, _) => {}
-            (asked, _) => {
-                if matches!(asked, Asked::Replicas(_)) {
-                    self.is_replicating = false;
-                }
-                self.not_answered(ways, asked);
-            }
+            (asked, _) => self.not_answered(ways, asked),
         }
     }
 
@@ -643,13 +640,13 @@ impl Follower {
     }
 
     /// One room less is being read.
-    fn read_ended(&mut self, ways: &mut impl Ways, now_ms: u64) {
+    fn read_ended(&mut self, ways: &mut impl Ways) {
         self.reading = self.reading.saturating_sub(1);
-        self.follow_next(ways, now_ms);
+        self.follow_next(ways);
     }
 
     /// A room cannot be read.
-    fn not_followed(&mut self, ways: &mut impl Ways, now_ms: u64, id: RoomId, failure: &Failure) {
+    fn not_followed(&mut self, ways: &mut impl Ways, id: RoomId, failure: &Failure) {
         if matches!(failure, Failure::Elsewhere(_)) {
             return ways.disconnect("it is no primary any more");
         }
@@ -663,31 +660,31 @@ impl Follower {
                 FromEngine::NotOpened { room, why: Why::Unavailable }
             },
         );
-        self.close(ways, now_ms, (shard, room));
+        self.close(ways, (shard, room));
     }
 
     /// Goes on with what was read of a room.
     fn was_read(&mut self, ways: &mut impl Ways, now_ms: u64, id: RoomId, state: &State) {
         let tail = self.node.tail;
-        let Some(followed) = self.rooms.get_mut(&id) else { return self.read_ended(ways, now_ms) };
+        let Some(followed) = self.rooms.get_mut(&id) else { return self.read_ended(ways) };
         if state.head.is_none() || !state.is_current {
             if !followed.may_touch() {
                 let failure = Failure::Refused("it turns again and again".into());
-                self.not_followed(ways, now_ms, id, &failure);
-                return self.read_ended(ways, now_ms);
+                self.not_followed(ways, id, &failure);
+                return self.read_ended(ways);
             }
             let (topic, entries) = (followed.topic.clone(), Vec::new());
             let append = Append { topic, fresh_epoch: self.next_epoch(), entries };
-            return self.ask(ways, now_ms, Asked::Touch(id), Command::Append(append));
+            return self.ask(ways, Asked::Touch(id), Command::Append(append));
         }
         let known = followed.known.clone();
         let is_on = match &known {
             None => followed.opened(ways, state, tail),
             Some(known) => followed.catch_up(ways, self.node.id, known, state),
         };
-        self.read_ended(ways, now_ms);
+        self.read_ended(ways);
         if !is_on {
-            return self.not_followed(ways, now_ms, id, &Failure::Layout);
+            return self.not_followed(ways, id, &Failure::Layout);
         }
         let Some(followed) = self.rooms.get_mut(&id) else { return };
         if known.is_some() && std::mem::take(&mut followed.is_cut_off) {
@@ -695,7 +692,7 @@ impl Follower {
             ways.tell(shard, &FromEngine::Missed { room });
         }
         for held in followed.go_live() {
-            self.heard(ways, now_ms, id, held);
+            self.heard(ways, id, held);
         }
         self.call(ways, now_ms, id);
     }
@@ -706,25 +703,25 @@ impl Follower {
         match pushed {
             Pushed::News { topic, news } => {
                 if let Some(id) = self.by_topic.get(&topic).copied() {
-                    self.heard(ways, now_ms, id, Held::News(news));
+                    self.heard(ways, id, Held::News(news));
                 }
             }
             Pushed::Said { topic, record } => {
                 if let Some(id) = self.by_topic.get(&topic).copied() {
-                    self.heard(ways, now_ms, id, Held::Said(record));
+                    self.heard(ways, id, Held::Said(record));
                 }
             }
             Pushed::Told { record } => {
                 let Some((topic, record)) = topic_of(&record) else { return };
                 if let Some(id) = self.by_topic.get(topic).copied() {
-                    self.heard(ways, now_ms, id, Held::Said(record.to_vec()));
+                    self.heard(ways, id, Held::Said(record.to_vec()));
                 }
             }
         }
     }
 
     /// Handles what is heard of a room: it is told, or held until the room has been read.
-    fn heard(&mut self, ways: &mut impl Ways, now_ms: u64, id: RoomId, heard: Held) {
+    fn heard(&mut self, ways: &mut impl Ways, id: RoomId, heard: Held) {
         let node = self.node.id;
         let Some(followed) = self.rooms.get_mut(&id) else { return };
         if followed.stage == Stage::Live {
@@ -738,14 +735,14 @@ impl Follower {
             match leads_on {
                 LeadsOn::Yes => return,
                 LeadsOn::No => {}
-                LeadsOn::Never => return self.not_followed(ways, now_ms, id, &Failure::Layout),
+                LeadsOn::Never => return self.not_followed(ways, id, &Failure::Layout),
             }
         }
         if !followed.hold(heard, self.node.limits.held_bytes) {
             return ways.disconnect("too much was said in a room while it was read");
         }
         if followed.stage == Stage::Live {
-            self.read_again(ways, now_ms, id);
+            self.read_again(ways, id);
         }
     }
 
@@ -754,19 +751,11 @@ impl Follower {
         self.leases.beats(now_ms, self.node.limits.heartbeat_ms);
         let (node, life) = (self.node.id, self.leases.life().unwrap_or(0));
         let lease_ms = self.node.limits.lease_ms;
-        self.ask(ways, now_ms, Asked::Beat, Command::Beat { node, life, lease_ms });
+        self.ask(ways, Asked::Beat, Command::Beat { node, life, lease_ms });
     }
 
     /// Tells shards which nodes are gone, and who this one is, if that is news.
-    fn beaten(
-        &mut self,
-        ways: &mut impl Ways,
-        now_ms: u64,
-        engine_ms: u64,
-        life: u64,
-        nodes: &[(u64, u64)],
-    ) {
-        let _ = engine_ms;
+    fn beaten(&mut self, ways: &mut impl Ways, now_ms: u64, life: u64, nodes: &[(u64, u64)]) {
         if self.leases.is_new_life(life) {
             self.tell_all(ways, &FromEngine::Life { node: self.node.id, life });
         }
@@ -790,17 +779,17 @@ impl Follower {
             ways.disconnect("it does not answer");
             return now_ms + limits.ping_ms;
         }
-        self.give_up_late(ways, now_ms);
+        if now_ms >= self.late_ms {
+            self.give_up_late(ways, now_ms);
+        }
         if now_ms >= self.ping_ms {
             self.ping_ms = now_ms + limits.ping_ms;
-            self.ask(ways, now_ms, Asked::Nothing, Command::Ping);
+            self.ask(ways, Asked::Nothing, Command::Ping);
         }
         if self.leases.is_due(now_ms) {
             self.beat(ways, now_ms);
         }
-        let late = self.rooms.values().filter_map(Followed::oldest_ms).min();
-        let late = late.map_or(u64::MAX, |since_ms| since_ms + limits.timeout_ms);
-        late.min(self.ping_ms).min(self.leases.due_ms()).max(now_ms + 1)
+        self.late_ms.min(self.ping_ms).min(self.leases.due_ms()).max(now_ms + 1)
     }
 
     /// Answers what has waited for too long: what is under way may be kept, the rest is not.
@@ -814,10 +803,12 @@ impl Follower {
                 ways.tell(shard, &FromEngine::Refused { number, why });
             }
         }
+        let oldest_ms = self.rooms.values().filter_map(Followed::oldest_ms).min();
+        self.late_ms = oldest_ms.map_or(u64::MAX, |since_ms| since_ms + timeout_ms);
     }
 
     /// Asks replicas for what was kept in this turn, if they must have it.
-    pub(super) fn end_turn(&mut self, ways: &mut impl Ways, now_ms: u64) {
+    pub(super) fn end_turn(&mut self, ways: &mut impl Ways) {
         let Some(Connected { replicas }) = self.connected else { return };
         if self.is_replicating || self.unreplicated.is_empty() {
             return;
@@ -826,7 +817,7 @@ impl Follower {
         let unreplicated = std::mem::take(&mut self.unreplicated);
         let timeout_ms = self.node.limits.timeout_ms;
         let wait = Command::Wait { replicas, timeout_ms };
-        self.ask(ways, now_ms, Asked::Replicas(unreplicated), wait);
+        self.ask(ways, Asked::Replicas(unreplicated), wait);
     }
 
     /// Asserts the invariants. For tests: it looks at everything.

@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
+use smallvec::SmallVec;
+
 use super::Ways;
 use super::catch_up::{Missed, missed};
 #[cfg(test)]
@@ -214,7 +216,7 @@ impl Followed {
     /// Since when something waits, or is under way and not in doubt.
     pub(super) fn oldest_ms(&self) -> Option<u64> {
         let call = self.call.as_ref().filter(|call| !call.is_doubtful).map(|call| call.since_ms);
-        call.or_else(|| self.waiting.front().map(|waits| waits.since_ms))
+        call.into_iter().chain(self.waiting.front().map(|waits| waits.since_ms)).min()
     }
 
     /// What is to be appended next, if nothing is under way.
@@ -292,24 +294,25 @@ impl Followed {
         let Some(Missed { head, turned, entries, let_go }) = missed(known, state) else {
             return false;
         };
+        let Some(read) = read_all(entries.iter().map(|(done, _)| done)) else { return false };
         let (shard, room) = self.key;
         // What is from before a turn is told before that: it has the epoch of then.
-        let is_before = |(done, _): &&(Done, u64)| match (turned, done.place) {
+        let is_before = |done: &Done| match (turned, done.place) {
             (Some(kept), Place::Message(offset)) => offset <= kept.offset,
             (Some(kept), Place::Change { change, .. }) => change <= kept.change,
             _ => false,
         };
         #[cfg(test)]
-        let is_before =
-            |entry: &&(Done, u64)| is_before(entry) && !planted::is(Planted::TurnToldFirst);
-        for (done, at_ms) in entries.iter().filter(is_before) {
-            self.tell(ways, node, done, (*at_ms, head.rev));
+        let is_before = |done: &Done| is_before(done) && !planted::is(Planted::TurnToldFirst);
+        let entries = || entries.iter().zip(&read);
+        for ((done, at_ms), read) in entries().filter(|((done, _), _)| is_before(done)) {
+            self.tell(ways, node, (done, *read), (*at_ms, head.rev));
         }
         if let Some(kept) = turned {
             ways.tell(shard, &FromEngine::Turned { room, epoch: head.epoch, kept });
         }
-        for (done, at_ms) in entries.iter().filter(|entry| !is_before(entry)) {
-            self.tell(ways, node, done, (*at_ms, head.rev));
+        for ((done, at_ms), read) in entries().filter(|((done, _), _)| !is_before(done)) {
+            self.tell(ways, node, (done, *read), (*at_ms, head.rev));
         }
         if let Some(floor) = let_go {
             ways.tell(shard, &FromEngine::LetGo { room, floor });
@@ -322,9 +325,7 @@ impl Followed {
     pub(super) fn follow(&mut self, ways: &mut impl Ways, node: u64, news: &News) -> LeadsOn {
         let Some(known) = &mut self.known else { return LeadsOn::No };
         let (head, (shard, room)) = (&news.head, self.key);
-        if news.entries.iter().any(|done| unsealed(&done.record).is_none()) {
-            return LeadsOn::Never;
-        }
+        let Some(read) = read_all(&news.entries) else { return LeadsOn::Never };
         if head.epoch != known.epoch {
             let Some(ended) = head.lineage.first().filter(|of| of.epoch == known.epoch) else {
                 // They were told since it was read; or it has turned more than once.
@@ -344,10 +345,10 @@ impl Followed {
         if !news.before.is_within(known.top) {
             return LeadsOn::No;
         }
-        for done in &news.entries {
+        for (done, read) in news.entries.iter().zip(read) {
             if self.is_new(done) {
                 let rev = self.known.as_ref().map_or(0, |known| known.rev);
-                self.tell(ways, node, done, (head.at_ms, rev));
+                self.tell(ways, node, (done, read), (head.at_ms, rev));
             }
         }
         if let Some(known) = &mut self.known {
@@ -373,16 +374,19 @@ impl Followed {
         is_new
     }
 
-    /// Tells its home an entry.
-    fn tell(&self, ways: &mut impl Ways, node: u64, done: &Done, (at_ms, rev): (u64, u64)) {
+    /// Tells its home an entry, whose record has been read.
+    fn tell(
+        &self,
+        ways: &mut impl Ways,
+        node: u64,
+        (done, (origin, record)): (&Done, Read<'_>),
+        (at_ms, rev): (u64, u64),
+    ) {
         let (of, room) = self.key;
         let marks = match done.place {
             Place::Message(offset) => Marks { offset, change: 0 },
             Place::Change { change, .. } => Marks { offset: 0, change },
             Place::Decision(_) | Place::Note => Marks::default(),
-        };
-        let Some((origin, record)) = unsealed(&done.record) else {
-            unreachable!("it was looked at before")
         };
         let number = origin.number.filter(|_| (origin.node, origin.shard) == (node, of));
         let (line_number, line) = (done.line.0, &*done.line.1);
@@ -390,6 +394,14 @@ impl Followed {
             FromEngine::Entry { room, number, marks, at_ms, rev, record, line_number, line };
         ways.tell(of, &entry);
     }
+}
+
+/// Who has written a record, and what is inside.
+type Read<'a> = (Origin, &'a [u8]);
+
+/// The records of entries. `None`, if this version cannot read one of them.
+fn read_all<'a>(entries: impl IntoIterator<Item = &'a Done>) -> Option<SmallVec<[Read<'a>; 4]>> {
+    entries.into_iter().map(|done| unsealed(&done.record)).collect()
 }
 
 impl Head {

@@ -40,6 +40,7 @@ use super::socket::Requests;
 use super::stats::StoreStats;
 use crate::limits::StoreLimits;
 use crate::mesh::{Port, Wake, connect_with};
+use crate::side::Panics;
 
 /// A store that runs. It ends with [`Store::stop`]; dropped without that, its end is one without
 /// order.
@@ -243,17 +244,6 @@ pub(super) fn spawn<T: Send + 'static>(
     run: impl FnOnce() -> T + Send + 'static,
 ) -> Result<JoinHandle<T>, StoreError> {
     thread::Builder::new().name(name).spawn(run).map_err(StoreError::Io)
-}
-
-/// Does what is to be done when a thread of the store panics.
-struct Panics(Arc<dyn Fn() + Send + Sync>);
-
-impl Drop for Panics {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            (self.0)();
-        }
-    }
 }
 
 /// Ends the sleep of a thread of the store.
