@@ -34,6 +34,8 @@ pub enum Command {
     Token(Box<Loaded>, TokenRequest),
     /// Do something with the store.
     Store(Box<Loaded>, StoreCommand),
+    /// Move the rooms of the store in this folder into the engine that is configured.
+    Move(Box<Loaded>, PathBuf),
     /// Ask the server that has this configuration whether it is ready.
     Health(Box<Loaded>),
     /// Write the manual pages.
@@ -222,6 +224,12 @@ enum Sub {
         #[arg(long, value_name = "PRODUCT", requires = "file")]
         from: Option<Product>,
     },
+    /// Move the rooms of a store into the engine that is configured, while no server runs
+    Move {
+        /// The folder of the store, which stays as it is
+        #[arg(value_name = "FOLDER")]
+        from: PathBuf,
+    },
     /// Look after the store
     Store {
         #[command(subcommand)]
@@ -321,6 +329,7 @@ pub fn parse(
             on_store(StoreCommand::Check { file, search })
         }
         Some(Sub::Man { .. } | Sub::Completions { .. }) => unreachable!("need no configuration"),
+        Some(Sub::Move { from }) => Ok(Command::Move(Box::new(loaded), from)),
         Some(Sub::Health { .. }) => Ok(Command::Health(Box::new(loaded))),
         Some(Sub::Check { .. }) => {
             loaded.flawless().map(|config| Command::Check(Box::new(config))).map_err(exit)

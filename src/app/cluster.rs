@@ -33,21 +33,7 @@ mod with_engine {
         made_secret: [u8; 32],
         on_panic: Arc<dyn Fn() + Send + Sync>,
     ) -> Result<Option<(Cluster, Vec<End>)>, Failure> {
-        let Some(url) = &config.url else { return Ok(None) };
-        let prefix = config.prefix.as_deref().unwrap_or(EngineConfig::PREFIX);
-        let target = Target {
-            url: String::from_utf8_lossy(url.as_bytes()).into(),
-            prefix: prefix.into(),
-            partitions: config.partitions,
-            node,
-            made_secret,
-            timeout_ms: config.limits.timeout_ms,
-            history: config.history,
-            history_s: config.history_s,
-            room_s: config.room_s,
-            key_s: config.key_s,
-            audit_lines: u32::try_from(AUDIT_LINES_MAX).expect("few"),
-        };
+        let Some(target) = target(config, node, made_secret) else { return Ok(None) };
         let ack = match config.ack {
             EngineAck::Auto => Ack::Auto,
             EngineAck::Primary => Ack::Primary,
@@ -67,6 +53,28 @@ mod with_engine {
             }
         })?;
         Ok(Some((Cluster(engine), ends)))
+    }
+
+    /// The engine that is configured; `None`, if there is none.
+    pub(in crate::app) fn target(
+        config: &EngineConfig,
+        node: u64,
+        made_secret: [u8; 32],
+    ) -> Option<Target> {
+        let url = config.url.as_ref()?;
+        Some(Target {
+            url: String::from_utf8_lossy(url.as_bytes()).into(),
+            prefix: config.prefix.as_deref().unwrap_or(EngineConfig::PREFIX).into(),
+            partitions: config.partitions,
+            node,
+            made_secret,
+            timeout_ms: config.limits.timeout_ms,
+            history: config.history,
+            history_s: config.history_s,
+            room_s: config.room_s,
+            key_s: config.key_s,
+            audit_lines: u32::try_from(AUDIT_LINES_MAX).expect("few"),
+        })
     }
 
     impl Cluster {

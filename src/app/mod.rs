@@ -15,6 +15,7 @@ mod keeping;
 pub mod log;
 mod manager;
 mod memory;
+mod moving;
 mod site;
 mod store_commands;
 #[cfg(all(test, feature = "store"))]
@@ -57,6 +58,10 @@ pub fn main(
             warn(&loaded);
             let done = store_commands::run(&loaded.config.store, &what, now_unix_ms());
             done.map(|text| say(&Exit { code: 0, text }))
+        }
+        Command::Move(loaded, from) => {
+            warn(&loaded);
+            moving::run(&loaded.config.engine, &from).map(|text| say(&Exit { code: 0, text }))
         }
         Command::Health(loaded) => {
             warn(&loaded);

@@ -32,6 +32,8 @@ fn with(_: &StoreConfig, _: &StoreCommand, _: u64) -> Result<String, Exit> {
 
 #[cfg(feature = "store")]
 use with_store::with;
+#[cfg(all(feature = "engine-redis", feature = "store"))]
+pub(super) use with_store::{complain, damage, exit, random};
 
 #[cfg(feature = "store")]
 mod with_store {
@@ -155,7 +157,7 @@ mod with_store {
     }
 
     /// What nobody can guess.
-    fn random<const BYTES: usize>() -> io::Result<[u8; BYTES]> {
+    pub(in crate::app) fn random<const BYTES: usize>() -> io::Result<[u8; BYTES]> {
         let mut bytes = [0; BYTES];
         getrandom::fill(&mut bytes).map_err(io::Error::other)?;
         Ok(bytes)
@@ -172,16 +174,18 @@ mod with_store {
     }
 
     /// What is wrong while it goes on.
-    fn complain(what: &str) {
+    pub(in crate::app) fn complain(what: &str) {
         // The exit code says as much.
         let _ = writeln!(io::stderr(), "chinwag: {what}");
     }
 
-    fn damage(what: &str) -> Exit {
+    /// How it ends that something is damaged.
+    pub(in crate::app) fn damage(what: &str) -> Exit {
         Exit { code: EXIT_DATA, text: format!("chinwag: {what}\n") }
     }
 
-    fn exit(error: &StoreError) -> Exit {
+    /// How it ends that a store did not do something.
+    pub(in crate::app) fn exit(error: &StoreError) -> Exit {
         let code = match error {
             StoreError::Line { .. } | StoreError::Damaged { .. } => EXIT_DATA,
             StoreError::Newer { .. }

@@ -9,7 +9,9 @@
 
 use crate::auth::level::Standing;
 use crate::link::ids::Receipt;
-use crate::link::log::{Hits, Keyed, Marks, Opened, Part, Stretch, Wanted};
+#[cfg(feature = "store")]
+use crate::link::log::Hits;
+use crate::link::log::{Keyed, Marks, Opened, Part, Stretch, Wanted};
 use crate::link::record::{Field, NewMessage, struct_fields};
 use crate::link::said::{Act, Fate, MessageText, Replies, Said};
 
@@ -52,6 +54,7 @@ pub(crate) fn push_numbered(
 }
 
 /// [`Hits`] with a memory of their own.
+#[cfg(feature = "store")]
 pub(crate) fn read_hits(record: &[u8], more_before: u64) -> Hits {
     let more_before = (more_before > 0).then_some(more_before);
     Hits { messages: read_numbered(record), more_before }
@@ -121,6 +124,7 @@ impl Found<'_> {
     }
 
     /// Appends the key of a message, the newest first.
+    #[cfg(feature = "store")]
     pub(crate) fn push_key(keys: &mut Vec<u8>, user: &str, key: &str, receipt: Receipt) {
         user.put(keys);
         key.put(keys);

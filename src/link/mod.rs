@@ -16,6 +16,7 @@
 //! | `io` | what a shard acts on: sockets, other shards, the log of rooms |
 //! | `log` | the port to what keeps the entries of rooms |
 //! | `kept` | rooms and messages as whoever keeps them hands them on |
+//! | `whole` | a room whole, as one keeper hands it to another |
 //! | `slice` | what the homes of a room on several nodes tell each other of who is there |
 //! | `store` | what shards and the threads for storage say to each other |
 //! | `engine` | what shards and the thread of an engine say to each other |
@@ -53,3 +54,5 @@ pub(crate) mod slice;
 #[cfg(feature = "store")]
 pub(crate) mod store;
 pub mod topic;
+#[cfg(all(feature = "engine-redis", feature = "store"))]
+pub mod whole;

@@ -12,6 +12,8 @@ mod server;
 mod servers;
 
 mod faults;
+#[cfg(feature = "store")]
+mod moving;
 mod nodes;
 mod rooms;
 mod switch;

@@ -7,7 +7,7 @@ use crate::server::{Server, until};
 use crate::servers;
 
 /// A secret that all nodes have.
-const SECRET: &str = "auth.secret=kP9vQ2xW7mZ4tL8sR3nB6yH1cJ5dF0gA-uEoIiKqXw2";
+pub(crate) const SECRET: &str = "auth.secret=kP9vQ2xW7mZ4tL8sR3nB6yH1cJ5dF0gA-uEoIiKqXw2";
 
 /// Starts nodes with one engine.
 pub(crate) fn nodes(engine: &servers::Server, count: usize, settings: &[&str]) -> Vec<Server> {
@@ -53,6 +53,11 @@ impl Client {
     /// Joins a room as a guest.
     pub(crate) fn join(node: &Server, name: &str, room: &str, params: &Value) -> Self {
         Self::join_as(node, &node.token(name), room, params)
+    }
+
+    /// The answer to a join with a token.
+    pub(crate) fn try_join(node: &Server, token: &str, room: &str) -> Value {
+        read(&Peer::open(node, token).join(room, "{}"))[4].clone()
     }
 
     /// Joins a room with a token.

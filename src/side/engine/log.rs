@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::record::{Origin, key_hash, sealed};
-use super::view::fact;
+use super::view::{fact, standing_of};
 use crate::auth::level::Standing;
 use crate::limits::EngineLimits;
 use crate::link::audit::{AuditLine, LineText};
@@ -236,10 +236,6 @@ impl EngineLog {
         not_read.sort_unstable_by_key(|(number, _)| *number);
         self.not_read.extend(not_read.into_iter().rev().map(|(_, of)| of));
     }
-}
-
-fn standing_of(user: &str) -> String {
-    [fact::STANDING, user].concat()
 }
 
 /// What an entry says, by what is inside of its record and its place.

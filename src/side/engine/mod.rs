@@ -14,6 +14,7 @@
 //! | `follower` | the rooms that are followed: decides what is asked and told |
 //! | `command` | what is asked, answered and pushed, as values |
 //! | `record` | what nodes read of each other: layout, checksum, origin |
+//! | `moving` | rooms of a store are placed in the engine |
 //! | `view` | what there is of a room, as its home is told |
 //!
 //! Deliberately absent: what a room is, who may read it, and when a message is answered.
@@ -21,6 +22,8 @@
 pub mod command;
 mod follower;
 mod log;
+#[cfg(feature = "store")]
+mod moving;
 #[cfg(test)]
 mod pretended;
 mod record;
@@ -32,6 +35,8 @@ mod view;
 #[cfg(test)]
 pub(crate) use follower::planted;
 pub use log::EngineLog;
+#[cfg(feature = "store")]
+pub use moving::{Moved, Moving, MovingError};
 #[cfg(test)]
 pub(crate) use pretended::Pretended;
 pub use redis::Target;

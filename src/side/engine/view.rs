@@ -24,6 +24,11 @@ pub(super) mod fact {
     pub(in crate::side::engine) const STANDING: &str = "s:";
 }
 
+/// The name of the fact how a user stands.
+pub(super) fn standing_of(user: &str) -> String {
+    [fact::STANDING, user].concat()
+}
+
 /// How much of a room's end is told when it is opened.
 #[derive(Clone, Copy, Debug)]
 pub struct TailBounds {

@@ -75,7 +75,6 @@ async fn connect_in_time(
     target: &Target,
     events: UnboundedSender<Event>,
 ) -> Result<Connection, ConnectError> {
-    let address = address(target)?;
     let names = Names::new(target);
     let life = Life::new(target, &names, events);
     let config = AsyncConnectionConfig::new()
@@ -85,17 +84,26 @@ async fn connect_in_time(
         .set_response_timeout(None)
         // Sending never waits, so that it keeps its order. Whoever asks bounds what is under way.
         .set_pipeline_buffer_size(tokio::sync::Semaphore::MAX_PERMITS);
-    let client = Client::open(address).map_err(|error| not_made(&error))?;
+    let (redis, facts) = made(target, &names, config).await?;
+    Ok(Connection::new(redis, target.clone(), names, facts, life))
+}
+
+/// Makes a connection to an engine in which rooms can be kept.
+pub(super) async fn made(
+    target: &Target,
+    names: &Names,
+    config: AsyncConnectionConfig,
+) -> Result<(MultiplexedConnection, Facts), ConnectError> {
+    let client = Client::open(address(target)?).map_err(|error| not_made(&error))?;
     let mut redis = client
         .get_multiplexed_async_connection_with_config(&config)
         .await
         .map_err(|error| not_made(&error))?;
     let facts = look(&mut redis, target).await?;
-    check_rights(&mut redis, &names, target).await?;
-    check_config(&mut redis, &names, target).await?;
-    let secret = secret(&mut redis, &names, target).await?;
-    let facts = Facts { secret, ..facts };
-    Ok(Connection::new(redis, target.clone(), names, facts, life))
+    check_rights(&mut redis, names, target).await?;
+    check_config(&mut redis, names, target).await?;
+    let secret = secret(&mut redis, names, target).await?;
+    Ok((redis, Facts { secret, ..facts }))
 }
 
 /// Where the engine is: for Sentinel that is to be asked here, each time anew.

@@ -26,11 +26,15 @@ mod connect;
 mod keys;
 mod life;
 mod news;
+#[cfg(feature = "store")]
+mod place;
 mod read;
 mod write;
 
 pub use connect::{ConnectError, Facts, connect};
 pub use life::Connection;
+#[cfg(feature = "store")]
+pub(super) use place::{Mover, Whole};
 
 use super::command::{Failure, Pushed, Reply};
 

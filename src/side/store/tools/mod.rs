@@ -7,6 +7,7 @@
 //!   export ── lines, by pages: a server may have the store; `html` makes pages of them to read
 //!   import ── lines into an empty store, all or nothing; `foreign` makes lines of what other
 //!             products export
+//!   move ──── rooms, one by one, for an engine
 //!   check ─── names each damage
 //! ```
 //!
@@ -23,6 +24,8 @@ mod foreign;
 mod html;
 mod import;
 mod line;
+#[cfg(feature = "engine-redis")]
+mod moving;
 mod reapply;
 mod restore;
 #[cfg(test)]
@@ -41,6 +44,8 @@ pub use export::{Choice, export};
 pub use foreign::{Product, import_from};
 pub use html::export_html;
 pub use import::import;
+#[cfg(feature = "engine-redis")]
+pub use moving::{Extent, each_room};
 pub use reapply::Reapplied;
 pub use restore::{Restored, restore};
 

@@ -1,0 +1,179 @@
+//! Rooms of the store of one machine are placed in an engine, so that their chat may grow: see
+//! `chinwag move`.
+//!
+//! Each room begins an epoch there, in whose lineage are those of before. So whoever has a cursor
+//! of the store is caught up, as far as what was seen is there.
+//!
+//! Invariants: a room that the engine has is left alone.
+//!
+//! Deliberately absent: reading the store, and what is said of it (`app`).
+
+use std::io;
+
+use tokio::runtime::{self, Runtime};
+
+use super::command::{Changed, Ended, Head, Message, State};
+use super::record::{Origin, key_hash, sealed};
+use super::redis::{ConnectError, Mover, Target, Whole};
+use super::view::{fact, standing_of};
+use crate::base::rng::SplitMix64;
+use crate::link::engine::Told;
+use crate::link::ids::Receipt;
+use crate::link::record::Field;
+use crate::link::said::Fate;
+use crate::link::whole::{WholeMessage, WholeRoom};
+
+/// The revision of a room that was placed: what holds in it was decided.
+const REV: u64 = 1;
+
+/// Why rooms cannot be placed.
+#[derive(Debug)]
+pub enum MovingError {
+    /// The engine is not fit to keep rooms: what is to be changed.
+    Unfit(Box<str>),
+    /// Servers have it: so many.
+    InUse(u64),
+    /// It cannot be reached, or has refused something.
+    Engine(Box<str>),
+    /// The system has no place for a connection.
+    System(io::Error),
+}
+
+/// What has become of a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moved {
+    /// It is there now.
+    Placed,
+    /// It was there, and is as it was.
+    WasThere,
+}
+
+/// An engine in which rooms are placed.
+pub struct Moving {
+    runtime: Runtime,
+    mover: Mover,
+    /// Who has written what is placed.
+    origin: Origin,
+    epochs: SplitMix64,
+}
+
+impl Moving {
+    /// Connects to an engine that no server has.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`MovingError`].
+    pub fn connect(target: Target) -> Result<Self, MovingError> {
+        let node = target.node;
+        let runtime = runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(MovingError::System)?;
+        let mover = runtime.block_on(async {
+            let mut mover = Mover::connect(target).await?;
+            match mover.nodes().await {
+                Ok(0) => Ok(mover),
+                Ok(count) => Err(MovingError::InUse(count)),
+                Err(error) => Err(MovingError::Engine(error.to_string().into())),
+            }
+        })?;
+        let origin = Origin { node, shard: 0, number: None };
+        Ok(Self { runtime, mover, origin, epochs: SplitMix64::new(node) })
+    }
+
+    /// Places a room.
+    ///
+    /// # Errors
+    ///
+    /// If the engine does not take it: then it is not there, and may be placed again.
+    pub fn place(&mut self, room: WholeRoom) -> Result<Moved, MovingError> {
+        let whole = self.whole(room);
+        match self.runtime.block_on(self.mover.place(&whole)) {
+            Ok(true) => Ok(Moved::Placed),
+            Ok(false) => Ok(Moved::WasThere),
+            Err(error) => Err(MovingError::Engine(error.to_string().into())),
+        }
+    }
+
+    /// A room as the engine has it.
+    fn whole(&mut self, room: WholeRoom) -> Whole {
+        let WholeRoom {
+            topic,
+            founded,
+            settings,
+            standings,
+            epochs,
+            top,
+            changed_floor,
+            lines,
+            messages,
+            left_behind: _,
+        } = room;
+        let seal = |told: Told<'_>| sealed_of(self.origin, |inside| told.put(inside));
+        let title = founded.as_deref().unwrap_or_default();
+        let mut facts = Vec::new();
+        if founded.is_some() || settings.is_some() {
+            facts.push((fact::TITLE.into(), seal(Told::Founded { title, owner: None })));
+        }
+        if let Some(settings) = settings.as_deref() {
+            facts.push((fact::SETTINGS.into(), seal(Told::Settings { title, settings })));
+        }
+        for (user, standing) in standings {
+            let told = Told::Standing { user: &user, standing };
+            facts.push((standing_of(&user).into(), seal(told)));
+        }
+        let (mut unchanged, mut changed, mut keys) = (Vec::new(), Vec::new(), Vec::new());
+        let at_ms = messages.last().map_or(0, |last| last.message.at_ms);
+        for WholeMessage { offset, epoch, message } in messages {
+            let (at_ms, said, fate) = (message.at_ms, message.said.said(), message.fate());
+            if let Some(key) = said.key {
+                keys.push((key_hash(said.user, key), Receipt { offset, at_ms }));
+            }
+            if fate == Fate::default() {
+                let record = seal(Told::Message { said });
+                unchanged.push(Message { offset, at_ms, epoch, record });
+                continue;
+            }
+            let (change, is_deleted) = (fate.change, fate.deleted.is_some());
+            // Its room may forget where that began.
+            let fate = Fate { epoch: Some(epoch), ..fate };
+            let record = seal(Told::Changed { offset, said_ms: at_ms, said, fate });
+            changed.push(Changed { offset, change, is_deleted, record });
+        }
+        let lines = lines.iter().map(|(at_ms, line)| {
+            let record = sealed_of(self.origin, |inside| {
+                at_ms.put(inside);
+                line.line().put(inside);
+            });
+            (line.number, record)
+        });
+        let lines: Vec<_> = lines.collect();
+        let lineage = epochs.into_iter().map(|(epoch, kept)| Ended { epoch, kept, rev: REV });
+        let head = Head {
+            epoch: self.epochs.next_u64(),
+            top,
+            rev: REV,
+            audited: lines.last().map_or(0, |(number, _)| *number),
+            floor: changed_floor,
+            at_ms,
+            lineage: lineage.collect(),
+        };
+        let state =
+            State { head: Some(head), is_current: true, messages: unchanged, changed, facts };
+        Whole { topic, state, title: founded, lines, keys }
+    }
+}
+
+/// A record for servers, with what `put` writes inside.
+fn sealed_of(origin: Origin, put: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut inside = Vec::new();
+    put(&mut inside);
+    sealed(origin, &inside)
+}
+
+impl From<ConnectError> for MovingError {
+    fn from(error: ConnectError) -> Self {
+        match error {
+            ConnectError::Unfit(why) => Self::Unfit(why),
+            ConnectError::Passing(why) => Self::Engine(why),
+        }
+    }
+}

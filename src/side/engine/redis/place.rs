@@ -1,0 +1,193 @@
+//! Rooms that were kept elsewhere are placed in the engine.
+//!
+//! ```text
+//!   keys of before, without meta ── DEL ──> messages, lines, keys ──> facts, title, meta
+//!                                            many commands             one transaction
+//! ```
+//!
+//! A room is there as soon as its meta is. So one whose placing was cut off is placed again from
+//! the beginning, and one that is there is left alone.
+//!
+//! Deliberately absent: servers that have the engine meanwhile. Whoever places rooms asks first
+//! whether there are any.
+
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Pipeline, RedisResult, Value, cmd, pipe};
+
+use super::connect::{Facts, made};
+use super::keys::Names;
+use super::{ConnectError, Target};
+use crate::base::word;
+use crate::link::ids::Receipt;
+use crate::side::engine::command::{Ended, Head, State};
+
+/// How much is under way at a time, in bytes, about.
+const PART_BYTES: usize = 1 << 20;
+
+/// Keys live for so much longer than is configured, as with `chinwag_1_append`.
+const HOUR_S: u64 = 3_600;
+
+/// All of a room.
+pub(in crate::side::engine) struct Whole {
+    pub(in crate::side::engine) topic: Box<str>,
+    /// Where it stands, its messages and facts. There must be a head.
+    pub(in crate::side::engine) state: State,
+    /// Its title, if it was made on purpose.
+    pub(in crate::side::engine) title: Option<Box<str>>,
+    /// The lines of its audit trail, each with its number.
+    pub(in crate::side::engine) lines: Vec<(u64, Vec<u8>)>,
+    /// The hashes of its messages' keys.
+    pub(in crate::side::engine) keys: Vec<(u64, Receipt)>,
+}
+
+/// A connection by which rooms are placed.
+pub(in crate::side::engine) struct Mover {
+    redis: MultiplexedConnection,
+    target: Target,
+    names: Names,
+    facts: Facts,
+}
+
+impl Mover {
+    /// Connects to an engine.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ConnectError`].
+    pub(in crate::side::engine) async fn connect(target: Target) -> Result<Self, ConnectError> {
+        let names = Names::new(&target);
+        let timeout = Duration::from_millis(target.timeout_ms);
+        let config = AsyncConnectionConfig::new().set_connection_timeout(Some(timeout));
+        let (redis, facts) = made(&target, &names, config.set_response_timeout(None)).await?;
+        Ok(Self { redis, target, names, facts })
+    }
+
+    /// How many servers have the engine.
+    ///
+    /// # Errors
+    ///
+    /// Those of the engine.
+    pub(in crate::side::engine) async fn nodes(&mut self) -> RedisResult<u64> {
+        let (now_s, _): (u64, u64) = cmd("TIME").query_async(&mut self.redis).await?;
+        let living = format!("{now_s}000");
+        let mut count = cmd("ZCOUNT");
+        count.arg(self.names.nodes()).arg(living).arg("+inf");
+        count.query_async(&mut self.redis).await
+    }
+
+    /// Places a room. False, if it is there.
+    ///
+    /// # Errors
+    ///
+    /// Those of the engine: then it is not there.
+    pub(in crate::side::engine) async fn place(&mut self, whole: &Whole) -> RedisResult<bool> {
+        let [meta, stream, keys, older, changed, facts, audit, founded] =
+            self.names.of(&whole.topic).all();
+        if cmd("EXISTS").arg(&meta).query_async(&mut self.redis).await? {
+            return Ok(false);
+        }
+        let Whole { topic, state, title, lines, keys: receipts } = whole;
+        let Some(head) = &state.head else { unreachable!("a room that is placed has a head") };
+        let mut parts = Parts { redis: &mut self.redis, part: pipe(), bytes: 0 };
+        parts.part.cmd("DEL").arg(&[&stream, &keys, &older, &changed, &facts, &audit]).ignore();
+        for message in &state.messages {
+            let at = format!("{} {:016x}", message.at_ms, message.epoch);
+            let id = format!("{}-0", message.offset);
+            let record = &message.record;
+            let command = parts.command("XADD", record.len()).await?;
+            command.arg(&stream).arg(id).arg("d").arg(record).arg("t").arg(at);
+        }
+        if state.messages.last().is_none_or(|last| last.offset < head.top.offset) {
+            // The stream has seen it: offsets go on behind it, should the meta ever be lost.
+            let id = format!("{}-0", head.top.offset);
+            parts.command("XADD", 0).await?.arg(&stream).arg(&id).arg("d").arg("");
+            parts.command("XDEL", 0).await?.arg(&stream).arg(&id);
+        }
+        for of in &state.changed {
+            let fate = if of.is_deleted { 'd' } else { '-' };
+            let value = [format!("{} {fate} ", of.change).as_bytes(), &of.record].concat();
+            let command = parts.command("HSET", value.len()).await?;
+            command.arg(&changed).arg(of.offset).arg(value);
+        }
+        for (number, line) in lines {
+            let command = parts.command("XADD", line.len()).await?;
+            command.arg(&audit).arg(format!("{number}-0")).arg("d").arg(line);
+        }
+        for (hash, Receipt { offset, at_ms }) in receipts {
+            let receipt = format!("{:016x} {offset} {at_ms}", head.epoch);
+            let command = parts.command("HSET", receipt.len()).await?;
+            command.arg(&keys).arg(&word::hex(*hash)).arg(receipt);
+        }
+        parts.send().await?;
+        let mut last = pipe();
+        last.atomic();
+        for (name, value) in &state.facts {
+            last.cmd("HSET").arg(&facts).arg(&**name).arg(value);
+        }
+        let target = &self.target;
+        let mut expire = |key: &str, after_s: u32| {
+            last.cmd("EXPIRE").arg(key).arg(u64::from(after_s) + HOUR_S);
+        };
+        expire(&stream, target.history_s);
+        expire(&changed, target.history_s);
+        expire(&keys, target.key_s);
+        if title.is_none() {
+            expire(&facts, target.room_s);
+            expire(&audit, target.room_s);
+        }
+        let mut set = cmd("SET");
+        set.arg(&meta).arg(meta_of(head, &self.facts.branch));
+        match title {
+            Some(title) => {
+                last.cmd("HSET").arg(&founded).arg(&**topic).arg(&**title);
+            }
+            None => {
+                set.arg("EX").arg(u64::from(target.room_s) + HOUR_S);
+            }
+        }
+        last.add_command(set);
+        last.query_async::<Value>(&mut self.redis).await?;
+        Ok(true)
+    }
+}
+
+/// Commands that are sent some at a time.
+struct Parts<'a> {
+    redis: &'a mut MultiplexedConnection,
+    part: Pipeline,
+    bytes: usize,
+}
+
+impl Parts<'_> {
+    /// Begins a command of so many bytes, about.
+    async fn command(&mut self, name: &str, bytes: usize) -> RedisResult<&mut Pipeline> {
+        if self.bytes + bytes > PART_BYTES {
+            self.send().await?;
+        }
+        self.bytes += bytes;
+        Ok(self.part.cmd(name))
+    }
+
+    /// Sends what there is.
+    async fn send(&mut self) -> RedisResult<()> {
+        self.bytes = 0;
+        let part = std::mem::take(&mut self.part);
+        part.query_async::<Value>(self.redis).await.map(drop)
+    }
+}
+
+/// Where a room stands, as it is written: see `keys`.
+fn meta_of(head: &Head, branch: &str) -> String {
+    let Head { epoch, top, rev, floor, audited, at_ms, lineage } = head;
+    let turn =
+        |of: &Ended| format!("{:016x}:{}/{}/{}", of.epoch, of.kept.offset, of.kept.change, of.rev);
+    let lineage: Vec<_> = lineage.iter().map(turn).collect();
+    format!(
+        "1 {epoch:016x} {} {} {rev} {floor} {audited} {at_ms} {branch} {}",
+        top.offset,
+        top.change,
+        lineage.join(",")
+    )
+}
