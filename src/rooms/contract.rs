@@ -82,6 +82,9 @@ impl Heard {
 pub(crate) trait Subject: Log {
     /// Whether it keeps what is said beyond the life of its home, and beyond its memory.
     const KEEPS: bool;
+    /// In so many rounds everything comes to rest while it has something to do: with a defect it may
+    /// have so for ever.
+    const BUSY_ROUNDS_MAX: u32 = 300_000;
     fn step(&mut self) {}
     fn next(&mut self) -> Option<Heard> {
         None
@@ -228,9 +231,6 @@ impl Subject for PretendLog {
 /// In so many rounds everything comes to rest whose log has nothing more to do, and is answered.
 const ROUNDS_MAX: u32 = 10_000;
 
-/// The same, while its log has something to do: with a defect it may have so for ever.
-const BUSY_ROUNDS_MAX: u32 = 300_000;
-
 const TOPICS: [&str; 2] = ["room:tea", "room:mate"];
 const SHARDS: u16 = 2;
 
@@ -315,7 +315,7 @@ impl<L: Subject> Suite<L> {
             )
         };
         let mut rounds = 0;
-        for _ in 0..BUSY_ROUNDS_MAX {
+        for _ in 0..L::BUSY_ROUNDS_MAX {
             // Another thread may have something to do, for as long as that takes.
             rounds += u32::from(self.home.mesh.log.tried.is_idle());
             if rounds == ROUNDS_MAX {
@@ -567,7 +567,7 @@ impl<L: Subject> Suite<L> {
         while !self.home.mesh.log.tried.is_idle() || !self.home.rooms.collected.is_empty() {
             rounds += u32::from(self.home.mesh.log.tried.is_idle());
             busy += 1;
-            let is_in_time = rounds < ROUNDS_MAX && busy < BUSY_ROUNDS_MAX;
+            let is_in_time = rounds < ROUNDS_MAX && busy < L::BUSY_ROUNDS_MAX;
             assert!(is_in_time, "everything comes to rest");
             self.pass(40);
             self.fire();
@@ -651,7 +651,7 @@ impl<L: Subject> Suite<L> {
     fn ask(&mut self, shard: u16, push: ToHome<'_>) -> String {
         self.home.hear(shard, push);
         let (mut rounds, mut busy) = (0, 0);
-        while rounds < ROUNDS_MAX && busy < BUSY_ROUNDS_MAX {
+        while rounds < ROUNDS_MAX && busy < L::BUSY_ROUNDS_MAX {
             busy += 1;
             for (_, record) in std::mem::take(&mut self.home.told.0) {
                 let Received::ToMember(message) = read(&record) else { panic!("for a member") };
