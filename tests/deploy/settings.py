@@ -50,3 +50,28 @@ pod = the_only(documents, "StatefulSet")["spec"]["template"]["spec"]
 assert {variable["name"] for variable in container["env"]} == set(SECRET)
 [config] = the_only(documents, "ConfigMap")["data"].values()
 check("configmap.yaml", {}, config)
+
+# Three machines: each file names the others as they are.
+cluster = folder / "cluster"
+config = (cluster / "chinwag.toml").read_text()
+check("cluster/chinwag.toml", {}, config)
+services = yaml.safe_load((cluster / "compose.yaml").read_text())["services"]
+machines = [services[name] for name in ("one", "two", "three")]
+addresses = [machine["networks"]["machines"]["ipv4_address"] for machine in machines]
+for machine in machines:
+    environment = {name: re.sub(r"\$\{\w+:\?[^}]*\}", "x" * 48, value) for name, value in machine["environment"].items()}
+    check("cluster/compose.yaml", {name: value for name, value in environment.items() if name not in SECRET}, config)
+    assert machine["read_only"] and machine["cap_drop"] == ["ALL"]
+    assert (cluster / machine["build"]["context"] / machine["build"]["dockerfile"]).samefile(folder / "Dockerfile")
+    for address in addresses:
+        assert address in machine["environment"]["CHINWAG_ENGINE__URL"]
+for address in addresses:
+    assert f"{address}:26379" in config, f"chinwag.toml does not know the sentinel at {address}"
+    assert (cluster / "haproxy.cfg").read_text().count(f"{address}:4000") == 2, f"haproxy.cfg leaves out {address}"
+assert services["proxy"]["networks"]["machines"]["ipv4_address"] in config, "the proxy is trusted"
+[name] = re.findall(r"^sentinel monitor (\w+) 10\.0\.0\.1 6379 2$", (cluster / "sentinel.conf").read_text(), re.M)
+assert f"/{name}\"" in config, "the name of the engine"
+for service in services.values():
+    for volume in service.get("volumes", []):
+        source = volume.split(":")[0]
+        assert not source.startswith("./") or (cluster / source).is_file(), f"{volume} is not there"

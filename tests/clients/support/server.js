@@ -38,17 +38,21 @@ export class Server {
   #child = null;
   #shards;
   #settings;
+  #config;
   port = 0;
 
-  constructor({ shards, settings }) {
+  constructor({ shards, settings, config }) {
     this.#shards = shards;
+    this.#config = config ? ["--config", config] : [];
     // All tests of a file are the same few users, one after the other.
     const bursts = { "limits.publish_burst": 10_000, "limits.join_burst": 10_000 };
-    this.#settings = { drain_s: 0, "auth.secret": SECRET, "store.path": newFolder(), ...bursts, ...settings };
+    const store = config ? {} : { "store.path": newFolder() };
+    this.#settings = { drain_s: 0, "auth.secret": SECRET, ...store, ...bursts, ...settings };
   }
 
-  static async start({ shards = 1, settings = {} } = {}) {
-    const server = new Server({ shards, settings });
+  /** A `config` is a file, to which `settings` are added. */
+  static async start({ shards = 1, settings = {}, config } = {}) {
+    const server = new Server({ shards, settings, config });
     await server.start();
     return server;
   }
@@ -56,7 +60,7 @@ export class Server {
   /** Starts it, for the first time on a free port and from then on always on that one. */
   async start() {
     const settings = Object.entries(this.#settings).flatMap(([key, value]) => ["--set", `${key}=${value}`]);
-    const args = ["--listen", `127.0.0.1:${this.port}`, "--shards", `${this.#shards}`, ...settings];
+    const args = [...this.#config, "--listen", `127.0.0.1:${this.port}`, "--shards", `${this.#shards}`, ...settings];
     const child = spawn(binary(), args, { env: {}, stdio: ["ignore", "pipe", "pipe"] });
     running.add(child);
     child.once("exit", () => running.delete(child));
@@ -84,6 +88,13 @@ export class Server {
     child.kill("SIGTERM");
     const [code] = await ended;
     return code;
+  }
+
+  /** Kills it, and resolves when it is gone. */
+  async kill() {
+    const ended = once(this.#child, "exit");
+    this.#child.kill("SIGKILL");
+    await ended;
   }
 
   get http() {
