@@ -82,8 +82,8 @@ impl Heard {
 pub(crate) trait Subject: Log {
     /// Whether it keeps what is said beyond the life of its home, and beyond its memory.
     const KEEPS: bool;
-    /// In so many rounds everything comes to rest while it has something to do: with a defect it may
-    /// have so for ever.
+    /// In so many rounds everything comes to rest while it has something to do: with a defect it
+    /// may have so for ever.
     const BUSY_ROUNDS_MAX: u32 = 300_000;
     fn step(&mut self) {}
     fn next(&mut self) -> Option<Heard> {
