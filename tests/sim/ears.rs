@@ -527,19 +527,14 @@ impl Client {
                         let changed = response.get("changed");
                         assert!(changed.is_none() || knows, "it would not know what that is");
                         if self.knows_changes {
-                            // What is beyond the cursor it is told anew: a turn may have lost
-                            // what an answer had told ahead of it.
                             let upto = since.clone().unwrap_or_default();
-                            let change = upto.change.unwrap_or_default();
-                            let is_same = upto.epoch == member.epoch;
                             // Whoever says that it has what it has not cannot count.
                             if upto.offset > had {
                                 has.clear();
                             }
-                            has.retain(|offset, mine| {
-                                let is_ahead = change_of(mine) > change && !is_same;
-                                *offset <= upto.offset && !is_ahead
-                            });
+                            let change = upto.change.unwrap_or_default();
+                            let is_same = upto.epoch == member.epoch;
+                            merge::forget_beyond(has, (upto.offset, change), is_same);
                             member.merge_joined(ears, topic, has, response);
                         }
                     }
