@@ -44,9 +44,14 @@ impl Rooms {
             unreachable!("called for reports")
         };
         let membership = Membership { room: key, shard, asker };
-        let Some((by, _)) = self.decides(cx, members, membership, reference, push) else {
+        let Some((by, now_ms)) = self.decides(cx, members, membership, reference, push) else {
             return;
         };
+        let Some(Registered { room, .. }) = self.arena.get(key) else { return };
+        // Who is put out is a member until its shard says that it has left.
+        if let Err(refusal) = room.may_be_here(asker.slot, now_ms) {
+            return self.answer_refused(cx, members, membership, reference, refusal);
+        }
         let found = self.message_at(cx, key, offset).and_then(|found| match found {
             Some(message) if message.fate().deleted.is_some() => Err(Refusal::Gone),
             found => Ok(found),

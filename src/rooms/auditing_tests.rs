@@ -146,6 +146,10 @@ fn a_report_is_for_those_who_look_after_the_room_alone_and_once() {
     let reports = AuditWanted { act: Some(AuditAct::MsgReport), ..ALL };
     let expected = r#"0 reply 1 ok {"acts":[{"n":2,"at":1001000,"by":"ann","act":"msg_report","user":"bob","offset":1},{"n":1,"at":1001000,"by":"cat","act":"msg_report","user":"bob","offset":1,"text":"look"}],"more":false}"#;
     assert_eq!(home.audit(owner, reports), [expected]);
+    // Its shard has not heard yet that it is out.
+    home.stand(owner, bans("cat"));
+    let banned = r#"0 reply 1 error {"reason":"banned","until":0}"#;
+    assert_eq!(home.report(reader, 1, None), [banned]);
 }
 
 /// A log that keeps entries when it is told to, and remembers what they are and what is noted.

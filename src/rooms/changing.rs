@@ -14,7 +14,8 @@
 //! 1. a change is proposed only in a room of which no other change is under way without a place;
 //! 2. of a message that is not in memory, the latest state is known as long as something older may
 //!    be read: see `Journal::message`;
-//! 3. who waits for a message that is read waits in the order in which it asked.
+//! 3. who waits for a message that is read waits in the order in which it asked, and what else its
+//!    member does behind that.
 //!
 //! Deliberately absent: what may be done (`room::verbs`).
 //!
@@ -27,7 +28,7 @@ use crate::link::io::Io;
 use crate::link::log::{Appended, Entry, Log, Marks, Placed, Ticket, What, Why};
 use crate::link::message::text;
 use crate::link::outbox::{Cx, Tell};
-use crate::link::record::{Field as _, ToHome, Verb};
+use crate::link::record::{Addition, Field as _, ToHome, Verb};
 use crate::link::refusal::{CHANGES_LIMIT, PINS_LIMIT, Refusal};
 use crate::link::said::MessageText;
 use crate::room::Room;
@@ -334,8 +335,8 @@ impl Rooms {
         }
     }
 
-    /// Has a message read, and then handles a push from the beginning. What the member of a message
-    /// pushes meanwhile waits behind that.
+    /// Has a message read, and then handles a push from the beginning. What its member pushes
+    /// meanwhile waits behind that, unless it has no order.
     pub(super) fn fetch<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
@@ -347,7 +348,7 @@ impl Rooms {
     ) {
         let ticket = self.hold_waiting(membership, reference);
         match self.read_message(cx, membership, ticket, offset, push) {
-            Ok(read) if matches!(push, ToHome::Publish { .. }) => {
+            Ok(read) if holds_up(push) => {
                 self.pending.note_reader(membership, read);
                 self.move_behind(cx, members, membership, read);
             }
@@ -384,6 +385,16 @@ impl Rooms {
         self.fetched = fetched;
         self.hear_held(cx, members, membership, place, push);
         self.fetched = None;
+    }
+}
+
+/// Whether what a member pushes waits while this push of it waits for a message that is read. A
+/// reaction and a report have no place in the order of what it does.
+fn holds_up(push: ToHome<'_>) -> bool {
+    let is_reaction = |addition| matches!(addition, Addition::Reaction { .. });
+    match push {
+        ToHome::Add { addition, .. } => !is_reaction(addition),
+        push => !matches!(push, ToHome::Report { .. }),
     }
 }
 

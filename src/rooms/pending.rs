@@ -11,8 +11,8 @@
 //! older revision than the room's may conflict, and be proposed again. So further messages of the
 //! room wait while such an entry is under way.
 //!
-//! A message may wait for what is read: see `reading`. It holds up what its own member pushes next,
-//! which waits behind it there, and nobody else.
+//! A message, a change or what is appended may wait for what is read: see `reading`. It holds up
+//! what its own member pushes next, which waits behind it there, and nobody else.
 //!
 //! Invariants:
 //!
@@ -232,7 +232,7 @@ struct OfRoom {
     queue: VecDeque<Waiting>,
     /// How many of the queue will be entries.
     entries: usize,
-    /// The members of whom a message waits for a read, each once, and that read.
+    /// The members of whom a push waits for a read and holds up others, each once, and that read.
     readers: SmallVec<[(Membership, Ticket); 1]>,
     /// What was said and not kept, and waits to be heard, with whose it is.
     said: BTreeMap<Ticket, Membership>,
@@ -246,7 +246,7 @@ impl OfRoom {
             && self.said.is_empty()
     }
 
-    /// The read that a message of a member waits for.
+    /// The read that a push of a member waits for which holds up others.
     fn read_of(&self, membership: Membership) -> Option<Ticket> {
         #[cfg(test)]
         if planted::is(Planted::OwnOvertaken) {
@@ -493,7 +493,7 @@ impl Pending {
         Some(membership)
     }
 
-    /// Notes that a message of a member waits for a read.
+    /// Notes that a push of a member waits for a read, and others behind it.
     pub(super) fn note_reader(&mut self, membership: Membership, read: Ticket) {
         let of = self.rooms.entry(membership.room).or_default();
         of.readers.push((membership, read));
@@ -506,7 +506,7 @@ impl Pending {
         self.forget_idle(room);
     }
 
-    /// The read that a message of a member waits for.
+    /// The read that a push of a member waits for which holds up others.
     pub(super) fn read_of(&self, membership: Membership) -> Option<Ticket> {
         self.rooms.get(&membership.room)?.read_of(membership)
     }
@@ -527,7 +527,7 @@ impl Pending {
         taken.into_iter().map(|next| (next.ticket, next.record)).collect()
     }
 
-    /// The members of whom a message waits for a read, and that read. For
+    /// The members of whom a push waits for a read and holds up others, and that read. For
     /// [`crate::rooms::Rooms::check`].
     pub(super) fn readers(&self) -> impl Iterator<Item = &(Membership, Ticket)> {
         self.rooms.values().flat_map(|of| &of.readers)

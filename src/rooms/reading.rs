@@ -7,7 +7,7 @@
 //!                   ├─> a recovery: see `returning`
 //!                   ├─> a purge:    see `purging`
 //!                   └─> a message:  the pushes that wait for it go on, see `changing`, and those
-//!                                   behind a message of their own member among them
+//!                                   behind another of their own member among them
 //!   FromLog::NotRead ─> refused, with a time; what waits behind a message goes on
 //! ```
 //!
@@ -120,7 +120,7 @@ impl Rooms {
         }
     }
 
-    /// Has a push wait behind a message of its member that waits for a read.
+    /// Has a push wait behind another one of its member that waits for a read.
     pub(super) fn wait_behind<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
@@ -135,8 +135,8 @@ impl Rooms {
         self.add_behind(cx, members, read, waiting);
     }
 
-    /// Has what a member pushed behind a message wait behind that, if it came from the queue of its
-    /// room: there they are behind it no more.
+    /// Has what a member pushed behind a push that waits for a read wait there too, if that came
+    /// from the queue of its room: there they are behind it no more.
     pub(super) fn move_behind<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,

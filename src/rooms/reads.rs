@@ -72,7 +72,7 @@ pub(super) struct Waiting {
     /// Of its held answer. `None` of `typing`, which is not answered.
     pub(super) ticket: Option<Ticket>,
     pub(super) record: Box<[u8]>,
-    /// Whether it only waits behind a message of its member, which waits for that.
+    /// Whether it only waits behind another push of its member, which waits for that.
     pub(super) is_behind: bool,
 }
 
@@ -274,7 +274,7 @@ impl Rooms {
             let whom = under_way.get(read).map(|reading| &reading.whom);
             let is_its = |waiting: &Waiting| waiting.membership == *membership;
             let waits = matches!(whom, Some(Whom::Pushes(pushes)) if pushes.iter().any(is_its));
-            assert!(waits, "a message that waits for a read is among those that do");
+            assert!(waits, "what waits for a read and holds up others is among those that do");
         }
     }
 }

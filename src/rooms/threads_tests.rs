@@ -10,7 +10,7 @@ use crate::link::log::{
     Append, Appended, FromLog, Log, Marks, Opening, Read, Stretch, Ticket, View, Why,
 };
 use crate::link::message::thread_of;
-use crate::link::record::{From, NewMessage, ToHome, Verb};
+use crate::link::record::{Addition, From, Given, NewMessage, ToHome, Verb};
 use crate::link::said::{Fate, MessageText, Said};
 use crate::wire::json;
 use crate::wire::phx::Payload;
@@ -141,6 +141,43 @@ fn a_message_is_read_once_whoever_answers_it_and_a_key_is_used_once() {
     assert_eq!(told(&mut home), both);
     say(&mut home, phone, "8", Some(2), Some("k"));
     assert_eq!((told(&mut home), asked(&home)), (vec!["8 ok 4".to_owned()], vec![]));
+}
+
+#[test]
+fn what_a_member_does_to_a_message_is_done_in_order_whatever_it_pushes_between() {
+    let edit =
+        |body| Verb::Edit { body: Some(body), mentions: Given::Nothing, data: Given::Nothing };
+    let append = |text| Addition::Text { text, is_last: false };
+    for is_edited in [true, false] {
+        let (mut home, ann, _) = home();
+        let (room, asker) = ann;
+        let push = |home: &mut Home<SlowLog>, reference, text| {
+            home.hear(
+                0,
+                if is_edited {
+                    ToHome::Change { home: room, asker, reference, offset: 2, verb: edit(text) }
+                } else {
+                    let addition = append(text);
+                    ToHome::Add { home: room, asker, reference, offset: 2, addition }
+                },
+            );
+        };
+        push(&mut home, "5", "\"+first\"");
+        say(&mut home, ann, "6", Some(1), None);
+        push(&mut home, "7", "\"+second\"");
+        assert_eq!((told(&mut home), asked(&home)), (vec![], vec![2]));
+        let said = Said { user: "ann", body: "\"2\"", stream: true, ..Said::default() };
+        let message = MessageText::new(home.now_ms, said, Fate::default());
+        while !asked(&home).is_empty() {
+            reads_all(&mut home, vec![message.clone()]);
+        }
+        // What is appended behind the first piece is told with the next tick.
+        home.now_ms += home.settings.chat.react_tick_ms;
+        home.with(|rooms, cx, told| rooms.collected_due(cx, told, room));
+        let told = home.take_told().join("\n");
+        let places = ["+first", "6 ok", "+second"].map(|what| told.find(what).expect(what));
+        assert!(places.is_sorted(), "{told}");
+    }
 }
 
 #[test]

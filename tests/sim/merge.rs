@@ -50,6 +50,15 @@ fn replies_of(message: &Value) -> (u64, u64) {
     (number("count"), number("last"))
 }
 
+/// Comes back with a cursor: what is beyond that it is told anew. In another epoch a turn may have
+/// lost it, with what is counted or known of earlier messages by it.
+pub(crate) fn forget_beyond(has: &mut Has, (offset, change): (u64, u64), is_same_epoch: bool) {
+    has.retain(|at, mine| {
+        let is_ahead = change_of(mine) > change || replies_of(mine).1 > offset;
+        *at <= offset && (is_same_epoch || !is_ahead)
+    });
+}
+
 /// Is told a message that moves its cursor: it counts at the first one of its thread, unless it
 /// does so already.
 pub(crate) fn count_reply(has: &mut Has, message: &Value) {
@@ -105,4 +114,26 @@ pub(crate) fn comparable(mine: &Value, other: &Value) -> (Value, Value) {
         json!([names.map(|name| message[name].clone()), is_deleted])
     };
     (bare(mine), bare(other))
+}
+
+#[test]
+fn what_a_turn_may_have_lost_is_not_counted_any_more() {
+    let message = |offset: u64, thread: Option<u64>| {
+        let mut message = json!({"offset": offset, "id": format!("1-{offset}"), "body": "b"});
+        if let Some(thread) = thread {
+            message["thread"] = json!(thread);
+        }
+        message
+    };
+    let mut has: Has = (1..=3).map(|offset| (offset, message(offset, None))).collect();
+    for reply in [message(4, Some(1)), message(5, Some(2))] {
+        count_reply(&mut has, &reply);
+        whole(&mut has, &reply, true);
+    }
+    let offsets = |has: &Has| has.keys().copied().collect::<Vec<_>>();
+    let mut same = has.clone();
+    forget_beyond(&mut same, (4, 0), true);
+    assert_eq!(offsets(&same), [1, 2, 3, 4], "those that count more are told again");
+    forget_beyond(&mut has, (4, 0), false);
+    assert_eq!(offsets(&has), [1, 3, 4], "message 2 was answered beyond the cursor");
 }
