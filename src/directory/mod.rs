@@ -19,6 +19,7 @@
 mod scope;
 mod tree;
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
@@ -58,6 +59,8 @@ pub struct Directory {
     /// for ever.
     taken: Box<str>,
     is_watched: bool,
+    /// Whether somebody has asked for rooms since [`Directory::take_asked`].
+    is_asked: Cell<bool>,
 }
 
 impl Directory {
@@ -110,6 +113,18 @@ impl Directory {
         self.rooms.find(room).map_or(0, |listing| listing.members)
     }
 
+    /// Whether a room is known.
+    #[must_use]
+    pub fn knows(&self, room: &str) -> bool {
+        self.rooms.find(room).is_some()
+    }
+
+    /// Whether somebody has asked for rooms since the last call, or is told of changes.
+    #[must_use]
+    pub fn take_asked(&self) -> bool {
+        self.is_asked.take() || self.is_watched
+    }
+
     /// The names of all rooms, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.rooms.from(b"").map(|(room, _)| room)
@@ -153,6 +168,7 @@ impl Directory {
         count: usize,
         scope: &Scope,
     ) -> (Vec<(&str, &Listing)>, bool) {
+        self.is_asked.set(true);
         // No name contains a control character, so none lies between `after` and this.
         let after = after.map_or(Vec::new(), |after| [after.as_bytes(), b"\0"].concat());
         let mut page = Vec::new();

@@ -642,6 +642,41 @@ pub const STORE_LISTED_AGAIN_MS: u64 = 1_000;
 /// keeps.
 pub const LISTED_CHANGES_MAX: usize = 64 * 1_024;
 
+/// How many rooms of all nodes a list has: some 200 MiB. Further ones are in no list.
+pub const CLUSTER_LISTED_MAX: usize = 1_000_000;
+
+/// How many partitions of an engine's list are read at a time: what is asked meanwhile waits for so
+/// many short answers at most.
+pub const LISTS_READ_AT_ONCE: usize = 8;
+
+/// In which time each partition is read once more, in milliseconds: so rooms go that the engine has
+/// forgotten.
+pub const LISTS_READ_AGAIN_MS: u64 = 3_600_000;
+
+/// How often a node tells others how many are in its rooms, in milliseconds, if that has changed.
+pub const COUNTS_MS: u64 = 500;
+
+/// How many rooms are in one record of that, about, and how many are looked at for it: the thread
+/// of the engine does other things in between.
+pub const COUNTS_ROOMS_MAX: usize = 1_024;
+/// See [`COUNTS_ROOMS_MAX`].
+pub const COUNTS_LOOKS_MAX: usize = 8_192;
+
+/// How often a node says to others that it wants to be told, in milliseconds, and for how long they
+/// believe that: what was lost is noticed by then.
+pub const COUNTS_WANT_MS: u64 = 5_000;
+/// See [`COUNTS_WANT_MS`].
+pub const COUNTS_WANTED_MS: u64 = 3 * COUNTS_WANT_MS;
+
+/// For how long a node goes on to be told after somebody asked for the list, in milliseconds: who
+/// asks now and then is told what is so.
+pub const COUNTS_WATCHED_MS: u64 = 3_600_000;
+
+/// How often a shard says that somebody asks for the list, in milliseconds, while somebody does.
+pub const LIST_WATCH_MS: u64 = 60_000;
+
+const _: () = assert!(LIST_WATCH_MS < COUNTS_WATCHED_MS);
+
 /// How long a store gathers before it commits, in milliseconds, where what it was given is answered
 /// at once: what `kill -9` may lose.
 pub const STORE_GATHER_MS: u64 = 50;

@@ -4,6 +4,7 @@
 //! ```text
 //!   shard ── Open, Append, Say, Read, Lines, Close ──> engine
 //!         <─ Opened, NotOpened, Entry, Kept, Refused, Turned, Closed, Heard, Read, Lines ──┘
+//!   shard ── Count, Watch, List ──> engine ── Listed ──> shard
 //! ```
 //!
 //! A shard numbers what it asks, one up each time and over its restarts, so that an answer to what
@@ -49,6 +50,12 @@ records! {
         156 Lines { number: u64, room: RoomKey, wanted: AuditWanted, bytes: usize }
         /// The shard has begun anew, and has no room open.
         157 Restarted {}
+        /// Which rooms have changed in the list since this place? Answered when there are some.
+        158 List { number: u64, after: u64 }
+        /// So many are present here in a room, or it is not listed for what is here.
+        159 Count { topic: &'a str, present: Option<u32> }
+        /// Somebody asks for the list of rooms.
+        160 Watch {}
     }
 }
 
@@ -59,8 +66,9 @@ records! {
         1 Message { key: Option<u64> }
         /// A message becomes another one, which had this change before.
         2 Change { offset: u64, expected: u64, is_deleted: bool }
-        /// Something is decided of the room. `facts` are names and values: see [`push_fact`].
-        3 Decision { title: Option<&'a str>, facts: &'a [u8] }
+        /// Something is decided of the room. `facts` are names and values: see [`push_fact`]. With
+        /// a title it was made on purpose, and is listed or is not.
+        3 Decision { title: Option<&'a str>, is_private: bool, facts: &'a [u8] }
         /// Nothing but its line.
         4 Note {}
     }
@@ -104,6 +112,9 @@ records! {
         174 Gone { nodes: &'a [u8] }
         /// Whether the engine can be reached.
         175 Health { is_up: bool }
+        /// Rooms that have changed in the list, as
+        /// [`push_listed`](crate::link::kept::push_listed) writes them; `next` is behind them.
+        177 Listed { number: u64, rooms: &'a [u8], next: u64 }
     }
 }
 
@@ -129,6 +140,21 @@ records! {
         8 Typing { user: &'a str, name: &'a str, thread: Option<u64> }
         /// Who is there, which is not kept.
         9 Presence { record: &'a [u8] }
+    }
+}
+
+records! {
+    /// What nodes tell each other of how many are in their rooms: the inside of a record.
+    Counted {
+        /// Whoever says it wants to hear this node, of which it knows what is of that life and
+        /// version: all that is of partitions before `from`.
+        1 Want { life: u64, version: u64, from: u16 }
+        /// All rooms of some partitions in which somebody is: see [`push_count`].
+        2 Part { life: u64, version: u64, from: u16, upto: u16, rooms: &'a [u8] }
+        /// Rooms in which that has changed since another version.
+        3 Diff { life: u64, version: u64, before: u64, rooms: &'a [u8] }
+        /// This life of the node is over.
+        4 Leaves { life: u64 }
     }
 }
 
@@ -176,6 +202,19 @@ pub(crate) fn read_facts(mut facts: &[u8]) -> Vec<(Box<str>, Vec<u8>)> {
     read
 }
 
+/// Appends a room and how many are in it, if it is listed for them.
+pub(crate) fn push_count(rooms: &mut Vec<u8>, topic: &str, present: Option<u32>) {
+    topic.put(rooms);
+    present.put(rooms);
+}
+
+/// The rooms of [`push_count`].
+pub(crate) fn read_counts(mut rooms: &[u8]) -> impl Iterator<Item = (&str, Option<u32>)> {
+    std::iter::from_fn(move || {
+        (!rooms.is_empty()).then(|| (Field::take(&mut rooms), Field::take(&mut rooms)))
+    })
+}
+
 /// Appends a node and its life.
 pub(crate) fn push_life(nodes: &mut Vec<u8>, (node, life): (u64, u64)) {
     node.put(nodes);
@@ -218,7 +257,7 @@ mod tests {
             Act::Message { key: None },
             Act::Message { key: Some(7) },
             Act::Change { offset: 3, expected: 2, is_deleted: true },
-            Act::Decision { title: Some("Tea"), facts: &facts },
+            Act::Decision { title: Some("Tea"), is_private: true, facts: &facts },
             Act::Note {},
         ] {
             let judged = Judged { epoch: u64::MAX, rev: 2 };

@@ -3,6 +3,7 @@
 //! ```text
 //!   Found ── what is there of a room that is opened ──> Opened
 //!   Run ──── messages that were read ─────────────────> Stretch
+//!   rooms that are listed, and how many are there ────> ListedRoom
 //! ```
 //!
 //! Deliberately absent: who keeps them (`store`, `engine`), and what a row is.
@@ -11,7 +12,7 @@ use crate::auth::level::Standing;
 use crate::link::ids::Receipt;
 #[cfg(feature = "store")]
 use crate::link::log::Hits;
-use crate::link::log::{Keyed, Marks, Opened, Part, Stretch, Wanted};
+use crate::link::log::{Keyed, ListedRoom, Marks, Opened, Part, Stretch, Wanted};
 use crate::link::record::{Field, NewMessage, struct_fields};
 use crate::link::said::{Act, Fate, MessageText, Replies, Said};
 
@@ -40,6 +41,31 @@ impl Run<'_> {
 }
 
 struct_fields!(Run<'a> { first, more, messages, changed, picked });
+
+/// Appends a room to a list: its title, if it was made on purpose, and how many are there, if it is
+/// still listed.
+pub(crate) fn push_listed(
+    rooms: &mut Vec<u8>,
+    topic: &str,
+    founded: Option<&str>,
+    present: Option<u32>,
+) {
+    topic.put(rooms);
+    founded.put(rooms);
+    present.put(rooms);
+}
+
+/// The rooms of a list, each with a memory of its own.
+pub(crate) fn read_listed(mut rooms: &[u8]) -> Vec<ListedRoom> {
+    let mut listed = Vec::new();
+    while !rooms.is_empty() {
+        let topic = <&str>::take(&mut rooms).into();
+        let founded = <Option<&str> as Field>::take(&mut rooms).map(Box::from);
+        let present = <Option<u32> as Field>::take(&mut rooms);
+        listed.push(ListedRoom { topic, founded, present });
+    }
+    listed
+}
 
 /// Appends a message with its offset: one that was found, or that has changed.
 pub(crate) fn push_numbered(

@@ -667,7 +667,7 @@ pub enum FromLog<'a> {
     Listed {
         /// Some of them.
         rooms: &'a [ListedRoom],
-        /// Behind which place there are more; `None` if these are the last.
+        /// Behind which place there are more, or will be; `None` if these are the last.
         next: Option<u64>,
     },
     /// They cannot be read now.
@@ -848,6 +848,8 @@ pub struct ListedRoom {
     pub topic: Box<str>,
     /// Its title, if it was made on purpose.
     pub founded: Option<Box<str>>,
+    /// How many are present in it, as far as its log knows. `None`: it is in the list no more.
+    pub present: Option<u32>,
 }
 
 /// What a log knows of a room that is opened.
@@ -999,6 +1001,21 @@ pub trait Log {
     fn list(&mut self, _after: u64) -> bool {
         false
     }
+
+    /// Whether it makes the list of all rooms, of all homes that share it. Then homes tell it how
+    /// many are in their rooms, [`Log::list`] is of the rooms of all homes, in the order in which
+    /// they have changed, and is answered when there are some. A room may come again.
+    #[inline]
+    fn lists_all(&self) -> bool {
+        false
+    }
+
+    /// Notes how many are present in a room, and visible, at this home. `None`: nobody is there, or
+    /// it is in no list.
+    fn count(&mut self, _topic: &str, _present: Option<u32>) {}
+
+    /// Notes that somebody asks for the list of rooms.
+    fn watch(&mut self) {}
 }
 
 /// What drives a log: the end of it that a shard's loop carries. All of it does nothing where no

@@ -29,7 +29,7 @@ use crate::auth::level::Standing;
 use crate::link::audit::AuditWanted;
 use crate::link::ids::RoomKey;
 use crate::link::kept::{Found, Run};
-use crate::link::log::{ListedRoom, Marks, Sought, Wanted};
+use crate::link::log::{Marks, Sought, Wanted};
 use crate::link::record::{Field, records, struct_fields};
 use crate::link::said::{Fate, Said};
 
@@ -184,7 +184,8 @@ records! {
         124 Failing {}
         /// They are again.
         125 Healed {}
-        /// Rooms that are kept, as [`push_listed`] writes them, and behind which id there are more.
+        /// Rooms that are kept, as [`push_listed`](crate::link::kept::push_listed) writes them, and
+        /// behind which id there are more.
         126 Listed { number: u64, rooms: &'a [u8], next: Option<u64> }
         /// They cannot be read now.
         127 NotListed { number: u64 }
@@ -201,23 +202,6 @@ records! {
     }
 }
 
-/// Appends a room to a list.
-pub(crate) fn push_listed(rooms: &mut Vec<u8>, topic: &str, founded: Option<&str>) {
-    topic.put(rooms);
-    founded.put(rooms);
-}
-
-/// The rooms of a list, each with a memory of its own.
-pub(crate) fn read_listed(mut rooms: &[u8]) -> Vec<ListedRoom> {
-    let mut listed = Vec::new();
-    while !rooms.is_empty() {
-        let topic = <&str>::take(&mut rooms).into();
-        let founded = <Option<&str> as Field>::take(&mut rooms).map(Box::from);
-        listed.push(ListedRoom { topic, founded });
-    }
-    listed
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -225,8 +209,8 @@ mod tests {
     use crate::base::arena::Key;
     use crate::link::audit::AuditAct;
     use crate::link::ids::Receipt;
-    use crate::link::kept::{push_numbered, read_hits, read_whole};
-    use crate::link::log::{Hits, Keyed, Part, Stretch, View};
+    use crate::link::kept::{push_listed, push_numbered, read_hits, read_listed, read_whole};
+    use crate::link::log::{Hits, Keyed, ListedRoom, Part, Stretch, View};
     use crate::link::said::{Act, MessageText, Replies};
 
     #[track_caller]
@@ -398,12 +382,15 @@ mod tests {
         check(FromStore::Audited { number: 4, page: "{\"acts\":[]}" }, &mut Vec::new());
         check(List { number: 4, after: 5 }, &mut Vec::new());
         let mut rooms = Vec::new();
-        push_listed(&mut rooms, "room:tea", Some("Tea"));
-        push_listed(&mut rooms, "room:é", None);
+        push_listed(&mut rooms, "room:tea", Some("Tea"), Some(0));
+        push_listed(&mut rooms, "room:é", None, None);
         check(FromStore::Listed { number: 4, rooms: &rooms, next: Some(7) }, &mut Vec::new());
         check(FromStore::NotListed { number: 4 }, &mut Vec::new());
-        let listed = [("room:tea", Some("Tea")), ("room:é", None)].map(|(topic, founded)| {
-            ListedRoom { topic: topic.into(), founded: founded.map(Box::from) }
+        let listed = [("room:tea", Some("Tea"), Some(0)), ("room:é", None, None)];
+        let listed = listed.map(|(topic, founded, present)| ListedRoom {
+            topic: topic.into(),
+            founded: founded.map(Box::from),
+            present,
         });
         assert_eq!(read_listed(&rooms), listed);
         let run = Run { first: 5, more: true, messages: &tail, changed: &hits, picked: &hits };

@@ -234,6 +234,11 @@ impl Room {
         self.presence.present_count()
     }
 
+    /// How many are present and visible on this node.
+    pub(crate) fn here_count(&self) -> u32 {
+        self.presence.here_count()
+    }
+
     /// The shards with members, each with the members' record there.
     pub(crate) fn outposts(&self) -> &[Outpost] {
         &self.outposts

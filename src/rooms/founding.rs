@@ -517,6 +517,7 @@ mod tests {
         let listed = |topic: &str, founded: Option<&str>| ListedRoom {
             topic: topic.into(),
             founded: founded.map(Box::from),
+            present: Some(0),
         };
         let some = [listed("room:tea", None), listed("room:mate", Some("Mate!"))];
         home.with(|rooms, cx, _| rooms.hear_kept(cx, &mut directory, &some, Some(7)));

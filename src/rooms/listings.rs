@@ -4,6 +4,10 @@
 //! Rooms that the log keeps and that are not open here are asked for from the start on, a portion
 //! at a time, while there is work left in the turn and nothing is behind: a home serves meanwhile.
 //!
+//! A log that several nodes share makes the list of all rooms itself ([`Log::lists_all`]). It is
+//! told how many are here, and tells each shard what the list is by now, in which all nodes are
+//! counted.
+//!
 //! Invariant: a room is in the queue exactly if its `is_to_list` is set. So it is told once, as it
 //! is by then.
 //!
@@ -15,7 +19,7 @@
 use crate::base::budget::Purse;
 use crate::base::slack::Slack;
 use crate::directory::Directory;
-use crate::limits::{MESSAGE_WORK, STORE_LISTED_AGAIN_MS};
+use crate::limits::{LIST_WATCH_MS, MESSAGE_WORK, STORE_LISTED_AGAIN_MS};
 use crate::link::ids::RoomKey;
 use crate::link::io::Io;
 use crate::link::log::{ListedRoom, Log};
@@ -40,6 +44,11 @@ pub(super) struct Listings {
     /// Whether the timer to tell them is set.
     is_set: bool,
     kept: KeptRooms,
+    /// Whether a room was left out for want of memory, of those that the log lists.
+    is_short: bool,
+    /// When the log is told again that somebody asks for the list, in milliseconds of monotonic
+    /// time.
+    watch_ms: u64,
 }
 
 /// How far the log has been asked for the rooms that it keeps.
@@ -94,6 +103,9 @@ impl Rooms {
 
     /// Asks the log for more of the rooms that it keeps, if there are and nothing is behind.
     pub(crate) fn ask_for_kept<I: Io>(&mut self, cx: &mut Cx<'_, I>, directory: &Directory) {
+        if cx.io.log().lists_all() {
+            return self.ask_for_all(cx, directory);
+        }
         let KeptRooms::Wanted { after, from_ms } = self.listings.kept else { return };
         let may_ask = cx.now.mono_ms >= from_ms
             && cx.budget.has_left(Purse::Conns)
@@ -109,6 +121,28 @@ impl Rooms {
             if is_asked { KeptRooms::Asked { after, is_again: false } } else { KeptRooms::Told };
     }
 
+    /// Asks the log for what has changed in the list that it makes, unless something is behind.
+    fn ask_for_all<I: Io>(&mut self, cx: &mut Cx<'_, I>, directory: &Directory) {
+        let now_ms = cx.now.mono_ms;
+        if directory.take_asked() && now_ms >= self.listings.watch_ms {
+            self.listings.watch_ms = now_ms + LIST_WATCH_MS;
+            cx.io.log().watch();
+        }
+        let Listings { kept, is_short, .. } = &mut self.listings;
+        let after = match *kept {
+            _ if *is_short && cx.pressure < Pressure::Joins => 0,
+            KeptRooms::Wanted { after, .. } => after,
+            // What was asked before is answered when something has changed.
+            KeptRooms::Asked { is_again: true, .. } => 0,
+            KeptRooms::Asked { .. } | KeptRooms::Told => return,
+        };
+        if cx.budget.has_left(Purse::Conns) && !directory.is_behind() {
+            *is_short &= after > 0;
+            *kept = KeptRooms::Asked { after, is_again: false };
+            cx.io.log().list(after);
+        }
+    }
+
     /// Tells the directories of rooms that the log keeps. Those that are open here have told, and
     /// tell, of themselves.
     pub(crate) fn hear_kept<I: Io>(
@@ -119,8 +153,13 @@ impl Rooms {
         next: Option<u64>,
     ) {
         let KeptRooms::Asked { is_again, .. } = self.listings.kept else { return };
-        for ListedRoom { topic, founded } in rooms {
+        let lists_all = cx.io.log().lists_all();
+        for ListedRoom { topic, founded, present } in rooms {
             cx.budget.spend(MESSAGE_WORK);
+            if lists_all {
+                self.hear_listed(cx, directory, topic, founded.as_deref(), *present);
+                continue;
+            }
             let open = self.by_topic.get(topic).filter(|key| !self.loading.has(**key));
             let Some(name) = topic::room_of(topic) else { continue };
             if open.is_none() {
@@ -132,6 +171,23 @@ impl Rooms {
             Some(after) => KeptRooms::Wanted { after, from_ms: 0 },
             None => KeptRooms::Told,
         };
+    }
+
+    /// Notes what the log that makes the list says of a room.
+    fn hear_listed<I: Io>(
+        &mut self,
+        cx: &Cx<'_, I>,
+        directory: &mut Directory,
+        topic: &str,
+        founded: Option<&str>,
+        present: Option<u32>,
+    ) {
+        let Some(name) = topic::room_of(topic) else { return };
+        if present.is_some() && cx.pressure >= Pressure::Joins && !directory.knows(name) {
+            self.listings.is_short = true;
+        } else {
+            directory.learn(name, founded.unwrap_or(name), present);
+        }
     }
 
     /// Notes that the rooms that the log keeps cannot be listed now: they are asked for again.
@@ -151,7 +207,7 @@ impl Rooms {
 
     /// Sets the time at which the directories are told, if there is anything to tell.
     pub(crate) fn set_listings_tick<I: Io>(&mut self, cx: &mut Cx<'_, I>) {
-        let Listings { to_list, removed, is_set, kept: _ } = &mut self.listings;
+        let Listings { to_list, removed, is_set, .. } = &mut self.listings;
         let has_news = !to_list.is_empty() || !removed.is_empty();
         if has_news && !std::mem::replace(is_set, true) {
             cx.timers.push(cx.now.mono_ms + LISTING_MS, Timer::Listings);
@@ -162,6 +218,9 @@ impl Rooms {
     /// a way to a shard is filling, nothing is told, and changes go on being collected.
     pub(crate) fn send_listings<I: Io>(&mut self, cx: &mut Cx<'_, I>, directory: &mut Directory) {
         self.listings.is_set = false;
+        if cx.io.log().lists_all() {
+            return self.count_rooms(cx);
+        }
         if cx.is_any_filling() {
             return;
         }
@@ -183,6 +242,33 @@ impl Rooms {
             match kept {
                 Some(title) => send_listing(cx, directory, &name, &title, Some(0)),
                 None => send_listing(cx, directory, &name, "", None),
+            }
+        }
+    }
+}
+
+impl Rooms {
+    /// Tells the log that makes the list how many are in rooms here. While much waits for it,
+    /// changes go on being collected.
+    fn count_rooms<I: Io>(&mut self, cx: &mut Cx<'_, I>) {
+        if cx.io.log().is_filling() {
+            return;
+        }
+        let Listings { to_list, removed, .. } = &mut self.listings;
+        for (name, _) in std::mem::take(removed) {
+            let topic = topic::of_room(&name);
+            if !self.by_topic.contains_key(&*topic) {
+                cx.io.log().count(&topic, None);
+            }
+        }
+        for key in to_list.drain(..) {
+            let Some(registered) = self.arena.get_mut(key) else { continue };
+            registered.is_to_list = false;
+            let room = &registered.room;
+            if room.name().is_some() {
+                // Members elsewhere are counted there: else they would be twice.
+                let is_listed = room.members_count() > 0 && !room.is_private();
+                cx.io.log().count(room.topic(), is_listed.then(|| room.here_count()));
             }
         }
     }

@@ -1,6 +1,6 @@
 //! What lives how long: keys of the engine by the clock, keys of messages by their number too.
 
-use chinwag::side::engine::command::{Act, Entry};
+use chinwag::side::engine::command::{Act, Entry, Founded};
 use redis::Connection;
 
 use super::node::{Node, message, runtime, target};
@@ -25,7 +25,8 @@ fn keyed(key: u64) -> Entry {
 
 fn decision(title: Option<&str>) -> Entry {
     let facts = vec![("s:u".into(), b"muted".to_vec())];
-    Entry { act: Act::Decision { title: title.map(Into::into), facts }, ..message(b"settings") }
+    let founded = title.map(|title| Founded { title: title.into(), is_private: false });
+    Entry { act: Act::Decision { founded, facts }, ..message(b"settings") }
 }
 
 fn change(offset: u64) -> Entry {

@@ -9,14 +9,16 @@ use std::collections::BTreeMap;
 
 use chinwag::link::log::Marks;
 use chinwag::side::engine::command::{
-    Act, Append, Changed, Done, Ended, Entry, Failure, Head, Message, News, Place, Receipt, Reply,
-    State,
+    Act, Append, Changed, Done, Ended, Entry, Failure, Founded, Head, Listed, Message, News, Place,
+    Pushed, Receipt, Reply, State,
 };
+use chinwag::side::engine::partition::partition;
 
 /// How many epochs before its own a room knows.
 const TURNS: usize = 16;
 const KEYS_PER_HASH: usize = 1000;
 const STRIDE: u64 = 32;
+const HOUR_MS: u64 = 3_600_000;
 
 /// An engine. What it was at some time is a clone of it.
 #[derive(Clone, Debug)]
@@ -38,7 +40,8 @@ pub(crate) struct Room {
     pub(crate) changed: BTreeMap<u64, Changed>,
     pub(crate) facts: BTreeMap<Box<str>, Vec<u8>>,
     pub(crate) lines: Kept<Vec<u8>>,
-    pub(crate) title: Option<Box<str>>,
+    /// How it is listed, and since which hour.
+    pub(crate) listed: Option<(Option<Founded>, u64)>,
     keys: BTreeMap<[u8; 8], Receipt>,
     older: BTreeMap<[u8; 8], Receipt>,
 }
@@ -83,12 +86,12 @@ impl Model {
         *self = Self { branch, ..to.clone() };
     }
 
-    /// Appends at a time, and answers too what is told to whoever hears the room.
+    /// Appends at a time, and answers too what is told to whoever hears the room, or its list.
     pub(crate) fn append(
         &mut self,
         append: &Append,
         now_ms: u64,
-    ) -> Result<(Head, Vec<Receipt>, Option<News>), Failure> {
+    ) -> Result<(Head, Vec<Receipt>, Vec<Pushed>), Failure> {
         let Self { history, branch, ref mut rooms, .. } = *self;
         let room = rooms.entry(append.topic.clone()).or_default();
         let (mut head, is_turned) = match &room.meta {
@@ -99,13 +102,19 @@ impl Model {
         };
         let before = head.top;
         let at_ms = head.at_ms.max(now_ms);
-        let mut entries = Vec::new();
-        let mut receipts = Vec::new();
+        let (mut entries, mut receipts, mut pushed) = (Vec::new(), Vec::new(), Vec::new());
+        let topic = &append.topic;
+        let listed = |(founded, hour): (Option<Founded>, u64)| {
+            Pushed::Listed(Listed { topic: topic.clone(), founded, hour })
+        };
         for entry in &append.entries {
             let (receipt, place) = room.act(&mut head, entry, at_ms);
             receipts.push(receipt);
             let Some(place) = place else { continue };
             head.at_ms = at_ms;
+            if let Act::Decision { founded: founded @ Some(_), .. } = &entry.act {
+                pushed.extend(room.list(founded.clone(), at_ms).map(listed));
+            }
             let mut line = (0, entry.line.clone());
             if !entry.line.is_empty() {
                 head.audited += 1;
@@ -121,9 +130,15 @@ impl Model {
             room.trim(&mut head, history);
         }
         room.meta = Some(Meta::Ours(head.clone(), branch));
-        let is_told = is_turned || !entries.is_empty();
-        let news = is_told.then(|| News { head: head.clone(), before, entries });
-        Ok((head, receipts, news))
+        if is_turned || !entries.is_empty() {
+            let has_begun = head.top.offset > 0 || head.rev > 0 || head.audited > 0;
+            if has_begun && !matches!(room.listed, Some((Some(_), _))) {
+                pushed.extend(room.list(None, at_ms).map(listed));
+            }
+            let news = News { head: head.clone(), before, entries };
+            pushed.push(Pushed::News { topic: topic.clone(), news });
+        }
+        Ok((head, receipts, pushed))
     }
 
     /// All of a room, for a connection that knows one of the engine's histories.
@@ -153,6 +168,31 @@ impl Model {
         let lines = self.rooms.get(topic).map(|room| room.lines.entries.range(..before));
         let lines = lines.into_iter().flatten().rev();
         lines.map(|(number, line)| (*number, line.clone())).collect()
+    }
+
+    /// The rooms of a partition of which something is kept, by topic.
+    pub(crate) fn list(&self, of: u16, partitions: u16) -> Vec<Listed> {
+        let rooms = self.rooms.iter().filter(|(topic, _)| partition(topic, partitions) == of);
+        let listed = rooms.filter_map(|(topic, room)| {
+            let (founded, hour) = room.listed.clone()?;
+            Some(Listed { topic: topic.clone(), founded, hour })
+        });
+        listed.collect()
+    }
+
+    /// Takes rooms out of the list that were not founded, and of which nothing is known.
+    pub(crate) fn forget(&mut self, topics: &[Box<str>]) {
+        for topic in topics {
+            let Some(room) = self.rooms.get_mut(topic) else { continue };
+            if room.meta.is_none() && matches!(room.listed, Some((None, _))) {
+                room.listed = None;
+            }
+        }
+    }
+
+    /// A life of a node is over.
+    pub(crate) fn leave(&mut self, node: u64, life: u64) {
+        self.nodes.retain(|known, (of, _)| (*known, *of) != (node, life));
     }
 
     /// A node's life, or 0.
@@ -219,8 +259,7 @@ impl Room {
                 self.changed.insert(offset, Changed { offset, change, is_deleted, record });
                 (Receipt::Change { change }, Some(Place::Change { change, offset, is_deleted }))
             }
-            Act::Decision { title, facts } => {
-                self.title = title.clone().or(self.title.take());
+            Act::Decision { founded: _, facts } => {
                 for (field, value) in facts {
                     if value.is_empty() {
                         self.facts.remove(field);
@@ -233,6 +272,13 @@ impl Room {
             }
             Act::Note => (Receipt::Decided { rev: head.rev }, Some(Place::Note)),
         }
+    }
+
+    /// Notes how it is listed. Answers that, if it is news.
+    fn list(&mut self, founded: Option<Founded>, at_ms: u64) -> Option<(Option<Founded>, u64)> {
+        let listed = (founded, at_ms / HOUR_MS);
+        let was = self.listed.replace(listed.clone());
+        was.is_none_or(|was| was.0 != listed.0).then_some(listed)
     }
 
     fn trim(&mut self, head: &mut Head, history: u64) {

@@ -7,12 +7,15 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::servers::Server;
 
+/// Over so many rooms are spread.
+pub(crate) const PARTITIONS: u16 = 4;
+
 /// What the tests' servers are asked for: little, so that trimming is reached soon.
 pub(crate) fn target(server: &Server, node: u64) -> Target {
     Target {
         url: server.url().into(),
         prefix: "cw".into(),
-        partitions: 16,
+        partitions: PARTITIONS,
         node,
         made_secret: [7; 32],
         timeout_ms: 10_000,

@@ -2,10 +2,11 @@
 //! in the script are found so.
 
 use chinwag::base::rng::SplitMix64;
-use chinwag::side::engine::command::{Act, Append, Command, Entry};
+use chinwag::side::engine::command::{Act, Append, Command, Entry, Founded};
+use chinwag::side::engine::partition::partition;
 
 use super::model::Meta;
-use super::node::runtime;
+use super::node::{PARTITIONS, runtime};
 use super::servers::{Kind, Server};
 use super::world::{LIBRARY, Part, World};
 
@@ -88,7 +89,20 @@ impl Run {
                 let count = u32::try_from(1 + self.draws.below(150)).expect("it is small");
                 self.world.ask(by, Command::Lines { topic: boxed, before, count }).await?;
             }
-            22..40 => self.world.ask(by, Command::Read { topic: boxed }).await?,
+            22..34 => self.world.ask(by, Command::Read { topic: boxed }).await?,
+            34 => {
+                let partition = partition(topic, PARTITIONS);
+                self.world.ask(by, Command::HearList { partition }).await?;
+            }
+            35..38 => {
+                let partition = u16::try_from(self.draws.below(PARTITIONS.into())).expect("few");
+                self.world.ask(by, Command::List { partition, cursor: 0 }).await?;
+            }
+            38 | 39 => {
+                let partition = partition(topic, PARTITIONS);
+                let forget = Command::Forget { partition, topics: vec![boxed] };
+                self.world.ask(by, forget).await?;
+            }
             _ => {
                 let append = self.append(topic);
                 self.world.ask(by, append).await?;
@@ -102,6 +116,9 @@ impl Run {
         let life = if self.draws.in_100(20) { 0 } else { self.lives[by] };
         let lease_ms = if self.draws.in_100(20) { 1 } else { 60_000 };
         let node = 1 + by as u64;
+        if self.draws.in_100(15) {
+            self.world.ask(by, Command::Leave { node, life: self.lives[by] }).await?;
+        }
         self.world.ask(by, Command::Beat { node, life, lease_ms }).await?;
         self.lives[by] = self.world.model.life(node);
         Ok(())
@@ -148,10 +165,13 @@ impl Run {
     }
 
     fn decision(&mut self) -> Act {
-        let title = self.draws.in_100(20).then(|| format!("={}", self.draws.below(9)).into());
+        let founded = self.draws.in_100(20).then(|| {
+            let title = format!("= {}", self.draws.below(3)).into();
+            Founded { title, is_private: self.draws.in_100(30) }
+        });
         let facts = (0..self.draws.below(4))
             .map(|_| (format!("s:{}", self.draws.below(6)).into(), self.draws.bytes(6)));
-        Act::Decision { title, facts: facts.collect() }
+        Act::Decision { founded, facts: facts.collect() }
     }
 }
 
@@ -254,6 +274,24 @@ const PLANTED: &[(&str, &str, &str)] = &[
     ),
     ("changes begin anew without a meta", "call('HVALS', room.changed)", "{}"),
     ("a room's clock is put back", "room.now = math.max(room.at, now)", "room.now = now"),
+    (
+        "a room is listed of which nothing is kept",
+        "not is_founded and (room.top > 0 or room.rev > 0 or room.audited > 0)",
+        "not is_founded",
+    ),
+    (
+        "a room that is spoken in is not listed",
+        "if room.top == 1 then room.is_renewed = true end",
+        "",
+    ),
+    ("a new title is not told", "kind ~= kind_was or title ~= title_was", "kind ~= kind_was"),
+    ("how a room is listed is not told", "kind ~= kind_was or title", "title"),
+    (
+        "a founded room is forgotten",
+        "not is_founded and call('EXISTS', keys[i + 1])",
+        "call('EXISTS', keys[i + 1])",
+    ),
+    ("a room that is known is forgotten", " and call('EXISTS', keys[i + 1]) == 0", ""),
     ("a lease does not end", "call('ZREMRANGEBYSCORE', nodes, '-inf', now)", ""),
     ("a node has two lives", "call('ZREM', nodes, known)", ""),
     ("a node that was thought dead keeps its life", "not call('ZSCORE', nodes, name())", "false"),

@@ -6,12 +6,13 @@ use std::collections::BTreeSet;
 use std::time::SystemTime;
 
 use chinwag::side::engine::command::{
-    Append, Command, Entry, Failure, Head, Pushed, Receipt, Reply,
+    Append, Command, Entry, Failure, Head, Listed, Pushed, Receipt, Reply,
 };
+use chinwag::side::engine::partition::partition;
 use redis::Connection;
 
 use super::model::{Kept, Meta, Model, Room};
-use super::node::{Node, target};
+use super::node::{Node, PARTITIONS, target};
 use super::servers::Server;
 
 /// The library as it is.
@@ -35,6 +36,7 @@ struct Member {
     /// The engine's history, as far as the node knows.
     branch: u64,
     hears: BTreeSet<Box<str>>,
+    hears_lists: BTreeSet<u16>,
 }
 
 /// A key, its value as the server writes it, and when it expires.
@@ -55,7 +57,8 @@ impl World {
         load(&mut look, library);
         let connect = async |number| {
             let node = Node::connect(&target(server, number)).await.expect("a connection");
-            Member { number, node, branch: 0, hears: BTreeSet::new() }
+            let (hears, hears_lists) = (BTreeSet::new(), BTreeSet::new());
+            Member { number, node, branch: 0, hears, hears_lists }
         };
         let nodes = [connect(1).await, connect(2).await];
         let model = Model::new(target(server, 1).history.into());
@@ -66,17 +69,25 @@ impl World {
     /// Asks one node for something.
     pub(crate) async fn ask(&mut self, by: usize, command: Command) -> Result<(), String> {
         let before_ms = now_ms();
-        let (answer, heard) = self.nodes[by].node.call(command.clone()).await;
+        let (mut answer, heard) = self.nodes[by].node.call(command.clone()).await;
+        if let Ok(Reply::Listed { rooms, .. }) = &mut answer {
+            rooms.iter_mut().for_each(round_hour);
+            rooms.sort_by(|one, other| one.topic.cmp(&other.topic));
+        }
         let (expected, told) = self.expect(by, &command, &answer, before_ms)?;
         equal(&command, "answer", &answer, &expected)?;
         let other = self.nodes[1 - by].node.hear().await;
-        for (member, heard) in [(by, heard), (1 - by, other)] {
+        for (member, mut heard) in [(by, heard), (1 - by, other)] {
+            heard.iter_mut().for_each(round_hours);
             let told = told.iter().filter(|told| self.nodes[member].is_told(told, &command));
             equal(&command, "pushes", &heard, &told.cloned().collect())?;
         }
         match command {
             Command::Subscribe { topic } => drop(self.nodes[by].hears.insert(topic)),
             Command::Unsubscribe { topic } => drop(self.nodes[by].hears.remove(&topic)),
+            Command::HearList { partition } => {
+                self.nodes[by].hears_lists.insert(partition);
+            }
             _ => {}
         }
         Ok(())
@@ -106,12 +117,11 @@ impl World {
                     }
                     _ => before_ms,
                 };
-                let topic = append.topic.clone();
                 match self.model.append(append, now_ms) {
-                    Ok((head, receipts, news)) => {
+                    Ok((head, receipts, mut told)) => {
                         self.nodes[by].branch = self.model.branch;
-                        let told = news.map(|news| Pushed::News { topic, news });
-                        (Ok(Reply::Appended { head, receipts }), told.into_iter().collect())
+                        told.iter_mut().for_each(round_hours);
+                        (Ok(Reply::Appended { head, receipts }), told)
                     }
                     Err(failure) => (Err(failure), Vec::new()),
                 }
@@ -132,9 +142,24 @@ impl World {
                 told(Pushed::Said { topic: topic.clone(), record: record.clone() })
             }
             Command::Tell { record, .. } => told(Pushed::Told { record: record.clone() }),
-            Command::Subscribe { .. } | Command::Unsubscribe { .. } | Command::Ping => {
+            Command::List { partition, .. } => {
+                let mut rooms = self.model.list(*partition, PARTITIONS);
+                rooms.iter_mut().for_each(round_hour);
+                // So few come at once.
+                (Ok(Reply::Listed { cursor: 0, rooms }), Vec::new())
+            }
+            Command::Forget { topics, .. } => {
+                self.model.forget(topics);
                 (Ok(Reply::Done), Vec::new())
             }
+            Command::Leave { node, life } => {
+                self.model.leave(*node, *life);
+                (Ok(Reply::Done), Vec::new())
+            }
+            Command::Subscribe { .. }
+            | Command::Unsubscribe { .. }
+            | Command::HearList { .. }
+            | Command::Ping => (Ok(Reply::Done), Vec::new()),
             Command::Wait { .. } => (Ok(Reply::Replicas(0)), Vec::new()),
         })
     }
@@ -281,10 +306,26 @@ impl Member {
     fn is_told(&self, told: &Pushed, command: &Command) -> bool {
         match told {
             Pushed::News { topic, .. } | Pushed::Said { topic, .. } => self.hears.contains(topic),
+            Pushed::Listed(listed) => {
+                self.hears_lists.contains(&partition(&listed.topic, PARTITIONS))
+            }
             Pushed::Told { .. } => {
                 matches!(command, Command::Tell { node, .. } if *node == self.number)
             }
         }
+    }
+}
+
+/// The engine's hour is that of now, or the one before if that has just begun.
+fn round_hour(listed: &mut Listed) {
+    let now = now_ms() / 3_600_000;
+    assert!((now - 1..=now + 1).contains(&listed.hour), "{listed:?}");
+    listed.hour = 0;
+}
+
+fn round_hours(pushed: &mut Pushed) {
+    if let Pushed::Listed(listed) = pushed {
+        round_hour(listed);
     }
 }
 

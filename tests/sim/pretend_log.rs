@@ -478,6 +478,7 @@ impl PretendLog {
         let rooms = rooms.into_iter().map(|(topic, room)| ListedRoom {
             topic: topic.as_str().into(),
             founded: room.decided_durably.founded.as_deref().map(Box::from),
+            present: Some(0),
         });
         Some(Told::Listed { rooms: rooms.collect(), next })
     }

@@ -1,7 +1,7 @@
 #!lua name=chinwag_1
 -- What the engine does in one step: entries are appended to a room (`chinwag_1_append`), a room is
--- read (`chinwag_1_read`), a node says that it lives (`chinwag_1_beat`), and commands that a user
--- may not call are named (`chinwag_1_lacks`).
+-- read (`chinwag_1_read`), rooms that are gone leave the list (`chinwag_1_forget`), a node says that
+-- it lives (`chinwag_1_beat`), and commands that a user may not call are named (`chinwag_1_lacks`).
 --
 -- An engine keeps the library that it has, and nodes of several versions share it. So whoever
 -- changes what these functions do or keep gives all of them a new number.
@@ -14,6 +14,9 @@ local TURNS = 16
 local KEYS_PER_HASH = 1000
 -- Trimming and the counting of keys are for each so many messages.
 local STRIDE = 32
+-- A room in the list of its partition: `-`, or if it was founded `o`, or `p` if it is in no list;
+-- the hour in which it was renewed last; its title, if it was founded.
+local LISTED = '^([-op])(%d+) (.*)$'
 local META = '^1 (%x+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%x+) (.*)$'
 
 -- `redis.call`, which is not there yet when the library is loaded.
@@ -45,7 +48,7 @@ end
 local function room_of(keys, fresh_epoch)
   local room = {
     stream = keys[2], keys = keys[3], older = keys[4], changed = keys[5], facts = keys[6],
-    audit = keys[7], founded = keys[8], meta = call('GET', keys[1]), turned = true,
+    audit = keys[7], listed = keys[8], meta = call('GET', keys[1]), turned = true,
   }
   if room.meta then
     local epoch, top, changes, rev, floor, audited, at, of, lineage = string.match(room.meta, META)
@@ -74,6 +77,18 @@ local function room_of(keys, fresh_epoch)
   return room
 end
 
+-- Notes how a room is listed. Whoever hears the list is told, unless only the hour is another one.
+local function list(room, kind, title)
+  local was = call('HGET', room.listed, room.topic) or ''
+  local kind_was, _, title_was = string.match(was, LISTED)
+  local hour = math.floor(room.now / 1000 / HOUR_S)
+  local is = kind .. string.format('%d', hour) .. ' ' .. title
+  if is ~= was then call('HSET', room.listed, room.topic, is) end
+  if kind ~= kind_was or title ~= title_was then
+    call('SPUBLISH', room.list_channel, struct.pack('<I4c0', #room.topic, room.topic) .. is)
+  end
+end
+
 -- What an entry does, by its kind. Given are the room, all arguments, the place of the first one
 -- that is its own, its record, and whether it was judged by what has changed. Answers the place
 -- behind its arguments and its receipt; and if it was done its kind for readers, its number, and
@@ -93,6 +108,8 @@ function acts.m(room, args, i, record, stale)
     call('HSET', room.keys, key, receipt)
     room.has_new_keys = true
   end
+  -- From now on it is listed.
+  if room.top == 1 then room.is_renewed = true end
   return i + 1, 'm ' .. receipt, 'm', room.top, 0
 end
 
@@ -116,7 +133,7 @@ end
 function acts.d(room, args, i, record, stale)
   local title, last = args[i], i + 1 + 2 * tonumber(args[i + 1])
   if stale then return last + 1, 'stale' end
-  if title ~= '' then call('HSET', room.founded, room.topic, string.sub(title, 2)) end
+  if title ~= '' then list(room, string.sub(title, 1, 1), string.sub(title, 2)) end
   for at = i + 2, last, 2 do
     if args[at + 1] == '' then
       call('HDEL', room.facts, args[at])
@@ -161,11 +178,16 @@ end
 
 -- Sets anew when a room's keys expire. That is for each hour of the room's, and for each call that
 -- may have made one of them; so they live for an hour longer than is asked for. Messages and their
--- changes go together, and so does all that is known of a room, if it was not founded.
+-- changes go together, and so does all that is known of a room, if it was not founded. Such a room
+-- is listed from when something is kept of it.
 local function renew(room, history_s, room_s)
   call('EXPIRE', room.stream, history_s + HOUR_S)
   call('EXPIRE', room.changed, history_s + HOUR_S)
-  local is_founded = call('HEXISTS', room.founded, room.topic) == 1
+  local kind = string.match(call('HGET', room.listed, room.topic) or '-', '^.')
+  local is_founded = kind ~= '-'
+  if not is_founded and (room.top > 0 or room.rev > 0 or room.audited > 0) then
+    list(room, '-', '')
+  end
   for _, key in ipairs({room.facts, room.audit, room.name}) do
     if is_founded then call('PERSIST', key) else call('EXPIRE', key, room_s + HOUR_S) end
   end
@@ -173,12 +195,13 @@ end
 
 -- Appends entries to a room, or only looks on which history of the engine it is.
 --
--- KEYS: meta, stream, keys, older keys, changed, facts, audit, founded; all in one slot.
--- ARGV: fresh epoch, channel, topic, history, history_s, room_s, key_s, audit lines; then for each
--- entry its kind, `EPOCH REV` that it was judged by or '', record, line or '', and
+-- KEYS: meta, stream, keys, older keys, changed, facts, audit, listed; all in one slot.
+-- ARGV: fresh epoch, channel, topic, history, history_s, room_s, key_s, audit lines, channel of the
+-- list; then for each entry its kind, `EPOCH REV` that it was judged by or '', record, line or '',
+-- and
 --   m  hash of its key or ''
 --   c  offset, expected change, d or -
---   d  =TITLE or '', count of facts, then for each its field and its value or ''
+--   d  oTITLE or pTITLE or '', count of facts, then for each its field and its value or ''
 --   n
 -- Answers the meta, then a receipt for each entry: `m EPOCH OFFSET AT`, `c CHANGE`, `d REV`,
 -- `stale`, `conflict`.
@@ -188,10 +211,10 @@ redis.register_function('chinwag_1_append', function(keys, args)
   if not room then return redis.error_reply('CHINWAG meta of another layout') end
   local history = tonumber(args[4])
   local top_before, changes_before, at_before = room.top, room.changes, room.at
-  room.name, room.topic = keys[1], args[3]
+  room.name, room.topic, room.list_channel = keys[1], args[3], args[9]
   -- A room has one clock, which is never put back.
   room.now = math.max(room.at, now)
-  local answer, news, i = {''}, {}, 9
+  local answer, news, i = {''}, {}, 10
   while i <= #args do
     local kind, judged, record, line = args[i], args[i + 1], args[i + 2], args[i + 3]
     local stale = judged ~= '' and judged ~= room.epoch .. ' ' .. room.rev
@@ -250,6 +273,18 @@ end
 
 redis.register_function{function_name = 'chinwag_1_read', callback = read, flags = {'no-writes'}}
 
+-- Takes rooms out of the list of their partition that were not founded, and are not known any more.
+--
+-- KEYS: listed, then the meta of each room; all in one slot. ARGV: the topic of each room.
+redis.register_function('chinwag_1_forget', function(keys, args)
+  call = redis.call
+  for i, topic in ipairs(args) do
+    local is_founded = string.match(call('HGET', keys[1], topic) or '-', '^[^-]')
+    if not is_founded and call('EXISTS', keys[i + 1]) == 0 then call('HDEL', keys[1], topic) end
+  end
+  return #args
+end)
+
 -- Says that a node lives for so long, and which nodes do.
 --
 -- KEYS: nodes. ARGV: node, its life or 0, lease_ms.
@@ -287,8 +322,8 @@ local function lacks(keys, args)
   local key, channel, lacking = keys[1], args[1], {}
   for _, command in ipairs({
     {'EXEC'}, {'EXISTS', key}, {'EXPIRE', key, 1}, {'FCALL', 'chinwag_1_beat', 1, key},
-    {'GET', key}, {'HDEL', key, 1}, {'HEXISTS', key, 1}, {'HGET', key, 1}, {'HGETALL', key},
-    {'HKEYS', key}, {'HLEN', key}, {'HSET', key, 1, 1}, {'HSETNX', key, 1, 1},
+    {'GET', key}, {'HDEL', key, 1}, {'HGET', key, 1}, {'HGETALL', key},
+    {'HKEYS', key}, {'HLEN', key}, {'HSCAN', key, 0}, {'HSET', key, 1, 1}, {'HSETNX', key, 1, 1},
     {'HVALS', key}, {'INFO'}, {'MULTI'}, {'PERSIST', key}, {'PING'}, {'RENAME', key, key},
     {'SET', key, 1}, {'SPUBLISH', channel, 1}, {'SSUBSCRIBE', channel}, {'SUNSUBSCRIBE', channel},
     {'TIME'}, {'WAIT', 1, 1}, {'XADD', key, '*', 1, 1}, {'XDEL', key, '1-0'},

@@ -63,6 +63,35 @@ pub enum Command {
         /// What is said.
         record: Vec<u8>,
     },
+    /// Say that a life of this node is over. Answered by [`Reply::Done`].
+    Leave {
+        /// The node.
+        node: u64,
+        /// The life.
+        life: u64,
+    },
+    /// Hear what changes in the list of a partition: the rooms of which something is kept. Answered
+    /// by [`Reply::Done`], after which nothing is missed.
+    HearList {
+        /// The partition.
+        partition: u16,
+    },
+    /// Read some of the rooms of a partition of which something is kept. Answered by
+    /// [`Reply::Listed`].
+    List {
+        /// The partition.
+        partition: u16,
+        /// Where the answer before this one has ended; 0 begins.
+        cursor: u64,
+    },
+    /// Take those of these rooms out of the list of a partition of which nothing is kept any more.
+    /// Answered by [`Reply::Done`].
+    Forget {
+        /// The partition.
+        partition: u16,
+        /// Their topics.
+        topics: Vec<Box<str>>,
+    },
     /// Look whether the engine answers. Answered by [`Reply::Done`].
     Ping,
     /// Wait until so many replicas have all that was asked before. Answered by [`Reply::Replicas`].
@@ -119,13 +148,34 @@ pub enum Act {
     },
     /// Something is decided of the room. Counts its revision on.
     Decision {
-        /// The room's title, if it is made on purpose by this or has another one.
-        title: Option<Box<str>>,
+        /// How the room is listed, if it is made on purpose by this, or is listed otherwise.
+        founded: Option<Founded>,
         /// Facts of the room: each is set, or removed where the value is empty.
         facts: Vec<(Box<str>, Vec<u8>)>,
     },
     /// Nothing, but it is told, and its line is kept.
     Note,
+}
+
+/// How a room is listed that was made on purpose.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Founded {
+    /// Its title.
+    pub title: Box<str>,
+    /// Whether it is in no list.
+    pub is_private: bool,
+}
+
+/// A room of which something is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Its topic.
+    pub topic: Box<str>,
+    /// How it is listed, if it was made on purpose.
+    pub founded: Option<Founded>,
+    /// When it was renewed last, in hours of Unix time. One that was not made on purpose is
+    /// forgotten some time after that.
+    pub hour: u64,
 }
 
 /// Where a room stands.
@@ -251,6 +301,14 @@ pub enum Reply {
         /// Each node with its life, this one among them.
         nodes: Vec<(u64, u64)>,
     },
+    /// Some of the rooms of a partition of which something is kept. Those that are there all the
+    /// while come once, or more often, between the first answer and the last.
+    Listed {
+        /// Where it goes on; 0, if that was the last of it.
+        cursor: u64,
+        /// The rooms.
+        rooms: Vec<Listed>,
+    },
     /// How many replicas have it.
     Replicas(u32),
     /// It is done.
@@ -332,6 +390,8 @@ pub enum Pushed {
         /// What was said.
         record: Vec<u8>,
     },
+    /// A room is listed so from now on.
+    Listed(Listed),
     /// Something for this node alone.
     Told {
         /// What was said.

@@ -8,6 +8,8 @@
 //! All that is appended has its place when it comes back, as what others append does. While the
 //! engine is away nothing is taken.
 //!
+//! Of the list of rooms that all nodes make together each shard asks for what has changed.
+//!
 //! Invariants: what was taken is answered once, unless its room is closed before; what waits for
 //! the thread is bounded.
 //!
@@ -18,12 +20,13 @@ use std::sync::Arc;
 
 use super::record::{Origin, key_hash, sealed};
 use super::view::{fact, standing_of};
-use crate::auth::level::Standing;
+use crate::auth::level::{Joiners, Standing};
 use crate::limits::EngineLimits;
 use crate::link::audit::{AuditLine, LineText};
 use crate::link::engine::{Act, FromEngine, ToEngine, Told, push_fact, read_lives};
+use crate::link::facts::RoomSettings;
 use crate::link::ids::RoomKey;
-use crate::link::kept::read_whole;
+use crate::link::kept::{read_listed, read_whole};
 use crate::link::log::{
     Append, Appended, Audit, Log, LogAnswer, LogEnd, Marks, Opened, Opening, Placed, Read, Say,
     Spoken, Ticket, Unkept, UnkeptText, What, WhatText, Why,
@@ -46,6 +49,8 @@ pub struct EngineLog {
     asked: HashMap<u64, (RoomKey, Ticket), ahash::RandomState>,
     /// The same of what is to be read.
     reading: HashMap<u64, (RoomKey, Ticket), ahash::RandomState>,
+    /// The last question for the list of rooms, until it is answered.
+    listing: Option<u64>,
     /// What will not be read, since its room is closed, and has not been told.
     not_read: Vec<(RoomKey, Ticket)>,
     /// Memory to write and read a record in,
@@ -66,6 +71,7 @@ impl EngineLog {
             number: 0,
             asked: HashMap::default(),
             reading: HashMap::default(),
+            listing: None,
             not_read: Vec::new(),
             record: Vec::new(),
             inside: Vec::new(),
@@ -221,6 +227,10 @@ impl EngineLog {
             }
             FromEngine::Life { node, life } => LogAnswer::Life { node, life },
             FromEngine::Gone { nodes } => LogAnswer::Gone { nodes: read_lives(nodes) },
+            FromEngine::Listed { number, rooms, next } => {
+                self.listing.take_if(|asked| *asked == number)?;
+                LogAnswer::Listed { rooms: read_listed(rooms), next: Some(next) }
+            }
             FromEngine::Health { is_up } => {
                 self.is_up = is_up;
                 return None;
@@ -309,15 +319,16 @@ impl Log for EngineLog {
                 (Act::Change { offset, expected, is_deleted }, told)
             }
             What::Founded { title, owner } => {
-                let act = Act::Decision { title: Some(title), facts: &facts };
+                let act = Act::Decision { title: Some(title), is_private: false, facts: &facts };
                 (act, Told::Founded { title, owner })
             }
             What::Settings { title, settings } => {
-                let act = Act::Decision { title: Some(title), facts: &facts };
+                let is_private = RoomSettings::read(settings).join != Joiners::All;
+                let act = Act::Decision { title: Some(title), is_private, facts: &facts };
                 (act, Told::Settings { title, settings })
             }
             What::Standing { user, standing } => {
-                let act = Act::Decision { title: None, facts: &facts };
+                let act = Act::Decision { title: None, is_private: false, facts: &facts };
                 (act, Told::Standing { user, standing })
             }
             What::Noted => (Act::Note {}, Told::Noted {}),
@@ -369,6 +380,25 @@ impl Log for EngineLog {
         self.forget(room);
         self.send(&ToEngine::Close { room });
     }
+
+    fn list(&mut self, after: u64) -> bool {
+        let number = self.next_number();
+        self.listing = Some(number);
+        self.send(&ToEngine::List { number, after });
+        true
+    }
+
+    fn lists_all(&self) -> bool {
+        true
+    }
+
+    fn count(&mut self, topic: &str, present: Option<u32>) {
+        self.send(&ToEngine::Count { topic, present });
+    }
+
+    fn watch(&mut self) {
+        self.send(&ToEngine::Watch {});
+    }
 }
 
 impl LogEnd for EngineLog {
@@ -405,6 +435,7 @@ impl LogEnd for EngineLog {
     fn restarted(&mut self) {
         self.asked.clear();
         self.reading.clear();
+        self.listing = None;
         self.not_read.clear();
         self.send(&ToEngine::Restarted {});
     }

@@ -13,6 +13,7 @@
 //! | `thread` | the other end, with the connection |
 //! | `follower` | the rooms that are followed: decides what is asked and told |
 //! | `command` | what is asked, answered and pushed, as values |
+//! | `partition` | over which slots rooms are spread |
 //! | `record` | what nodes read of each other: layout, checksum, origin |
 //! | `moving` | rooms of a store are placed in the engine |
 //! | `view` | what there is of a room, as its home is told |
@@ -24,6 +25,7 @@ mod follower;
 mod log;
 #[cfg(feature = "store")]
 mod moving;
+pub mod partition;
 #[cfg(test)]
 mod pretended;
 mod record;

@@ -12,12 +12,14 @@ use std::io;
 
 use tokio::runtime::{self, Runtime};
 
-use super::command::{Changed, Ended, Head, Message, State};
+use super::command::{Changed, Ended, Founded, Head, Message, State};
 use super::record::{Origin, key_hash, sealed};
 use super::redis::{ConnectError, Mover, Target, Whole};
 use super::view::{fact, standing_of};
+use crate::auth::level::Joiners;
 use crate::base::rng::SplitMix64;
 use crate::link::engine::Told;
+use crate::link::facts::RoomSettings;
 use crate::link::ids::Receipt;
 use crate::link::record::Field;
 use crate::link::said::Fate;
@@ -156,9 +158,12 @@ impl Moving {
             at_ms,
             lineage: lineage.collect(),
         };
+        let settings = settings.as_deref().map(RoomSettings::read).unwrap_or_default();
+        let is_private = settings.join != Joiners::All;
+        let founded = founded.map(|title| Founded { title, is_private });
         let state =
             State { head: Some(head), is_current: true, messages: unchanged, changed, facts };
-        Whole { topic, state, title: founded, lines, keys }
+        Whole { topic, state, founded, lines, keys }
     }
 }
 

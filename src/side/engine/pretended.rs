@@ -13,10 +13,11 @@ use std::mem;
 use std::sync::Arc;
 
 use super::command::{
-    Act, Append, Changed, Command, Entry, Failure, Message, News, Pushed, Reply, State,
+    Act, Append, Changed, Command, Entry, Failure, Message, Pushed, Reply, State,
 };
 use super::follower::{Connected, Follower, Node, Ways};
 use super::log::EngineLog;
+use super::partition::partition;
 use super::record::{Origin, sealed};
 use super::view::{Messages, TailBounds};
 use crate::base::rng::SplitMix64;
@@ -38,6 +39,9 @@ use model::{Meta, Model};
 /// This node, and the one that comes in between.
 const NODE: u64 = 7;
 const STRANGER: u64 = 8;
+
+/// Over so many rooms are spread.
+const PARTITIONS: u16 = 2;
 
 /// Of so many messages of a room all are kept: what is let go of is tried elsewhere.
 const HISTORY: u64 = 1_000_000;
@@ -95,6 +99,7 @@ pub(crate) struct Pretended {
     line: Option<u64>,
     is_ended: bool,
     heard: BTreeSet<Box<str>>,
+    heard_lists: BTreeSet<u16>,
     asked: VecDeque<(u64, Command)>,
     told: VecDeque<Event>,
     strangers: u64,
@@ -115,7 +120,8 @@ impl Pretended {
         let limits = EngineLimits { reads_at_once: 2, call_entries: 3, ..EngineLimits::default() };
         // So few that more is read.
         let tail = TailBounds { messages: 2, bytes: 1_000_000 };
-        let node = Node { id: NODE, shards: 1, tail, limits };
+        let (partitions, room_s) = (PARTITIONS, 3_600);
+        let node = Node { id: NODE, shards: 1, tail, partitions, room_s, limits };
         let mut pretended = Self {
             log: EngineLog::new(of_shard, 1, NODE, limits),
             port,
@@ -128,6 +134,7 @@ impl Pretended {
             line: None,
             is_ended: false,
             heard: BTreeSet::new(),
+            heard_lists: BTreeSet::new(),
             asked: VecDeque::new(),
             told: VecDeque::new(),
             strangers: 0,
@@ -176,6 +183,7 @@ impl Pretended {
         self.asked.clear();
         self.told.clear();
         self.heard.clear();
+        self.heard_lists.clear();
         self.act(|follower, wires, _| follower.lost(wires));
     }
 
@@ -265,7 +273,7 @@ impl Pretended {
         }
         let (answer, pushed) = self.answer(command);
         let answered = Event::Answered(number, answer);
-        let pushed = pushed.map(Event::Pushed);
+        let pushed = pushed.into_iter().map(Event::Pushed);
         // Redis pushes first, Valkey answers first.
         if self.rng.below(2) == 0 {
             self.told.extend(pushed);
@@ -276,13 +284,13 @@ impl Pretended {
         }
     }
 
-    fn answer(&mut self, command: Command) -> (Result<Reply, Failure>, Option<Pushed>) {
+    fn answer(&mut self, command: Command) -> (Result<Reply, Failure>, Vec<Pushed>) {
         let branch = self.line.unwrap_or_default();
         let reply = match command {
             Command::Append(append) => return self.append(&append),
             Command::Read { topic } => match self.engine.read(&topic, branch) {
                 Ok(state) => Reply::State(state),
-                Err(failure) => return (Err(failure), None),
+                Err(failure) => return (Err(failure), Vec::new()),
             },
             Command::Subscribe { topic } => {
                 self.heard.insert(topic);
@@ -295,7 +303,7 @@ impl Pretended {
             Command::Say { topic, record } => {
                 let is_heard = self.heard.contains(&topic);
                 let said = is_heard.then_some(Pushed::Said { topic, record });
-                return (Ok(Reply::Done), said);
+                return (Ok(Reply::Done), said.into_iter().collect());
             }
             Command::Lines { topic, before, count } => {
                 let lines = self.engine.lines(&topic, before);
@@ -304,25 +312,46 @@ impl Pretended {
             Command::Beat { node, life, lease_ms } => {
                 self.engine.beat(node, life, lease_ms, self.now_ms)
             }
+            Command::List { partition, .. } => {
+                let rooms = self.engine.list(partition, PARTITIONS);
+                Reply::Listed { cursor: 0, rooms }
+            }
+            Command::Forget { topics, .. } => {
+                self.engine.forget(&topics);
+                Reply::Done
+            }
+            Command::Leave { node, life } => {
+                self.engine.leave(node, life);
+                Reply::Done
+            }
+            Command::HearList { partition } => {
+                self.heard_lists.insert(partition);
+                Reply::Done
+            }
             Command::Tell { .. } | Command::Ping => Reply::Done,
             Command::Wait { replicas, .. } => Reply::Replicas(replicas),
         };
-        (Ok(reply), None)
+        (Ok(reply), Vec::new())
     }
 
-    fn append(&mut self, append: &Append) -> (Result<Reply, Failure>, Option<Pushed>) {
+    fn append(&mut self, append: &Append) -> (Result<Reply, Failure>, Vec<Pushed>) {
         match self.engine.append(append, self.now_ms) {
-            Ok((head, receipts, news)) => {
-                let pushed = news.and_then(|news| self.pushed(&append.topic, news));
+            Ok((head, receipts, mut pushed)) => {
+                pushed.retain(|pushed| self.is_heard(pushed));
                 (Ok(Reply::Appended { head, receipts }), pushed)
             }
-            Err(failure) => (Err(failure), None),
+            Err(failure) => (Err(failure), Vec::new()),
         }
     }
 
-    fn pushed(&self, topic: &str, news: News) -> Option<Pushed> {
-        let topic = self.heard.contains(topic).then(|| topic.into())?;
-        Some(Pushed::News { topic, news })
+    fn is_heard(&self, pushed: &Pushed) -> bool {
+        match pushed {
+            Pushed::News { topic, .. } | Pushed::Said { topic, .. } => self.heard.contains(topic),
+            Pushed::Listed(listed) => {
+                self.heard_lists.contains(&partition(&listed.topic, PARTITIONS))
+            }
+            Pushed::Told { .. } => true,
+        }
     }
 
     /// The node hears the next thing.
@@ -356,7 +385,7 @@ impl Pretended {
         let fresh_epoch = self.rng.next_u64();
         let append = Append { topic: topic.clone(), fresh_epoch, entries: vec![entry] };
         let (_, pushed) = self.append(&append);
-        self.told.extend(pushed.map(Event::Pushed));
+        self.told.extend(pushed.into_iter().map(Event::Pushed));
     }
 
     fn below(&mut self, count: usize) -> usize {

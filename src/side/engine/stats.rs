@@ -14,6 +14,7 @@ pub struct EngineStats {
     refusals: AtomicU64,
     pushes: AtomicU64,
     rooms: AtomicU64,
+    listed: AtomicU64,
     waiting_bytes: AtomicU64,
 }
 
@@ -43,6 +44,10 @@ impl EngineStats {
         self.waiting_bytes.store(bytes as u64, Ordering::Relaxed);
     }
 
+    pub(super) fn set_listed(&self, rooms: usize) {
+        self.listed.store(rooms as u64, Ordering::Relaxed);
+    }
+
     /// Appends them in the text format of Prometheus.
     pub fn push_text(&self, out: &mut String) {
         let is_up = AtomicU64::new(u64::from(self.is_up()));
@@ -53,6 +58,7 @@ impl EngineStats {
             ("engine_refusals_total", "counter", &self.refusals, "What it has not done."),
             ("engine_pushes_total", "counter", &self.pushes, "What it has told unasked."),
             ("engine_rooms", "gauge", &self.rooms, "Rooms that are followed in it."),
+            ("engine_listed_rooms", "gauge", &self.listed, "Rooms in the list of all servers."),
             (
                 "engine_inflight_bytes",
                 "gauge",

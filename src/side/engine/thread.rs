@@ -166,7 +166,8 @@ impl Engine {
         &self.stats
     }
 
-    /// Asks for all that the shards have said, and ends. They must have ended before.
+    /// Asks for all that the shards have said, takes leave of the other nodes, and ends. The shards
+    /// must have ended before.
     pub fn stop(self) {
         self.stop.is_set.store(true, Ordering::Release);
         self.stop.wakes.notify_one();
@@ -247,6 +248,8 @@ impl Turns {
             id: start.target.node,
             shards: start.shards,
             tail: start.tail,
+            partitions: start.target.partitions,
+            room_s: start.target.room_s,
             limits: start.limits,
         };
         Self {
@@ -289,9 +292,10 @@ impl Turns {
             });
             self.end_if_lost();
             self.stats.set_waiting(self.follower.rooms_count(), self.follower.waiting_bytes());
+            self.stats.set_listed(self.follower.listed_count());
             self.port.end_turn();
             if self.stop.is_set.load(Ordering::Acquire) && !is_busy {
-                return;
+                return self.leave().await;
             }
             if !is_busy && self.port.may_sleep() {
                 self.rest(due_ms).await;
@@ -300,6 +304,21 @@ impl Turns {
                 // The connection moves bytes only when it is its turn.
                 tokio::task::yield_now().await;
             }
+        }
+    }
+
+    /// Says that this node leaves, and waits until the engine has done all that it was asked.
+    async fn leave(mut self) {
+        self.act(|follower, wires, _| follower.leave(wires));
+        let until = Instant::now() + Duration::from_millis(self.start.limits.timeout_ms);
+        while !self.follower.is_idle()
+            && let Some((_, events)) = &mut self.line
+        {
+            match time::timeout_at(until.into(), events.recv()).await {
+                Ok(Some(event)) => self.hear_event(event),
+                Ok(None) | Err(_) => return,
+            }
+            self.end_if_lost();
         }
     }
 

@@ -28,9 +28,8 @@ use crate::auth::level::Joiners;
 use crate::limits::{KEYS_PER_ROOM_MAX, STORE_LISTED_LOOKS_MAX, STORE_LISTED_MAX, UNTOLD_FACTOR};
 use crate::link::audit::AuditWanted;
 use crate::link::facts::RoomSettings;
-use crate::link::kept::{Found, Run, push_numbered};
+use crate::link::kept::{Found, Run, push_listed, push_numbered};
 use crate::link::log::{Marks, Part, Sought, View, Wanted};
-use crate::link::store::push_listed;
 
 /// How long a read may take, in milliseconds.
 pub(super) const READ_MS_MAX: u64 = 500;
@@ -398,7 +397,8 @@ impl Reader {
             };
             let is_private = |settings: &str| RoomSettings::read(settings).join != Joiners::All;
             if is_wanted(room.topic) && !room.settings.is_some_and(is_private) {
-                push_listed(rooms, room.topic, (room.founded != 0).then_some(room.title));
+                let founded = (room.founded != 0).then_some(room.title);
+                push_listed(rooms, room.topic, founded, Some(0));
                 listed += 1;
             }
             if listed == STORE_LISTED_MAX {

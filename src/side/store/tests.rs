@@ -782,7 +782,7 @@ fn a_room_whose_own_row_or_era_is_altered_is_not_opened_nor_listed_and_others_ar
         assert_eq!(bodies(&load(&mut reader, Some(ids[1]))), ["\"a\""]);
         let mut listed = Vec::new();
         reader.list(0, |_| true, &mut listed).unwrap();
-        let count = crate::link::store::read_listed(&listed).len();
+        let count = crate::link::kept::read_listed(&listed).len();
         assert_eq!((count, reader.take_damaged()), if is_listed { (2, 0) } else { (1, 1) });
         let mut batch = Batch::default();
         for (number, room) in [(8, 1), (9, 2)] {

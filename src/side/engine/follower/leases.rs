@@ -31,6 +31,20 @@ impl Leases {
         self.life
     }
 
+    /// The others that live, as far as is known, each with its life.
+    pub(super) fn others(&self) -> &BTreeMap<u64, u64> {
+        &self.others
+    }
+
+    /// Notes that a life of another node is over, since that says so. Returns whether it was known.
+    pub(super) fn has_left(&mut self, node: u64, life: u64) -> bool {
+        let is_known = self.others.get(&node) == Some(&life);
+        if is_known {
+            self.others.remove(&node);
+        }
+        is_known
+    }
+
     /// When it is to be said next that this node lives.
     pub(super) fn due_ms(&self) -> u64 {
         self.due_ms
@@ -101,6 +115,18 @@ mod tests {
         leases.connected(100);
         assert_eq!(leases.gone(109, 10, &[]), []);
         assert_eq!(leases.gone(110, 10, &[]), [(2, 6)]);
+    }
+
+    #[test]
+    fn a_node_that_has_left_is_not_missed_later_and_may_come_again() {
+        let mut leases = Leases::new(1);
+        leases.connected(0);
+        leases.gone(0, 10, &[(2, 6)]);
+        assert!(!leases.has_left(2, 5), "an earlier life");
+        assert!(leases.has_left(2, 6));
+        assert_eq!(leases.gone(20, 10, &[]), []);
+        leases.gone(30, 10, &[(2, 7)]);
+        assert!(leases.others().contains_key(&2));
     }
 
     #[test]

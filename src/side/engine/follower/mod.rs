@@ -27,10 +27,16 @@
 //!
 //! Deliberately absent: retries. Whoever asked knows whether it still wants it.
 //!
-//! Called by: `side::engine::thread`. Calls: `room`, `catch_up`, `leases`, `side::engine::view`.
+//! Called by: `side::engine::thread`. Calls: `room`, `catch_up`, `leases`, `listing`,
+//! `side::engine::view`.
 
 mod catch_up;
+mod counts;
+#[cfg(test)]
+mod counts_tests;
 mod leases;
+mod list;
+mod listing;
 #[cfg(test)]
 pub(crate) mod planted;
 mod room;
@@ -38,12 +44,14 @@ mod room;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use leases::Leases;
+use listing::Listing;
 #[cfg(test)]
 use planted::Planted;
 use room::{Call, Followed, Held, LeadsOn, Stage, Waits};
 
 use super::command::{
-    Act as CommandAct, Append, Command, Entry, Failure, Head, Pushed, Receipt, Reply, State,
+    Act as CommandAct, Append, Command, Entry, Failure, Founded, Head, Pushed, Receipt, Reply,
+    State,
 };
 use super::record::unsealed;
 use super::view::{Messages, TailBounds};
@@ -55,6 +63,7 @@ use crate::link::ids::RoomKey;
 use crate::link::kept::read_whole;
 use crate::link::log::{Marks, Wanted, Why};
 use crate::link::message::text;
+use crate::link::topic::LOBBY;
 
 /// What a follower acts on.
 pub(super) trait Ways {
@@ -84,6 +93,10 @@ pub(super) struct Node {
     pub(super) shards: u16,
     /// How much of a room's end is told when it is opened.
     pub(super) tail: TailBounds,
+    /// Over how many partitions rooms are spread.
+    pub(super) partitions: u16,
+    /// For how long a room that was not founded is known after the last entry, in seconds.
+    pub(super) room_s: u32,
     /// Its limits.
     pub(super) limits: EngineLimits,
 }
@@ -109,6 +122,8 @@ enum Asked {
     Say(RoomId, Option<u64>),
     /// Which nodes live.
     Beat,
+    /// Rooms of a partition of which something is kept.
+    List(u16),
     /// That replicas have what was kept.
     Replicas(Vec<Unreplicated>),
     /// Whether it answers, or something that nobody waits for.
@@ -166,6 +181,9 @@ pub(super) struct Follower {
     /// When it is looked next whether it answers.
     ping_ms: u64,
     leases: Leases,
+    listing: Listing,
+    /// Whether this node is about to end: it does not say any more that it lives.
+    is_leaving: bool,
 }
 
 impl Follower {
@@ -190,12 +208,19 @@ impl Follower {
             heard_ms: 0,
             ping_ms: 0,
             leases: Leases::new(node.id),
+            listing: Listing::new(&node),
+            is_leaving: false,
         }
     }
 
     /// How many rooms it follows.
     pub(super) fn rooms_count(&self) -> usize {
         self.rooms.len()
+    }
+
+    /// How many rooms the list of all nodes knows.
+    pub(super) fn listed_count(&self) -> usize {
+        self.listing.rooms_count()
     }
 
     /// How many bytes are to be appended, or are being.
@@ -245,8 +270,12 @@ impl Follower {
                 for key in keys {
                     self.close(ways, key);
                 }
+                self.listing.restart(shard);
                 self.tell_how_it_is(ways, shard);
             }
+            ToEngine::List { number, after } => self.listing.ask(shard, number, after),
+            ToEngine::Count { topic, present } => self.listing.count(topic, present),
+            ToEngine::Watch {} => self.listing.watch(now_ms),
         }
     }
 
@@ -439,6 +468,7 @@ impl Follower {
         self.to_follow = ids.into_iter().map(|(_, id)| id).collect();
         self.beat(ways, now_ms);
         self.follow_next(ways);
+        self.list_anew(ways);
     }
 
     /// The connection has ended: nothing that was asked will be answered.
@@ -483,6 +513,7 @@ impl Follower {
             | Asked::Subscribe
             | Asked::Say(..)
             | Asked::Beat
+            | Asked::List(_)
             | Asked::Nothing => {}
         }
     }
@@ -564,9 +595,17 @@ impl Follower {
                 }
                 self.end_turn(ways);
             }
-            (Asked::Beat, Ok(Reply::Nodes { life, nodes, .. })) => {
+            (Asked::Beat, Ok(Reply::Nodes { now_ms: engine_ms, life, nodes })) => {
+                self.listing.set_time(engine_ms);
                 self.beaten(ways, now_ms, life, &nodes);
             }
+            (Asked::List(partition), Ok(Reply::Listed { cursor, rooms })) => {
+                self.list_was_read(ways, now_ms, partition, (cursor, rooms));
+            }
+            (Asked::List(_), Err(Failure::Elsewhere(_))) => {
+                ways.disconnect("it is no primary any more");
+            }
+            (Asked::List(_), _) => self.reading_ended(ways, now_ms),
             (Asked::Say(id, Some(number)), Err(_)) => {
                 if let Some(followed) = self.rooms.get_mut(&id)
                     && followed.says_no_more(number)
@@ -706,6 +745,10 @@ impl Follower {
                     self.heard(ways, id, Held::News(news));
                 }
             }
+            Pushed::Listed(listed) => self.listing.keep(listed),
+            Pushed::Said { topic, record } if *topic == *LOBBY => {
+                self.hear_node(ways, now_ms, &record);
+            }
             Pushed::Said { topic, record } => {
                 if let Some(id) = self.by_topic.get(&topic).copied() {
                     self.heard(ways, id, Held::Said(record));
@@ -713,6 +756,9 @@ impl Follower {
             }
             Pushed::Told { record } => {
                 let Some((topic, record)) = topic_of(&record) else { return };
+                if topic == LOBBY {
+                    return self.hear_node(ways, now_ms, record);
+                }
                 if let Some(id) = self.by_topic.get(topic).copied() {
                     self.heard(ways, id, Held::Said(record.to_vec()));
                 }
@@ -760,10 +806,16 @@ impl Follower {
             self.tell_all(ways, &FromEngine::Life { node: self.node.id, life });
         }
         let gone = self.leases.gone(now_ms, self.node.limits.lease_ms, nodes);
+        self.tell_gone(ways, &gone);
+    }
+
+    /// Tells shards that lives of nodes are over.
+    fn tell_gone(&mut self, ways: &mut impl Ways, gone: &[(u64, u64)]) {
+        self.listing.note_living(&self.leases);
         if !gone.is_empty() {
             let mut record = Vec::new();
             for of in gone {
-                push_life(&mut record, of);
+                push_life(&mut record, *of);
             }
             self.tell_all(ways, &FromEngine::Gone { nodes: &record });
         }
@@ -772,6 +824,7 @@ impl Follower {
     /// Does what is due. Returns when to come again at the latest, in milliseconds.
     pub(super) fn tick(&mut self, ways: &mut impl Ways, now_ms: u64) -> u64 {
         let limits = self.node.limits;
+        let list_ms = self.tick_listing(ways, now_ms);
         if self.connected.is_none() {
             return now_ms + limits.ping_ms;
         }
@@ -786,10 +839,11 @@ impl Follower {
             self.ping_ms = now_ms + limits.ping_ms;
             self.ask(ways, Asked::Nothing, Command::Ping);
         }
-        if self.leases.is_due(now_ms) {
+        if self.leases.is_due(now_ms) && !self.is_leaving {
             self.beat(ways, now_ms);
         }
-        self.late_ms.min(self.ping_ms).min(self.leases.due_ms()).max(now_ms + 1)
+        let due_ms = self.late_ms.min(self.ping_ms).min(self.leases.due_ms());
+        due_ms.min(list_ms).max(now_ms + 1)
     }
 
     /// Answers what has waited for too long: what is under way may be kept, the rest is not.
@@ -826,6 +880,7 @@ impl Follower {
         let waiting: usize = self.rooms.values().map(Followed::waiting_bytes).sum();
         assert_eq!(waiting, self.waiting_bytes, "what waits is counted");
         assert_eq!(self.by_key.len(), self.rooms.len(), "each room is found by its key");
+        self.listing.check();
         for (id, followed) in &self.rooms {
             assert_eq!(self.by_key.get(&followed.key), Some(id), "and by its own");
             let is_read = followed.stage == Stage::Reading;
@@ -853,8 +908,9 @@ fn act_of(act: Act<'_>) -> CommandAct {
         Act::Change { offset, expected, is_deleted } => {
             CommandAct::Change { offset, expected, is_deleted }
         }
-        Act::Decision { title, facts } => {
-            CommandAct::Decision { title: title.map(Box::from), facts: read_facts(facts) }
+        Act::Decision { title, is_private, facts } => {
+            let founded = title.map(|title| Founded { title: title.into(), is_private });
+            CommandAct::Decision { founded, facts: read_facts(facts) }
         }
         Act::Note {} => CommandAct::Note,
     }

@@ -20,6 +20,18 @@ pub(crate) enum Planted {
     DoubtDenied,
     /// What was missed from before a turn is told behind it.
     TurnToldFirst,
+    /// What a node said of its rooms stays when its life is over.
+    CountsOfTheDead,
+    /// Of rooms that were not told nobody hears later.
+    CountsStale,
+    /// Whoever wants to be told is taken to know all.
+    CountsUncompared,
+    /// A difference of counts is applied to whatever is known.
+    CountsMisapplied,
+    /// Parts of different versions are taken for one whole.
+    PartsMixed,
+    /// Nobody says again that it wants to be told.
+    CountsUnwanted,
 }
 
 thread_local! {

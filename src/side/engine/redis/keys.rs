@@ -9,7 +9,8 @@
 //! cw:{p}:a:TOPIC  stream      NUMBER-0: d LINE; the last `audit_lines`                  room_s
 //! cw:{p}:k:TOPIC  hash        of author and key: `EPOCH OFFSET AT`; the last 1,000      key_s
 //! cw:{p}:o:TOPIC  hash        what `k` was before                                       key_s
-//! cw:{p}:f        hash        TOPIC: title, of founded rooms                            always
+//! cw:{p}:f        hash        TOPIC: `-HOUR `, or `oHOUR TITLE` or `pHOUR TITLE`         always
+//! cw:l:{p}        channel     what has changed in `f`: TOPIC and its value
 //! cw:{p}:TOPIC    channel     `E` and news of the engine, or `S` and what a node says
 //! cw:nodes        sorted set  `NODE:LIFE` by when its lease ends
 //! cw:n:NODE       channel     a node's own
@@ -17,11 +18,14 @@
 //! ```
 //!
 //! The first word of `m` is the layout. `x` has each message that has changed, which is not in `s`
-//! any more; deletions stay there longer. Of founded rooms `m`, `r` and `a` stay always.
+//! any more; deletions stay there longer. Of founded rooms `m`, `r` and `a` stay always. `f` has the
+//! rooms of which something is kept: founded ones that all may join (`o`) or not (`p`), and others
+//! (`-`), with the hour of Unix time in which they were renewed last.
 
 use std::fmt::Display;
 
 use super::Target;
+use crate::side::engine::partition::partition;
 
 /// How the names of an engine are made.
 #[derive(Clone, Debug)]
@@ -48,6 +52,21 @@ impl Names {
     /// The nodes, by when their leases end.
     pub(super) fn nodes(&self) -> String {
         format!("{}:nodes", self.prefix)
+    }
+
+    /// The rooms of a partition of which something is kept.
+    pub(super) fn listed(&self, partition: u16) -> String {
+        format!("{}:{{{partition}}}:f", self.prefix)
+    }
+
+    /// What changes in that.
+    pub(super) fn list_channel(&self, partition: u16) -> String {
+        format!("{}:l:{{{partition}}}", self.prefix)
+    }
+
+    /// Whether a channel is that of a list.
+    pub(super) fn is_list(&self, channel: &str) -> bool {
+        channel.strip_prefix(&*self.prefix).is_some_and(|rest| rest.starts_with(":l:{"))
     }
 
     /// What all nodes must agree on.
@@ -100,10 +119,15 @@ impl RoomNames<'_> {
     /// All keys that `chinwag_1_append` asks for, in its order.
     pub(super) fn all(self) -> [String; 8] {
         let Self { prefix, partition, .. } = self;
-        let founded = format!("{prefix}:{{{partition}}}:f");
+        let listed = format!("{prefix}:{{{partition}}}:f");
         let [keys, older] = ['k', 'o'].map(|kind| self.key(kind));
         let [meta, stream, changed] = [self.meta(), self.stream(), self.changed()];
-        [meta, stream, keys, older, changed, self.facts(), self.audit(), founded]
+        [meta, stream, keys, older, changed, self.facts(), self.audit(), listed]
+    }
+
+    /// What changes in the list that it is in.
+    pub(super) fn list_channel(self) -> String {
+        format!("{}:l:{{{}}}", self.prefix, self.partition)
     }
 
     /// What is said in it.
@@ -118,35 +142,12 @@ impl RoomNames<'_> {
     }
 }
 
-/// The partition of a topic, below `partitions`, which is not 0.
-fn partition(topic: &str, partitions: u16) -> u16 {
-    crc16(topic.as_bytes()) % partitions
-}
-
-/// CRC-16/XMODEM, by which clusters find a key's slot.
-fn crc16(bytes: &[u8]) -> u16 {
-    bytes.iter().fold(0, |crc, byte| {
-        (0..8).fold(crc ^ u16::from(*byte) << 8, |crc, _| {
-            let next = crc << 1;
-            if crc & 0x8000 == 0 { next } else { next ^ 0x1021 }
-        })
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn names() -> Names {
         Names { prefix: "cw".into(), partitions: 1024 }
-    }
-
-    #[test]
-    fn partitions_are_those_of_the_specification() {
-        // https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/, appendix A.
-        assert_eq!(crc16(b"123456789"), 0x31C3);
-        assert_eq!(partition("123456789", 1024), 0x31C3 % 1024);
-        assert_eq!(partition("", 1), 0);
     }
 
     #[test]
@@ -167,7 +168,16 @@ mod tests {
         for topic in ["room:tea", "room:{x}", "}:{", "", "n:00"] {
             assert_eq!(names.topic_of(&names.of(topic).channel()), Some(topic));
         }
-        for other in [&*names.node(7), "cw:{1", "cw:{1}", "cw:{x}:y", "cw2:{1}:y", "", "cw"] {
+        for other in [
+            &*names.node(7),
+            &*names.list_channel(3),
+            "cw:{1",
+            "cw:{1}",
+            "cw:{x}:y",
+            "cw2:{1}:y",
+            "",
+            "cw",
+        ] {
             assert_eq!(names.topic_of(other), None, "{other}");
         }
     }

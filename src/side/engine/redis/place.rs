@@ -1,7 +1,7 @@
 //! Rooms that were kept elsewhere are placed in the engine.
 //!
 //! ```text
-//!   keys of before, without meta ── DEL ──> messages, lines, keys ──> facts, title, meta
+//!   keys of before, without meta ── DEL ──> messages, lines, keys ──> facts, list, meta
 //!                                            many commands             one transaction
 //! ```
 //!
@@ -21,7 +21,7 @@ use super::keys::Names;
 use super::{ConnectError, Target};
 use crate::base::word;
 use crate::link::ids::Receipt;
-use crate::side::engine::command::{Ended, Head, State};
+use crate::side::engine::command::{Ended, Founded, Head, State};
 
 /// How much is under way at a time, in bytes, about.
 const PART_BYTES: usize = 1 << 20;
@@ -34,8 +34,8 @@ pub(in crate::side::engine) struct Whole {
     pub(in crate::side::engine) topic: Box<str>,
     /// Where it stands, its messages and facts. There must be a head.
     pub(in crate::side::engine) state: State,
-    /// Its title, if it was made on purpose.
-    pub(in crate::side::engine) title: Option<Box<str>>,
+    /// How it is listed, if it was made on purpose.
+    pub(in crate::side::engine) founded: Option<Founded>,
     /// The lines of its audit trail, each with its number.
     pub(in crate::side::engine) lines: Vec<(u64, Vec<u8>)>,
     /// The hashes of its messages' keys.
@@ -83,12 +83,12 @@ impl Mover {
     ///
     /// Those of the engine: then it is not there.
     pub(in crate::side::engine) async fn place(&mut self, whole: &Whole) -> RedisResult<bool> {
-        let [meta, stream, keys, older, changed, facts, audit, founded] =
+        let [meta, stream, keys, older, changed, facts, audit, listed] =
             self.names.of(&whole.topic).all();
         if cmd("EXISTS").arg(&meta).query_async(&mut self.redis).await? {
             return Ok(false);
         }
-        let Whole { topic, state, title, lines, keys: receipts } = whole;
+        let Whole { topic, state, founded, lines, keys: receipts } = whole;
         let Some(head) = &state.head else { unreachable!("a room that is placed has a head") };
         let mut parts = Parts { redis: &mut self.redis, part: pipe(), bytes: 0 };
         parts.part.cmd("DEL").arg(&[&stream, &keys, &older, &changed, &facts, &audit]).ignore();
@@ -133,20 +133,16 @@ impl Mover {
         expire(&stream, target.history_s);
         expire(&changed, target.history_s);
         expire(&keys, target.key_s);
-        if title.is_none() {
+        if founded.is_none() {
             expire(&facts, target.room_s);
             expire(&audit, target.room_s);
         }
         let mut set = cmd("SET");
         set.arg(&meta).arg(meta_of(head, &self.facts.branch));
-        match title {
-            Some(title) => {
-                last.cmd("HSET").arg(&founded).arg(&**topic).arg(&**title);
-            }
-            None => {
-                set.arg("EX").arg(u64::from(target.room_s) + HOUR_S);
-            }
+        if founded.is_none() {
+            set.arg("EX").arg(u64::from(target.room_s) + HOUR_S);
         }
+        last.cmd("HSET").arg(&listed).arg(&**topic).arg(listed_as(founded.as_ref(), head.at_ms));
         last.add_command(set);
         last.query_async::<Value>(&mut self.redis).await?;
         Ok(true)
@@ -176,6 +172,16 @@ impl Parts<'_> {
         let part = std::mem::take(&mut self.part);
         part.query_async::<Value>(self.redis).await.map(drop)
     }
+}
+
+/// How a room is listed, as it is written: see `keys`.
+fn listed_as(founded: Option<&Founded>, at_ms: u64) -> String {
+    let (kind, title) = match founded {
+        Some(Founded { title, is_private: true }) => ('p', &**title),
+        Some(Founded { title, is_private: false }) => ('o', &**title),
+        None => ('-', ""),
+    };
+    format!("{kind}{} {title}", at_ms / 1_000 / HOUR_S)
 }
 
 /// Where a room stands, as it is written: see `keys`.

@@ -5,7 +5,7 @@ use std::str;
 use redis::{ServerError, Value};
 
 use super::super::command::{
-    Changed, Command, Ended, Failure, Head, Message, Pushed, Receipt, Reply, State,
+    Changed, Command, Ended, Failure, Founded, Head, Listed, Message, Pushed, Receipt, Reply, State,
 };
 use super::NO_FUNCTION;
 use super::keys::Names;
@@ -27,6 +27,8 @@ pub(super) enum Form {
     Lines,
     /// The answer of `chinwag_1_beat`.
     Nodes,
+    /// Some rooms of a list.
+    Listed,
     /// A number of replicas.
     Replicas,
     /// The channel of a room is heard no more.
@@ -43,11 +45,15 @@ impl Form {
             Command::Read { .. } => Self::State { history: history.into() },
             Command::Lines { .. } => Self::Lines,
             Command::Beat { .. } => Self::Nodes,
+            Command::List { .. } => Self::Listed,
             Command::Wait { .. } => Self::Replicas,
             Command::Unsubscribe { topic } => Self::Unsubscribed(topic),
             Command::Subscribe { .. }
             | Command::Say { .. }
             | Command::Tell { .. }
+            | Command::Leave { .. }
+            | Command::HearList { .. }
+            | Command::Forget { .. }
             | Command::Ping => Self::Done,
         }
     }
@@ -73,6 +79,7 @@ pub(super) fn reply(
                 .collect::<Result<_, _>>()?,
         ),
         Form::Nodes => nodes(value)?,
+        Form::Listed => listed(value)?,
         Form::Replicas => {
             Reply::Replicas(u32::try_from(int(&value)?).map_err(|_| Malformed("replicas"))?)
         }
@@ -109,6 +116,12 @@ pub(super) fn pushed(
     let mut said = bytes(said)?;
     if channel == own_channel {
         return Ok(Some(Pushed::Told { record: said }));
+    }
+    if names.is_list(&channel) {
+        let (length, rest) = said.split_first_chunk::<4>().ok_or(WHAT)?;
+        let length = usize::try_from(u32::from_le_bytes(*length)).map_err(|_| WHAT)?;
+        let (topic, value) = rest.split_at_checked(length).ok_or(WHAT)?;
+        return Ok(listed_as(topic, value).map(Pushed::Listed));
     }
     let Some(topic) = names.topic_of(&channel) else { return Ok(None) };
     let topic = topic.into();
@@ -240,6 +253,30 @@ fn nodes(value: Value) -> Result<Reply, Malformed> {
     Ok(Reply::Nodes { now_ms, life, nodes: nodes.collect::<Result<_, _>>()? })
 }
 
+fn listed(value: Value) -> Result<Reply, Malformed> {
+    const WHAT: Malformed = Malformed("a list of rooms");
+    let [cursor, rooms] = <[Value; 2]>::try_from(array(value)?).map_err(|_| WHAT)?;
+    let cursor = bytes(cursor)?;
+    let cursor = str::from_utf8(&cursor).ok().and_then(decimal).ok_or(WHAT)?;
+    let rooms = map(rooms)?;
+    let rooms = rooms.iter().filter_map(|(topic, value)| listed_as(topic, value));
+    Ok(Reply::Listed { cursor, rooms: rooms.collect() })
+}
+
+/// A room of a list; `None`, if another version has written it.
+fn listed_as(topic: &[u8], value: &[u8]) -> Option<Listed> {
+    let (topic, value) = (str::from_utf8(topic).ok()?.into(), str::from_utf8(value).ok()?);
+    let (is_founded, is_private) = match value.as_bytes().first()? {
+        b'-' => (false, false),
+        b'o' => (true, false),
+        b'p' => (true, true),
+        _ => return None,
+    };
+    let (hour, title) = value[1..].split_once(' ')?;
+    let founded = is_founded.then(|| Founded { title: title.into(), is_private });
+    Some(Listed { topic, founded, hour: decimal(hour)? })
+}
+
 /// What is kept of where a room stands, and on which history of the engine that is.
 struct Meta {
     head: Head,
@@ -369,11 +406,14 @@ mod tests {
         let receipts = ["m 00000000000000e1 3 5", "c 1", "d 2", "stale", "conflict"].map(text);
         let appended = [meta.clone()].into_iter().chain(receipts).collect();
         let node = text("00000000000000aa:0000000000000001");
+        let listed = ["room:tea", "o7 Tea", "room:mate", "-8 ", "room:x", "?"].map(text);
+        let listed = Value::Array(listed.into());
         vec![
             (Form::Appended(5), Value::Array(appended)),
             (Form::State { history: 9 }, Value::Array(vec![meta, stream, changed, facts])),
             (Form::Lines, Value::Array(vec![entry("1-0", &["d", "line"])])),
             (Form::Nodes, Value::Array(vec![Value::Int(1), Value::Int(2), node])),
+            (Form::Listed, Value::Array(vec![text("0"), listed])),
             (Form::Replicas, Value::Int(1)),
         ]
     }
@@ -454,5 +494,19 @@ mod tests {
         assert_eq!(floor(parts.clone()), 0);
         parts[2] = Value::Map(Vec::new());
         assert_eq!(floor(parts), 1);
+    }
+
+    #[test]
+    fn rooms_are_listed_as_the_script_notes_them() {
+        let (form, answer) = answers().swap_remove(4);
+        let founded = |title: &str, is_private| Some(Founded { title: title.into(), is_private });
+        let room = |topic: &str, founded, hour| Listed { topic: topic.into(), founded, hour };
+        let rooms = vec![room("room:tea", founded("Tea", false), 7), room("room:mate", None, 8)];
+        assert_eq!(read(&form, answer), Ok(Ok(Reply::Listed { cursor: 0, rooms })));
+        let private = listed_as(b"room:x", b"p9 a b");
+        assert_eq!(private, Some(room("room:x", founded("a b", true), 9)));
+        for other in ["", "o", "o7", "o7x ", "x7 "] {
+            assert_eq!(listed_as(b"room:x", other.as_bytes()), None, "{other:?}");
+        }
     }
 }

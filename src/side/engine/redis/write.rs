@@ -2,10 +2,13 @@
 
 use redis::{Cmd, Pipeline, cmd, pipe};
 
-use super::super::command::{Act, Append, Command, Entry};
+use super::super::command::{Act, Append, Command, Entry, Founded};
 use super::Target;
 use super::keys::Names;
 use crate::base::word;
+
+/// About how many rooms are listed at a time: so that nobody waits for that.
+const LISTED_AT_ONCE: u32 = 256;
 
 /// A command, written.
 pub(super) enum Written {
@@ -44,6 +47,29 @@ pub(super) fn write(command: &Command, names: &Names, target: &Target) -> Writte
             beat.arg("chinwag_1_beat").arg(1).arg(names.nodes());
             beat.arg(&word::hex(*node)).arg(life).arg(lease_ms);
             beat
+        }
+        Command::Leave { node, life } => {
+            let mut leave = cmd("ZREM");
+            let [node, life] = [*node, *life].map(word::hex);
+            leave.arg(names.nodes()).arg([&node[..], b":", &life[..]].concat());
+            leave
+        }
+        Command::HearList { partition } => subscribe(names.list_channel(*partition)),
+        Command::List { partition, cursor } => {
+            let mut scan = cmd("HSCAN");
+            scan.arg(names.listed(*partition)).arg(cursor).arg("COUNT").arg(LISTED_AT_ONCE);
+            scan
+        }
+        Command::Forget { partition, topics } => {
+            let mut forget = cmd("FCALL");
+            forget.arg("chinwag_1_forget").arg(1 + topics.len()).arg(names.listed(*partition));
+            for topic in topics {
+                forget.arg(names.of(topic).meta());
+            }
+            for topic in topics {
+                forget.arg(&**topic);
+            }
+            forget
         }
         Command::Ping => cmd("PING"),
         Command::Wait { replicas, timeout_ms } => {
@@ -91,7 +117,7 @@ fn write_append(append: &Append, names: &Names, target: &Target) -> Cmd {
     call.arg("chinwag_1_append").arg(keys.len()).arg(&keys);
     call.arg(&word::hex(append.fresh_epoch)).arg(room.channel()).arg(&*append.topic);
     call.arg(target.history).arg(target.history_s).arg(target.room_s).arg(target.key_s);
-    call.arg(target.audit_lines);
+    call.arg(target.audit_lines).arg(room.list_channel());
     for entry in &append.entries {
         write_entry(&mut call, entry);
     }
@@ -115,9 +141,10 @@ fn write_entry(call: &mut Cmd, entry: &Entry) {
         Act::Change { offset, expected, is_deleted } => {
             call.arg(offset).arg(expected).arg(if *is_deleted { "d" } else { "-" });
         }
-        Act::Decision { title, facts } => {
-            let title = title.as_ref().map(|title| format!("={title}"));
-            call.arg(title.unwrap_or_default()).arg(facts.len());
+        Act::Decision { founded, facts } => {
+            let kind = |of: &Founded| if of.is_private { 'p' } else { 'o' };
+            let founded = founded.as_ref().map(|of| format!("{}{}", kind(of), of.title));
+            call.arg(founded.unwrap_or_default()).arg(facts.len());
             for (field, value) in facts {
                 call.arg(&**field).arg(value);
             }
