@@ -14,4 +14,5 @@ mod servers;
 mod faults;
 mod nodes;
 mod rooms;
+mod sentinels;
 mod switch;

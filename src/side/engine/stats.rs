@@ -15,6 +15,7 @@ pub struct EngineStats {
     pushes: AtomicU64,
     rooms: AtomicU64,
     waiting_bytes: AtomicU64,
+    sentinels: AtomicU64,
 }
 
 impl EngineStats {
@@ -43,6 +44,10 @@ impl EngineStats {
         self.waiting_bytes.store(bytes as u64, Ordering::Relaxed);
     }
 
+    pub(super) fn set_sentinels(&self, answering: u32) {
+        self.sentinels.store(answering.into(), Ordering::Relaxed);
+    }
+
     /// Appends them in the text format of Prometheus.
     pub fn push_text(&self, out: &mut String) {
         let is_up = AtomicU64::new(u64::from(self.is_up()));
@@ -58,6 +63,12 @@ impl EngineStats {
                 "gauge",
                 &self.waiting_bytes,
                 "Bytes of entries that it has not answered.",
+            ),
+            (
+                "engine_sentinels",
+                "gauge",
+                &self.sentinels,
+                "Sentinels that have answered when all were asked.",
             ),
         ] {
             let value = value.load(Ordering::Relaxed);
