@@ -69,6 +69,7 @@ mod with_engine {
             node,
             made_secret,
             timeout_ms: config.limits.timeout_ms,
+            ping_ms: config.limits.ping_ms,
             history: config.history,
             history_s: config.history_s,
             room_s: config.room_s,

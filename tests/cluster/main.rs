@@ -16,4 +16,5 @@ mod faults;
 mod moving;
 mod nodes;
 mod rooms;
+mod sentinels;
 mod switch;

@@ -1,7 +1,7 @@
 //! A connection as a node of Chinwag has it, with one command at a time.
 
 use chinwag::side::engine::command::{Act, Append, Command, Entry, Failure, Pushed, Reply, State};
-use chinwag::side::engine::redis::{ConnectError, Connection, Event, Target, connect};
+use chinwag::side::engine::redis::{ConnectError, Connection, Connector, Event, Target};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
@@ -19,6 +19,7 @@ pub(crate) fn target(server: &Server, node: u64) -> Target {
         node,
         made_secret: [7; 32],
         timeout_ms: 10_000,
+        ping_ms: 100,
         history: 64,
         history_s: 604_800,
         room_s: 2_592_000,
@@ -45,8 +46,17 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) async fn connect(target: &Target) -> Result<Self, ConnectError> {
+        Self::connect_by(&Self::connector(target)?).await
+    }
+
+    /// What makes one connection after another.
+    pub(crate) fn connector(target: &Target) -> Result<Connector, ConnectError> {
+        Connector::new(target.clone())
+    }
+
+    pub(crate) async fn connect_by(connector: &Connector) -> Result<Self, ConnectError> {
         let (told, events) = unbounded_channel();
-        Ok(Self { connection: connect(target, told).await?, events, asked: 0 })
+        Ok(Self { connection: connector.connect(told).await?, events, asked: 0 })
     }
 
     /// Calls a command, and answers too what was heard until all that it has caused is.

@@ -19,7 +19,7 @@ fn refusal(target: &Target) -> ConnectError {
 }
 
 #[track_caller]
-fn check_unfit(target: &Target, words: &[&str]) {
+pub(crate) fn check_unfit(target: &Target, words: &[&str]) {
     match refusal(target) {
         ConnectError::Unfit(why) => {
             for word in words {
@@ -31,14 +31,14 @@ fn check_unfit(target: &Target, words: &[&str]) {
 }
 
 #[track_caller]
-fn check_passing(target: &Target, word: &str) {
+pub(crate) fn check_passing(target: &Target, word: &str) {
     match refusal(target) {
         ConnectError::Passing(why) => assert!(why.contains(word), "{word}: {why}"),
         ConnectError::Unfit(why) => panic!("it stops the server: {why}"),
     }
 }
 
-fn ask(server: &Server, words: &[&str]) {
+pub(crate) fn ask(server: &Server, words: &[&str]) {
     let mut command = redis::Cmd::new();
     for word in words {
         command.arg(*word);
@@ -120,7 +120,7 @@ fn an_address_that_is_none_is_refused() {
     let server = Server::start(Kind::Redis, &[]);
     let with = |url: &str| Target { url: url.into(), ..target(&server, 1) };
     check_unfit(&with("localhost"), &["engine.url"]);
-    check_unfit(&with("redis+sentinel://localhost"), &["engine.url"]);
+    check_unfit(&with("redis+sentinel://localhost"), &["engine.url", "no service"]);
     check_unfit(&with(&format!("{}/3", server.url())), &["database", "engine.prefix"]);
 }
 

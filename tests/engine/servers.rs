@@ -12,6 +12,9 @@ use std::thread;
 
 use redis::{Client, Connection};
 
+/// The configuration of a sentinel, which writes into it, too.
+const CONFIG: &str = "server.conf";
+
 /// A program that speaks the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -50,6 +53,7 @@ impl Kind {
 /// A server. It is stopped when it is dropped.
 pub(crate) struct Server {
     kind: Kind,
+    is_sentinel: bool,
     extra: Vec<String>,
     process: Child,
     folder: PathBuf,
@@ -59,21 +63,33 @@ pub(crate) struct Server {
 impl Server {
     /// Starts one that keeps nothing on disk.
     pub(crate) fn start(kind: Kind, extra: &[&str]) -> Self {
-        // Somebody else may take a port that was free.
-        (0..10).find_map(|_| Self::try_start(kind, extra)).expect("a server starts")
+        Self::start_with(kind, None, extra)
     }
 
-    fn try_start(kind: Kind, extra: &[&str]) -> Option<Self> {
+    /// Starts a sentinel, with the lines of its configuration.
+    pub(crate) fn sentinel(kind: Kind, config: &str) -> Self {
+        Self::start_with(kind, Some(config), &[])
+    }
+
+    fn start_with(kind: Kind, config: Option<&str>, extra: &[&str]) -> Self {
+        // Somebody else may take a port that was free.
+        (0..10).find_map(|_| Self::try_start(kind, config, extra)).expect("a server starts")
+    }
+
+    fn try_start(kind: Kind, config: Option<&str>, extra: &[&str]) -> Option<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("chinwag-engine-{}-{count}", std::process::id());
         let folder = env::temp_dir().join(name);
         fs::create_dir_all(&folder).expect("a folder");
+        if let Some(config) = config {
+            fs::write(folder.join(CONFIG), config).expect("it is written");
+        }
         let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
         let port = port.expect("a port").port();
         let extra: Vec<String> = extra.iter().map(ToString::to_string).collect();
-        let (process, is_ready) = launch(kind, port, &folder, &extra);
-        let server = Self { kind, extra, process, folder, port };
+        let (process, is_ready) = launch(kind, config.is_some(), port, &folder, &extra);
+        let server = Self { kind, is_sentinel: config.is_some(), extra, process, folder, port };
         is_ready.then_some(server)
     }
 
@@ -85,7 +101,8 @@ impl Server {
 
     /// It begins again at its port, with what is in its folder.
     pub(crate) fn begin_again(&mut self) {
-        let (process, is_ready) = launch(self.kind, self.port, &self.folder, &self.extra);
+        let (process, is_ready) =
+            launch(self.kind, self.is_sentinel, self.port, &self.folder, &self.extra);
         self.process = process;
         assert!(is_ready, "it begins again");
     }
@@ -114,10 +131,23 @@ impl Server {
 }
 
 /// Starts the program, and says whether it has come as far as to listen.
-fn launch(kind: Kind, port: u16, folder: &Path, extra: &[String]) -> (Child, bool) {
-    let process = Command::new(kind.program())
-        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
-        .args(["--repl-diskless-sync-delay", "0", "--dir"])
+fn launch(
+    kind: Kind,
+    is_sentinel: bool,
+    port: u16,
+    folder: &Path,
+    extra: &[String],
+) -> (Child, bool) {
+    let mut command = Command::new(kind.program());
+    let ready = if is_sentinel {
+        command.arg(folder.join(CONFIG)).arg("--sentinel");
+        "+monitor master"
+    } else {
+        command.args(["--save", "", "--repl-diskless-sync-delay", "0"]);
+        "Ready to accept connections"
+    };
+    let process = command
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--dir"])
         .arg(folder)
         .args(extra)
         .stdout(Stdio::piped())
@@ -127,10 +157,7 @@ fn launch(kind: Kind, port: u16, folder: &Path, extra: &[String]) -> (Child, boo
         panic!("{kind:?} does not start ({error}): {}", kind.missing());
     });
     let mut said = BufReader::new(process.stdout.take().expect("a pipe")).lines();
-    let is_ready = said
-        .by_ref()
-        .map_while(Result::ok)
-        .any(|line| line.contains("Ready to accept connections"));
+    let is_ready = said.by_ref().map_while(Result::ok).any(|line| line.contains(ready));
     // It must not wait for a reader.
     thread::spawn(move || said.map_while(Result::ok).for_each(drop));
     (process, is_ready)

@@ -671,7 +671,7 @@ pub(super) const ALL: &[Key] = &[
     Key {
         name: "engine.ping_ms",
         kind: number(10, 600_000, MS, Slot::U64(|c| &mut c.engine.limits.ping_ms)),
-        doc: "How often it is looked whether it answers.",
+        doc: "How often it is looked whether it answers, and sentinels are asked whether it is still the primary.",
     },
     Key {
         name: "engine.dead_ms",

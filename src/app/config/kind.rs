@@ -134,7 +134,8 @@ impl Kind {
                 "text of at least {SECRET_BYTES_MIN} bytes from a generator, without white space at its ends"
             ),
             Self::Engine(_) => {
-                "redis://HOST:PORT or rediss://HOST:PORT (TLS), as redis://USER:PASSWORD@HOST:6379"
+                "redis://HOST:PORT or rediss://HOST:PORT (TLS), as redis://USER:PASSWORD@HOST:6379; \
+                 or redis+sentinel://HOST:PORT,HOST:PORT/SERVICE"
                     .into()
             }
             Self::Networks(_) => {
@@ -248,7 +249,9 @@ fn is_padded(text: &str) -> bool {
 
 /// Whether it is the address of an engine that is spoken to.
 fn is_engine(text: &str) -> bool {
-    let rest = ["redis://", "rediss://"].iter().find_map(|scheme| text.strip_prefix(scheme));
+    let rest = ["redis://", "rediss://", "redis+sentinel://", "rediss+sentinel://"]
+        .iter()
+        .find_map(|scheme| text.strip_prefix(scheme));
     let is_one = |rest: &str| !rest.is_empty() && !rest.starts_with(['/', '?']);
     rest.is_some_and(is_one) && text.len() <= 1_024 && !text.contains(char::is_whitespace)
 }

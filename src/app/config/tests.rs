@@ -588,14 +588,23 @@ fn servers_with_an_engine_keep_nothing_beside_it_and_know_each_others_tokens() {
     assert_eq!(config.store.path, "", "the default is for those without one");
     assert!(!format!("{config:?}").contains("password"));
     from_set(&[engine, secret, "store.path="]);
+    for scheme in ["rediss", "redis+sentinel", "rediss+sentinel"] {
+        from_set(&[&format!("engine.url={scheme}://:password@one,two:26379/tea"), secret]);
+    }
     let beside = "--set: store.path: is nothing beside engine.url, in which rooms are kept";
     check_set(&[engine, secret, "store.path=data"], &[beside]);
     let needs = "--set: engine.url: needs auth.secret, the same at each server: else a token \
                  counts at one of them only";
     check_set(&[engine], &[needs]);
-    for url in
-        ["localhost:6379", "redis://", "http://:hush@host", "redis:///0", "redis://:hush@a b"]
-    {
+    for url in [
+        "localhost:6379",
+        "redis://",
+        "http://:hush@host",
+        "redis:///0",
+        "redis://:hush@a b",
+        "redis+sentinel:///tea",
+        "redis-sentinel://:hush@one/tea",
+    ] {
         let text = Start { set: &[&format!("engine.url={url}"), secret], ..Start::default() };
         let text = text.load().unwrap_err();
         assert!(text.contains("engine.url: must be redis://HOST:PORT or rediss://"), "{text}");

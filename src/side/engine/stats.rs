@@ -16,6 +16,7 @@ pub struct EngineStats {
     rooms: AtomicU64,
     listed: AtomicU64,
     waiting_bytes: AtomicU64,
+    sentinels: AtomicU64,
 }
 
 impl EngineStats {
@@ -48,6 +49,10 @@ impl EngineStats {
         self.listed.store(rooms as u64, Ordering::Relaxed);
     }
 
+    pub(super) fn set_sentinels(&self, answering: u32) {
+        self.sentinels.store(answering.into(), Ordering::Relaxed);
+    }
+
     /// Appends them in the text format of Prometheus.
     pub fn push_text(&self, out: &mut String) {
         let is_up = AtomicU64::new(u64::from(self.is_up()));
@@ -64,6 +69,12 @@ impl EngineStats {
                 "gauge",
                 &self.waiting_bytes,
                 "Bytes of entries that it has not answered.",
+            ),
+            (
+                "engine_sentinels",
+                "gauge",
+                &self.sentinels,
+                "Sentinels that have answered when all were asked.",
             ),
         ] {
             let value = value.load(Ordering::Relaxed);

@@ -26,7 +26,7 @@ use tokio::time;
 use super::command::Command;
 use super::follower::{Connected, Follower, Node, Ways};
 use super::log::EngineLog;
-use super::redis::{self, ConnectError, Connection, Event, Facts, Target};
+use super::redis::{ConnectError, Connection, Connector, Event, Facts, Target};
 use super::stats::EngineStats;
 use super::view::TailBounds;
 use crate::limits::EngineLimits;
@@ -117,6 +117,8 @@ impl Engine {
     ///
     /// If the size of rings is not a power of two.
     pub fn start(start: Start) -> Result<(Self, Vec<EngineLog>), StartError> {
+        let connector = Connector::new(start.target.clone())
+            .map_err(|error| StartError::Unfit(error.into_why()))?;
         let shards = start.shards;
         // Shards have nothing to say to each other here.
         let between = |from, to| if from == shards || to == shards { start.ring_words } else { 1 };
@@ -137,12 +139,12 @@ impl Engine {
             let runtime = runtime.expect("a runtime of one thread needs an epoll and an eventfd");
             runtime.block_on(async {
                 // Nothing is served before there is a connection: no room could be opened.
-                let first = line(&start.target, true).await;
+                let first = line(&connector, true).await;
                 let secret = first.as_ref().map(|(connection, _)| connection.facts().secret);
                 // Whoever starts it may have gone.
                 let _ = tells.send(secret.map_err(Clone::clone));
                 if let Ok(line) = first {
-                    Turns::new(start, port, thread_stop, thread_stats).run(line).await;
+                    Turns::new(start, connector, port, thread_stop, thread_stats).run(line).await;
                 }
             });
         });
@@ -185,14 +187,14 @@ type Line = (Connection, UnboundedReceiver<Event>);
 ///
 /// If rooms cannot be kept there, and it is the first connection. A later one goes on where it can
 /// as soon as that is mended.
-async fn line(target: &Target, is_first: bool) -> Result<Line, Box<str>> {
+async fn line(connector: &Connector, is_first: bool) -> Result<Line, Box<str>> {
     let mut again = AGAIN;
     loop {
         let (events, heard) = unbounded_channel();
-        let why = match redis::connect(target, events).await {
+        let why = match connector.connect(events).await {
             Ok(connection) => return Ok((connection, heard)),
             Err(ConnectError::Unfit(why)) if is_first => return Err(why),
-            Err(ConnectError::Unfit(why) | ConnectError::Passing(why)) => why,
+            Err(error) => error.into_why(),
         };
         tracing::warn!(%why, "the engine cannot be reached, which is waited for");
         time::sleep(again).await;
@@ -203,6 +205,7 @@ async fn line(target: &Target, is_first: bool) -> Result<Line, Box<str>> {
 /// The thread's own state.
 struct Turns {
     start: Start,
+    connector: Connector,
     port: Port,
     stop: Arc<Stop>,
     stats: Arc<EngineStats>,
@@ -243,7 +246,13 @@ impl Ways for Wires<'_> {
 }
 
 impl Turns {
-    fn new(start: Start, port: Port, stop: Arc<Stop>, stats: Arc<EngineStats>) -> Self {
+    fn new(
+        start: Start,
+        connector: Connector,
+        port: Port,
+        stop: Arc<Stop>,
+        stats: Arc<EngineStats>,
+    ) -> Self {
         let node = Node {
             id: start.target.node,
             shards: start.shards,
@@ -254,6 +263,7 @@ impl Turns {
         };
         Self {
             start,
+            connector,
             port,
             stop,
             stats,
@@ -293,6 +303,7 @@ impl Turns {
             self.end_if_lost();
             self.stats.set_waiting(self.follower.rooms_count(), self.follower.waiting_bytes());
             self.stats.set_listed(self.follower.listed_count());
+            self.stats.set_sentinels(self.connector.sentinels_answering());
             self.port.end_turn();
             if self.stop.is_set.load(Ordering::Acquire) && !is_busy {
                 return self.leave().await;
@@ -374,13 +385,13 @@ impl Turns {
             };
             return event.into_iter().for_each(|event| self.hear_event(event));
         }
-        let target = &self.start.target;
+        let connector = &self.connector;
         let connecting = self.connecting.get_or_insert_with(|| {
-            let target = target.clone();
+            let connector = connector.clone();
             let mut connecting = JoinSet::new();
             connecting.spawn(async move {
                 time::sleep(AGAIN).await;
-                line(&target, false).await
+                line(&connector, false).await
             });
             connecting
         });

@@ -2,19 +2,25 @@
 //! it needs for that.
 
 use std::collections::HashMap;
+use std::fmt::Display;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use data_encoding::HEXLOWER;
 use redis::aio::MultiplexedConnection;
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, ErrorKind, IntoConnectionInfo,
-    ProtocolVersion, RedisError, ServerError, Value, cmd,
+    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, ErrorKind, RedisError, ServerError, Value,
+    cmd,
 };
+use tokio::sync::Mutex;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time;
 
+use super::address::Address;
 use super::keys::Names;
 use super::life::{Connection, Life};
+use super::sentinel::{self, Sentinels};
 use super::{Event, NO_FUNCTION, Target};
 
 /// The functions that the engine runs.
@@ -54,24 +60,131 @@ pub enum ConnectError {
     Passing(Box<str>),
 }
 
-/// Connects to an engine, and sees to it that rooms can be kept there. All that happens on the
-/// connection is told to `events`, in order. Runs on a current-thread runtime.
-///
-/// # Errors
-///
-/// Those of [`ConnectError`]; of a connection that was not made nothing is told to `events`.
-pub async fn connect(
-    target: &Target,
-    events: UnboundedSender<Event>,
-) -> Result<Connection, ConnectError> {
-    let timeout = Duration::from_millis(target.timeout_ms);
-    time::timeout(timeout, connect_in_time(target, events)).await.unwrap_or_else(|_| {
-        let why = format!("it has not answered in {} ms", target.timeout_ms);
-        Err(ConnectError::Passing(why.into()))
-    })
+impl ConnectError {
+    /// Why, whatever follows from that.
+    #[must_use]
+    pub fn into_why(self) -> Box<str> {
+        let (Self::Unfit(why) | Self::Passing(why)) = self;
+        why
+    }
+
+    /// The same, of one server among others.
+    pub(super) fn at(self, place: impl Display) -> Self {
+        let named = |why| format!("{place}: {why}").into();
+        match self {
+            Self::Unfit(why) => Self::Unfit(named(why)),
+            Self::Passing(why) => Self::Passing(named(why)),
+        }
+    }
+}
+
+/// Makes connections to an engine, one after another.
+#[derive(Clone)]
+pub struct Connector {
+    target: Target,
+    way: Way,
+    sentinels_answering: Arc<AtomicU32>,
+}
+
+/// How it is known where the engine is.
+#[derive(Clone)]
+enum Way {
+    /// It is there, always.
+    Server(Box<ConnectionInfo>),
+    /// Sentinels are asked, each time anew.
+    Sentinels(Arc<Mutex<Sentinels>>),
+}
+
+impl Connector {
+    /// One for this engine.
+    ///
+    /// # Errors
+    ///
+    /// If its address is none.
+    pub fn new(target: Target) -> Result<Self, ConnectError> {
+        let (way, sentinels_answering) = match Address::parse(&target.url)? {
+            Address::Server(info) => (Way::Server(Box::new(info)), Arc::default()),
+            Address::Service(service) => {
+                let sentinels = Sentinels::new(service);
+                let answering = sentinels.answering();
+                (Way::Sentinels(Arc::new(Mutex::new(sentinels))), answering)
+            }
+        };
+        Ok(Self { target, way, sentinels_answering })
+    }
+
+    /// How many sentinels have answered when all were asked last; 0, if the engine has none.
+    #[must_use]
+    pub fn sentinels_answering(&self) -> u32 {
+        self.sentinels_answering.load(Ordering::Relaxed)
+    }
+
+    /// Connects to the engine, and sees to it that rooms can be kept there. All that happens on the
+    /// connection is told to `events`, in order. Runs on a current-thread runtime.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ConnectError`]; of a connection that was not made nothing is told to `events`.
+    pub async fn connect(
+        &self,
+        events: UnboundedSender<Event>,
+    ) -> Result<Connection, ConnectError> {
+        let sentinels = match &self.way {
+            Way::Server(info) => return self.connect_to((**info).clone(), events).await,
+            Way::Sentinels(sentinels) => Arc::clone(sentinels),
+        };
+        let (primary, info) = sentinels.lock().await.primary(self.timeout()).await?;
+        let connected = self.connect_to(info, events).await;
+        let mut connection = connected
+            .map_err(|failure| failure.at(format!("{primary}, which sentinels name as primary")))?;
+        let every = Duration::from_millis(self.target.ping_ms);
+        connection.end_when(async move {
+            let other = sentinel::moved(&sentinels, &primary, every).await;
+            format!("sentinels name {other} as primary, and no more {primary}")
+        });
+        Ok(connection)
+    }
+
+    /// Connects as well, for whoever waits for each answer, and hears nothing else.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ConnectError`].
+    #[cfg(feature = "store")]
+    pub(super) async fn connect_to_ask(
+        &self,
+        names: &Names,
+    ) -> Result<(MultiplexedConnection, Facts), ConnectError> {
+        let info = match &self.way {
+            Way::Server(info) => (**info).clone(),
+            Way::Sentinels(sentinels) => sentinels.lock().await.primary(self.timeout()).await?.1,
+        };
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.timeout()))
+            // What is asked may be much.
+            .set_response_timeout(None);
+        made(info, &self.target, names, config).await
+    }
+
+    fn timeout(&self) -> Duration {
+        Duration::from_millis(self.target.timeout_ms)
+    }
+
+    async fn connect_to(
+        &self,
+        info: ConnectionInfo,
+        events: UnboundedSender<Event>,
+    ) -> Result<Connection, ConnectError> {
+        let connecting = connect_in_time(info, &self.target, events);
+        time::timeout(self.timeout(), connecting).await.unwrap_or_else(|_| {
+            let why = format!("it has not answered in {} ms", self.target.timeout_ms);
+            Err(ConnectError::Passing(why.into()))
+        })
+    }
 }
 
 async fn connect_in_time(
+    info: ConnectionInfo,
     target: &Target,
     events: UnboundedSender<Event>,
 ) -> Result<Connection, ConnectError> {
@@ -84,17 +197,18 @@ async fn connect_in_time(
         .set_response_timeout(None)
         // Sending never waits, so that it keeps its order. Whoever asks bounds what is under way.
         .set_pipeline_buffer_size(tokio::sync::Semaphore::MAX_PERMITS);
-    let (redis, facts) = made(target, &names, config).await?;
+    let (redis, facts) = made(info, target, &names, config).await?;
     Ok(Connection::new(redis, target.clone(), names, facts, life))
 }
 
 /// Makes a connection to an engine in which rooms can be kept.
-pub(super) async fn made(
+async fn made(
+    info: ConnectionInfo,
     target: &Target,
     names: &Names,
     config: AsyncConnectionConfig,
 ) -> Result<(MultiplexedConnection, Facts), ConnectError> {
-    let client = Client::open(address(target)?).map_err(|error| not_made(&error))?;
+    let client = Client::open(info).map_err(|error| not_made(&error))?;
     let mut redis = client
         .get_multiplexed_async_connection_with_config(&config)
         .await
@@ -104,22 +218,6 @@ pub(super) async fn made(
     check_config(&mut redis, names, target).await?;
     let secret = secret(&mut redis, names, target).await?;
     Ok((redis, Facts { secret, ..facts }))
-}
-
-/// Where the engine is: for Sentinel that is to be asked here, each time anew.
-fn address(target: &Target) -> Result<ConnectionInfo, ConnectError> {
-    let info = (&*target.url)
-        .into_connection_info()
-        .map_err(|error| unfit(format!("engine.url: {error}")))?;
-    let settings = info.redis_settings().clone();
-    if settings.db() != 0 {
-        return Err(unfit(
-            "engine.url names a database, but channels are those of all: set engine.prefix to \
-             keep servers apart",
-        ));
-    }
-    // `HELLO 3`: answers and what is heard come on one connection, in one order.
-    Ok(info.set_redis_settings(settings.set_protocol(ProtocolVersion::RESP3)))
 }
 
 /// Asks the engine what it is, and refuses one in which rooms cannot be kept.
@@ -316,7 +414,7 @@ fn refused(error: &ServerError, target: &Target) -> ConnectError {
     }
 }
 
-fn unfit(why: impl Into<Box<str>>) -> ConnectError {
+pub(super) fn unfit(why: impl Into<Box<str>>) -> ConnectError {
     ConnectError::Unfit(why.into())
 }
 

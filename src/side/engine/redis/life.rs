@@ -13,7 +13,7 @@ use std::task::{Context, Poll, Waker};
 use redis::aio::{AsyncPushSender, MultiplexedConnection, SendError};
 use redis::{PushInfo, PushKind, RedisError, RedisResult, Value};
 use tokio::sync::mpsc::UnboundedSender;
-use tokio::task::{JoinHandle, unconstrained};
+use tokio::task::{JoinSet, unconstrained};
 
 use super::super::command::{Command, Failure, Reply};
 use super::connect::Facts;
@@ -29,7 +29,8 @@ pub struct Connection {
     names: Names,
     facts: Facts,
     life: Life,
-    telling: JoinHandle<()>,
+    /// What is done beside it, and ends with it.
+    tasks: JoinSet<()>,
 }
 
 impl Connection {
@@ -43,11 +44,21 @@ impl Connection {
         let own_channel = Written::One(subscribe(names.node(target.node)));
         let answer = Box::pin(unconstrained(ask(redis.clone(), own_channel)));
         life.lock().begin(&facts.branch, Asked { number: None, form: Form::Done, answer });
-        let telling = tokio::spawn({
+        let mut tasks = JoinSet::new();
+        tasks.spawn({
             let life = life.clone();
             future::poll_fn(move |cx| life.lock().poll(cx))
         });
-        Self { redis, target, names, facts, life, telling }
+        Self { redis, target, names, facts, life, tasks }
+    }
+
+    /// Ends it as soon as there is a reason for that.
+    pub(super) fn end_when(&mut self, reason: impl Future<Output = String> + Send + 'static) {
+        let life = self.life.clone();
+        self.tasks.spawn(async move {
+            let why = reason.await;
+            life.lock().end(&why);
+        });
     }
 
     /// Sends a command, whose answer is told with this number. Once the connection has ended,
@@ -68,7 +79,6 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.telling.abort();
         self.life.lock().forget();
     }
 }

@@ -3,6 +3,7 @@
 //! ended.
 //!
 //! ```text
+//!            address, sentinel ── where?
 //!            connect ── fit? library? ──> Connection
 //!   Command ── send ──> write ── RESP3 ──> engine
 //!   Event   <── life <── read <────────────┘        in the order of the wire
@@ -16,12 +17,15 @@
 //! 3. each command is answered once, before [`Event::Ended`]; nothing comes after that;
 //! 4. nothing that the engine says is a panic: what is not understood ends the connection.
 //!
-//! Deliberately absent: deadlines, and when to connect again. Sentinel and clusters are not known
-//! yet: the one comes in where `connect` finds the address, the other has a [`Connection`] for each
-//! primary.
+//! Where the engine is may be a matter of sentinels: they are asked before each connection, and
+//! beside it, since an old primary may still answer when another one has taken its place.
+//!
+//! Deliberately absent: deadlines, and when to connect again. Clusters are not known yet: they have
+//! a [`Connection`] for each primary.
 //!
 //! Called by: whoever runs the engine's thread.
 
+mod address;
 mod connect;
 mod keys;
 mod life;
@@ -29,9 +33,10 @@ mod news;
 #[cfg(feature = "store")]
 mod place;
 mod read;
+mod sentinel;
 mod write;
 
-pub use connect::{ConnectError, Facts, connect};
+pub use connect::{ConnectError, Connector, Facts};
 pub use life::Connection;
 #[cfg(feature = "store")]
 pub(super) use place::{Mover, Whole};
@@ -44,7 +49,8 @@ const NO_FUNCTION: &str = "Function not found";
 /// Which engine is meant, and how rooms are kept there.
 #[derive(Clone, Debug)]
 pub struct Target {
-    /// `redis://` or `rediss://`, with user and password if it asks for them.
+    /// `redis://`, or `redis+sentinel://` with the name of a service; `rediss` for TLS. User and
+    /// password, if they are asked for.
     pub url: Box<str>,
     /// What all names there begin with; without braces.
     pub prefix: Box<str>,
@@ -54,8 +60,10 @@ pub struct Target {
     pub node: u64,
     /// What all nodes sign by that have no key of their own, if this is the first one.
     pub made_secret: [u8; 32],
-    /// How long connecting may take, in milliseconds.
+    /// How long connecting may take, in milliseconds, and asking sentinels before it.
     pub timeout_ms: u64,
+    /// How often sentinels are asked beside a connection, in milliseconds.
+    pub ping_ms: u64,
     /// How many messages of a room are kept.
     pub history: u32,
     /// For how long they are kept after the last one, in seconds.

@@ -11,12 +11,10 @@
 //! Deliberately absent: servers that have the engine meanwhile. Whoever places rooms asks first
 //! whether there are any.
 
-use std::time::Duration;
-
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Pipeline, RedisResult, Value, cmd, pipe};
+use redis::{Pipeline, RedisResult, Value, cmd, pipe};
 
-use super::connect::{Facts, made};
+use super::connect::{Connector, Facts};
 use super::keys::Names;
 use super::{ConnectError, Target};
 use crate::base::word;
@@ -58,9 +56,7 @@ impl Mover {
     /// Those of [`ConnectError`].
     pub(in crate::side::engine) async fn connect(target: Target) -> Result<Self, ConnectError> {
         let names = Names::new(&target);
-        let timeout = Duration::from_millis(target.timeout_ms);
-        let config = AsyncConnectionConfig::new().set_connection_timeout(Some(timeout));
-        let (redis, facts) = made(&target, &names, config.set_response_timeout(None)).await?;
+        let (redis, facts) = Connector::new(target.clone())?.connect_to_ask(&names).await?;
         Ok(Self { redis, target, names, facts })
     }
 
