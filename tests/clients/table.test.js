@@ -342,6 +342,7 @@ const TABLE = {
     [{ user: MEMBER, banned_s: 60 },                "--- uuuumm uu ++ ++ re"],
     [{ user: MEMBER, kick: true },                  "--- uuuumm uu ++ ++ re"],
     [{ user: MEMBER, purge_s: 60 },                 "--- uuuumm uu ++ ++ re"],
+    [{ user: MEMBER, purge_s: 60, purge_before: 3 }, "--- uuuumm uu ++ ++ re"],
 
     [{ user: MODERATOR, role: null },               "--- uuuuuu uu uu ++ re"],
     [{ user: MODERATOR, role: "member" },           "--- uuuuuu uu uu ++ re"],
@@ -368,6 +369,8 @@ const TABLE = {
     [{ user: STRANGER, banned_s: "1" },             "--- !!!!!! !! !! !! re", invalid("banned_s")],
     [{ user: STRANGER, kick: 1 },                   "--- !!!!!! !! !! !! re", invalid("kick")],
     [{ user: STRANGER, purge_s: -1 },               "--- !!!!!! !! !! !! re", invalid("purge_s")],
+    [{ user: STRANGER, purge_s: 60, purge_before: "1" }, "--- !!!!!! !! !! !! re", invalid("purge_before")],
+    [{ user: STRANGER, kick: true, purge_before: 1 }, "--- !!!!!! !! !! !! re", invalid("purge_before")],
     [{ user: STRANGER, kick: true, reason: 1 },     "--- !!!!!! !! !! !! re", invalid("reason")],
     [{ user: STRANGER, kick: true, reason: longer(1_024) }, "--- !!!!!! !! !! !! re", tooLarge("reason", 1_024)],
   ],
@@ -455,7 +458,7 @@ const ANSWERS = {
   access_token: "expires_at user",
   room_set: "room title members topic? join? speak? react? slow_s? edit_s? keep_s? keep_messages? keep_bytes? " +
     "links? invite? invites? data?",
-  room_member: "user role? muted_until? banned_until? purged? more?",
+  room_member: "user role? muted_until? banned_until? purged? more? before?",
   room_members: "members more after?",
   room_meta: "",
   room_invite: "invite expires_at",
