@@ -19,8 +19,8 @@ import { test } from "node:test";
 
 import { V1, VERSIONS } from "./support/client.js";
 import { newFolder } from "./support/folder.js";
-import { pushes, reasons, textOf } from "./support/protocol.js";
-import { LOGS, started } from "./support/server.js";
+import { logs, pushes, reasons, textOf } from "./support/protocol.js";
+import { LOGS, started, startedWithEngine } from "./support/server.js";
 import { ACTORS, GIVEN, OUTCOMES, World } from "./support/table.js";
 
 const {
@@ -564,11 +564,23 @@ function settings() {
   };
 }
 
-for (const log of ["in memory", "in a store", "in a store that shows what it has kept"]) {
-  const kept = LOGS[log];
+/** By log of the server: how the table is tried with it. */
+const TRIED = {
+  MemoryLog: ["in memory"],
+  StoreLog: ["in a store", "in a store that shows what it has kept"],
+  EngineLog: ["with an engine"],
+};
+
+test("no log is missing", () => {
+  assert.deepEqual(logs().sort(), Object.keys(TRIED).sort());
+});
+
+for (const log of Object.values(TRIED).flat()) {
+  const starts = (t, settings) =>
+    log in LOGS ? started(t, { ...LOGS[log], ...settings }) : startedWithEngine(t, settings);
   for (const [transport, options] of Object.entries(TRANSPORTS)) {
     test(`each push by each actor is answered as the table says, over ${transport}, ${log}`, async (t) => {
-      const server = await started(t, { ...kept, ...settings() });
+      const server = await starts(t, settings());
       const world = new World(t, server, transport, options);
       const wrong = await Promise.all(ACTORS.map(async (actor, column) => {
         const told = await world.tries(actor, ROWS);
@@ -583,7 +595,7 @@ for (const log of ["in memory", "in a store", "in a store that shows what it has
     });
 
     test(`what is too much is refused by the limit's name, over ${transport}, ${log}`, async (t) => {
-      const world = new World(t, await started(t, { ...kept, ...TIGHT }), transport, options);
+      const world = new World(t, await starts(t, TIGHT), transport, options);
       for (const [some, refusal] of LIMITS) {
         assert.equal(await world.meets(some, refusal), "!", JSON.stringify(refusal));
       }
