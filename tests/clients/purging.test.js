@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { MODERATES, inboxOf, join, ok, tab } from "./support/client.js";
-import { LOGS, started } from "./support/server.js";
+import { LOGS, started, startedWithEngine } from "./support/server.js";
 
 const TOPIC = "room:tea";
 
@@ -24,9 +24,12 @@ const deleted = (messages) => messages.filter((message) => message.deleted).map(
 const says = (channel, count) =>
   Promise.all(Array.from({ length: count }, (_, n) => ok(channel.push("new_msg", { body: `m${n}` }))));
 
-for (const [log, kept] of Object.entries(LOGS).filter(([, kept]) => kept["store.path"] !== "")) {
+const KEEPING = Object.entries(LOGS).filter(([, kept]) => kept["store.path"] !== "");
+const STARTS = KEEPING.map(([log, kept]) => [log, (t, settings) => started(t, { ...kept, ...settings })]);
+
+for (const [log, starts] of [...STARTS, ["with an engine", startedWithEngine]]) {
   test(`a purge reaches what is no longer in memory, ${log}`, async (t) => {
-    const server = await started(t, { ...kept, "history.messages": 10 });
+    const server = await starts(t, { "history.messages": 10 });
     const { channel: mod } = await join(tab(t, server, "mod", { claims: MODERATES }), TOPIC);
     const { channel: bob } = await join(tab(t, server, "bob"), TOPIC);
     const { channel: zoe } = await join(tab(t, server, "zoe"), TOPIC);
