@@ -263,11 +263,15 @@ pub const SLOW_S_MAX: u32 = 21_600;
 /// How many messages of a user are deleted at once, with a ban.
 pub const PURGED_MESSAGES_MAX: usize = 100;
 
+/// How many messages of a room's memory a purge looks at, before whoever wants it asks again, or its
+/// log is read: twice what a room has there by default, and a millisecond of a turn.
+pub const PURGE_LOOKS_MAX: usize = 2_000;
+
 /// How many messages a purge looks at together that are not in memory: some hundred microseconds of
 /// a turn, besides the deletions.
 pub const PURGE_READ_MESSAGES: u32 = 500;
 
-/// How often it does. A user who has said nothing in so many messages has said enough.
+/// How often it does. Then whoever wants it asks again, and it goes on where it has stopped.
 pub const PURGE_READS_MAX: u32 = 100;
 
 /// How many purges of a shard may go on beyond memory at a time.

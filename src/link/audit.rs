@@ -277,7 +277,7 @@ impl SettingsWish<'_> {
 impl MemberWish<'_> {
     /// What it asks for, but for whom and why, as its trail says it.
     pub(crate) fn audited(&self) -> Option<String> {
-        let Self { user: _, role, mute, ban, kick, purge_s, reason: _ } = *self;
+        let Self { user: _, role, mute, ban, kick, purge_s, purge_before, reason: _ } = *self;
         let mut set = Object::default();
         set.given("role", role, |role| format!("\"{}\"", role.as_str()));
         let sentence = |sentence| match sentence {
@@ -289,6 +289,7 @@ impl MemberWish<'_> {
         set.maybe("banned_s", ban.map(sentence).as_deref());
         set.maybe("kick", kick.then_some("true"));
         set.number("purge_s", purge_s);
+        set.number("purge_before", purge_before);
         set.end()
     }
 }
@@ -354,9 +355,10 @@ mod tests {
             ban: Some(Sentence::ForEver),
             kick: true,
             purge_s: Some(60),
+            purge_before: Some(9),
             ..nothing
         };
-        let whole = r#"{"role":"member","muted_s":0,"banned_s":-1,"kick":true,"purge_s":60}"#;
+        let whole = r#"{"role":"member","muted_s":0,"banned_s":-1,"kick":true,"purge_s":60,"purge_before":9}"#;
         assert_eq!(wish.audited().as_deref(), Some(whole));
         let wish = MemberWish { role: Given::Null, ban: Some(Sentence::Seconds(3)), ..nothing };
         assert_eq!(wish.audited().as_deref(), Some(r#"{"role":null,"banned_s":3}"#));

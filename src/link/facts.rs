@@ -288,6 +288,8 @@ pub(crate) struct MemberWish<'a> {
     pub(crate) kick: bool,
     /// Its messages of the last so many seconds are deleted.
     pub(crate) purge_s: Option<u64>,
+    /// Those before this offset alone: where the answer to an earlier purge has ended.
+    pub(crate) purge_before: Option<u64>,
     /// Why, as it is told: a JSON string.
     pub(crate) reason: Option<&'a str>,
 }
@@ -380,7 +382,7 @@ struct_fields!(SettingsWish<'a> {
     title, topic, join, speak, react, slow_s, edit_s, keep_s, keep_messages, keep_bytes, links,
     invite, revoke_invites, data,
 });
-struct_fields!(MemberWish<'a> { user, role, mute, ban, kick, purge_s, reason });
+struct_fields!(MemberWish<'a> { user, role, mute, ban, kick, purge_s, purge_before, reason });
 struct_fields!(MembersWanted<'a> { restraint, after, limit });
 struct_fields!(Standing { role, muted_until_ms, banned_until_ms });
 

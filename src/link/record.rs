@@ -1069,6 +1069,7 @@ mod tests {
             ban: Some(Sentence::ForEver),
             kick: true,
             purge_s: Some(9),
+            purge_before: Some(8),
             reason: Some("\"é\""),
         };
         let lifts = MemberWish { mute: Some(Sentence::Lifted), ..MemberWish::default() };

@@ -117,8 +117,8 @@ pub(super) fn member_wanted<'a>(
 ) -> Result<MemberWish<'a>, Refusal> {
     let object = object(payload, "user")?;
     let [role] = json::fields(object, ["role"]).map(Given::of);
-    let names = ["user", "muted_s", "banned_s", "kick", "purge_s", "reason"];
-    let [user, muted_s, banned_s, kick, purge_s, reason] = given(object, names);
+    let names = ["user", "muted_s", "banned_s", "kick", "purge_s", "purge_before", "reason"];
+    let [user, muted_s, banned_s, kick, purge_s, purge_before, reason] = given(object, names);
     let user = user.and_then(json::string).filter(|user| is_name(user));
     let user = user.ok_or(invalid("user", "a user's id"))?;
     let role = role.try_map(|role| {
@@ -131,12 +131,19 @@ pub(super) fn member_wanted<'a>(
     let purge_s = purge_s
         .map(|purge_s| json::unsigned(purge_s).ok_or(invalid("purge_s", "a number of seconds")))
         .transpose()?;
+    let purge_before = purge_before
+        .map(|before| match json::unsigned(before) {
+            Some(before) if purge_s.is_some() => Ok(before),
+            Some(_) => Err(invalid("purge_before", "only together with purge_s")),
+            None => Err(invalid("purge_before", "the offset of a message")),
+        })
+        .transpose()?;
     if let Some(reason) = reason {
         text_within(reason, "reason", REASON_BYTES_MAX)?;
     }
     desk.clear();
     desk.push_str(&user);
-    let wish = MemberWish { user: desk, role, mute, ban, kick, purge_s, reason };
+    let wish = MemberWish { user: desk, role, mute, ban, kick, purge_s, purge_before, reason };
     if wish.is_role_only() && role == Given::Nothing {
         return Err(invalid("role", "at least one of role, muted_s, banned_s, kick and purge_s"));
     }

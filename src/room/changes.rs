@@ -11,8 +11,8 @@
 //!
 //! 1. each message is there once, under its latest change; the two indices agree;
 //! 2. all changes above `floor` are there, so a client that has all up to it can be told the rest;
-//! 3. what a message is that is no longer kept cannot be told, unless it was deleted: then its
-//!    offset is enough, and it stays.
+//! 3. what a message is that is no longer in memory cannot be told from here, unless it was
+//!    deleted: then its offset is enough where no log has it, and it stays.
 //!
 //! Deliberately absent: the messages, which are in the history.
 //!
@@ -74,7 +74,7 @@ impl Changes {
         }
     }
 
-    /// Notes that a message is no longer kept.
+    /// Notes that a message is no longer in memory.
     pub(super) fn let_go(&mut self, offset: u64) {
         let Some(Latest { change, is_deleted }) = self.by_offset.get(&offset).copied() else {
             return;

@@ -18,7 +18,6 @@ use crate::link::facts::{
 };
 use crate::link::ids::Slot;
 use crate::link::message::push_listing_start;
-use crate::link::said::MessageText;
 use crate::room::Room;
 use crate::room::audit::Trail;
 #[cfg(test)]
@@ -248,33 +247,6 @@ impl Room {
         }
         out.push(b'}');
         looks
-    }
-
-    /// The latest messages in memory that a user has said since a time, the newest first, at most
-    /// so many: each with its offset.
-    pub(crate) fn said_by(&self, user: &str, since_ms: u64, max: usize) -> Vec<(u64, MessageText)> {
-        let mut found = Vec::new();
-        for offset in (self.history().first()..=self.history().last()).rev() {
-            let Some(message) = self.message(offset) else { continue };
-            if message.at_ms < since_ms || found.len() == max {
-                break;
-            }
-            let is_deleted = message.fate().deleted.is_some();
-            if *message.said.user == *user && !is_deleted {
-                found.push((offset, message));
-            }
-        }
-        found
-    }
-
-    /// Before which offset there may be messages that are not in memory and were said since a time;
-    /// none, if its log has none.
-    pub(crate) fn said_in_log(&self, since_ms: u64, reaches_back: bool) -> Option<u64> {
-        let first = self.history().first();
-        let is_before = |message: MessageText| message.at_ms < since_ms;
-        let is_reached = self.message(first).is_some_and(is_before);
-        let has_more = reaches_back && first > self.journal().log_floor().offset + 1;
-        (has_more && !is_reached).then_some(first)
     }
 }
 

@@ -488,11 +488,7 @@ impl Journal {
         // What is in the way of telling which messages have changed is asked of the log.
         let mut changed = None;
         let bytes = |has: Marks| {
-            let read = match older {
-                Older::Read { changed, .. } => changed,
-                Older::Gone | Older::InLog => None,
-            };
-            changed = self.changed(has, read);
+            changed = self.changed(has, older);
             let older_bytes = match older {
                 _ if older_count(has) == 0 => 0,
                 Older::Read { messages, .. } => messages.len() + 1,
@@ -536,8 +532,15 @@ impl Journal {
     }
 
     /// The messages that a client has and that have changed since, separated by commas: from
-    /// memory, or from what was read, where memory knows nothing newer. `None` if that is not all.
-    fn changed(&self, has: Marks, read: Option<&BTreeMap<u64, Vec<u8>>>) -> Option<Vec<u8>> {
+    /// memory, or from what was read, where memory knows nothing newer. `None` if that is not all,
+    /// or if the log has more of a deleted one.
+    fn changed(&self, has: Marks, older: Older<'_>) -> Option<Vec<u8>> {
+        let read = match older {
+            Older::Read { changed, .. } => changed,
+            Older::Gone | Older::InLog => None,
+        };
+        let log_floor = self.log_floor().offset;
+        let is_in_log = |offset| older == Older::InLog && offset > log_floor;
         let mut out = Vec::new();
         let Some(changes) = self.rare.as_ref().and_then(|rare| rare.changes.as_ref()) else {
             return Some(out);
@@ -555,13 +558,12 @@ impl Journal {
             let read_as = read.and_then(|read| read.get(&offset));
             let newer = || self.message(offset).map(|newer| read_as.map_or(newer, Vec::as_slice));
             let known = self.history.message(offset).or_else(newer);
-            match (known, latest.get(&offset), read_as) {
-                (Some(message), _, _) => out.extend_from_slice(message),
-                (None, Some(Latest { change, is_deleted: true }), _) => {
+            match (known.or(read_as.map(Vec::as_slice)), latest.get(&offset)) {
+                (Some(message), _) => out.extend_from_slice(message),
+                (None, Some(Latest { change, is_deleted: true })) if !is_in_log(offset) => {
                     push_tombstone(&mut out, offset, *change);
                 }
-                (None, _, Some(message)) => out.extend_from_slice(message),
-                (None, _, None) => return None,
+                (None, _) => return None,
             }
             out.push(b',');
         }
@@ -791,6 +793,30 @@ mod tests {
             })
         };
         assert_eq!([0, 1, 3, 5].map(behind), [Some(5), Some(2), Some(2), Some(0)]);
+    }
+
+    #[test]
+    fn of_a_deleted_message_that_the_log_keeps_all_of_that_is_told() {
+        let mut journal = filled(8, &LIMITS);
+        let latest = Latest { change: 1, is_deleted: true };
+        journal.apply_change((2, latest), (b"{}", None), None, (&LIMITS, 9));
+        let since = Cursor { change: Some(0), ..cursor(7, 8) };
+        let recover = |journal: &Journal, older| match journal.recover(since, older, &LIMITS) {
+            Some(Missed::All { changed, .. }) => String::from_utf8(changed).expect("UTF-8"),
+            Some(Missed::InLog { after: 8, upto: 8, changed: Some(0) }) => "to be read".to_owned(),
+            other => panic!("it is recovered: {other:?}"),
+        };
+        let bare = r#"{"body":"","change":1,"deleted":{},"offset":2}"#;
+        assert_eq!(recover(&journal, Older::Gone), bare, "nobody keeps it");
+        assert_eq!(recover(&journal, Older::InLog), "to be read");
+        let (whole, none) = (BTreeMap::from([(2, b"m2 is deleted".to_vec())]), BTreeMap::new());
+        for (changed, expected) in [(&whole, "m2 is deleted"), (&none, bare)] {
+            let changed = Some(changed);
+            let read = Older::Read { after: 8, messages: b"", changed, reactions: &[] };
+            assert_eq!(recover(&journal, read), expected, "what is there by then");
+        }
+        journal.rare.get_or_insert_default().log_floor = Marks { offset: 2, change: 0 };
+        assert_eq!(recover(&journal, Older::InLog), bare, "the log has let go of it");
     }
 
     #[test]

@@ -28,8 +28,9 @@
 //!
 //! This file has the members of the room; `propose` what is said and kept, `verbs` what is done to
 //! messages, `growth` how they grow, `reactions` who has reacted, `facts` what is decided of the
-//! room, `rights` who may do and decide what, `views` pages of some messages, `speech` what is not
-//! kept, `announce` how members learn who is there, `slices` how nodes do.
+//! room, `rights` who may do and decide what, `views` pages of some messages, `lately` what a user
+//! has said, `speech` what is not kept, `announce` how members learn who is there, `slices` how
+//! nodes do.
 //!
 //! Called by: `rooms`. Calls: `journal`, `presence`, `pacing`, `encode`, `meta`.
 
@@ -43,6 +44,7 @@ pub(crate) mod growth;
 pub mod history;
 pub(crate) mod journal;
 pub mod keys;
+pub(crate) mod lately;
 mod meanwhile;
 pub(crate) mod meta;
 pub(crate) mod pacing;

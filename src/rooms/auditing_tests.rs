@@ -313,6 +313,7 @@ const PURGE: MemberWish<'_> = MemberWish {
     ban: None,
     kick: false,
     purge_s: Some(60),
+    purge_before: None,
     reason: None,
 };
 
@@ -329,8 +330,8 @@ fn a_purge_of_which_not_all_is_taken_says_how_many_are_deleted() {
     let told = home.take_told();
     assert!(told.len() == 1 && told[0].contains("msg_changed"), "one is deleted: {told:?}");
     let ticket = home.mesh.log.asked.last().expect("it was asked").0;
-    let ok = r#"0 reply 1 ok {"user":"bob","purged":1,"more":true}"#;
-    assert_eq!(home.has_kept(ann.0, ticket), [ok], "when it is kept");
+    let ok = r#"0 reply 1 ok {"user":"bob","purged":1,"more":true,"before":3}"#;
+    assert_eq!(home.has_kept(ann.0, ticket), [ok], "when it is kept, and where to go on");
 }
 
 #[test]
@@ -346,7 +347,7 @@ fn a_purge_that_cannot_be_read_on_says_how_many_are_deleted() {
     home.with(|rooms, cx, told| {
         rooms.hear_log(cx, told, FromLog::NotRead { room, ticket, why });
     });
-    let ok = r#"0 reply 1 ok {"user":"bob","purged":1,"more":true}"#;
+    let ok = r#"0 reply 1 ok {"user":"bob","purged":1,"more":true,"before":2}"#;
     assert_eq!(home.take_told(), [ok]);
 }
 

@@ -60,7 +60,7 @@ use decided::check_joined;
 use judge::{Away, Judge, Member, audience, field, number};
 use ledger::Recorded;
 use pretend::{LogDefect, PretendLog, Pretends};
-use reader::{Reader, messages, object};
+use reader::{Reader, messages, object, of};
 
 /// What a log says later.
 pub(crate) enum Heard {
@@ -464,8 +464,12 @@ impl<L: Subject> Suite<L> {
                 reader.messages.retain(|offset, _| *offset > cursor.offset);
             }
             let rule = "a recovery makes equal";
-            self.judge.check_reader(&self.home.mesh.log.tried, reader, rule);
-            if !messages(&object(&response), "changed").is_empty() {
+            let log = &self.home.mesh.log.tried;
+            self.judge.check_reader(log, reader, rule);
+            let gone = if L::KEEPS { log.gone(TOPICS[reader.topic]) } else { u64::MAX };
+            for message in messages(&object(&response), "changed") {
+                let is_whole = message.contains_key("id") || of(&message, "offset") <= gone;
+                assert!(is_whole, "what is kept of a deleted message is told: {message:?}");
                 self.judge.seen.insert("changed meanwhile");
             }
         } else {

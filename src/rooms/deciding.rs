@@ -24,7 +24,7 @@
 //! `room`, `registry`, `changing`, `purging`, `listings`, `pending`, `held`, the log.
 
 use crate::auth::level::{Level, Role, Standing};
-use crate::limits::{MEMBERS_LOOKS_MAX, PURGED_MESSAGES_MAX, VISITS_PER_WORK};
+use crate::limits::{MEMBERS_LOOKS_MAX, VISITS_PER_WORK};
 use crate::link::audit::{AuditAct, AuditLine};
 use crate::link::facts::{MemberWish, RoomSettings, push_standing};
 use crate::link::ids::{Address, RoomKey, Slot};
@@ -34,8 +34,8 @@ use crate::link::message::{MESSAGE_BYTES_MIN, text};
 use crate::link::outbox::{Cx, Tell};
 use crate::link::record::{Field as _, Received, ToHome, ToMember, read};
 use crate::link::refusal::Refusal;
-use crate::link::said::MessageText;
 use crate::room::facts::RemovalCause;
+use crate::room::lately::{SaidBy, SaidOfLate};
 #[cfg(test)]
 use crate::room::planted::{self, Planted};
 use crate::rooms::changing::may_change_at_all;
@@ -52,8 +52,8 @@ struct JudgedStanding {
     standing: Standing,
     /// Whether it stands so already.
     is_so: bool,
-    /// What it has said of late, by offset: it is deleted.
-    purged: Vec<(u64, MessageText)>,
+    /// What it has said of late, as far as memory has it: it is deleted.
+    purged: SaidOfLate,
     /// Whether anything may be deleted, here or in the log.
     is_purge: bool,
     /// Whether the audit trail has a line of it.
@@ -72,7 +72,7 @@ pub(super) enum Decided {
 struct Stood<'a> {
     wish: MemberWish<'a>,
     by: &'a str,
-    purged: Vec<(u64, MessageText)>,
+    purged: SaidOfLate,
 }
 
 impl Rooms {
@@ -198,7 +198,8 @@ impl Rooms {
         under_way: Option<(Ticket, UnderWay)>,
     ) {
         let (key, now_ms) = (membership.room, cx.now.unix_ms);
-        let Deleted { count, last, refused } = self.purge(cx, members, membership, purged, by);
+        let SaidOfLate { found, before, .. } = purged;
+        let Deleted { count, last, refused } = self.purge(cx, members, membership, found, by);
         let under_way = if last.is_some() {
             // They are kept in order, so the last of them says it for all.
             self.await_unheard(under_way);
@@ -206,7 +207,7 @@ impl Rooms {
         } else {
             under_way
         };
-        if let Some(why) = refused.filter(|_| count == 0) {
+        if let Some((_, why)) = refused.filter(|_| count == 0) {
             self.await_unheard(under_way);
             return self.answer_refused(cx, members, membership, reference, why.refusal());
         }
@@ -221,9 +222,10 @@ impl Rooms {
             let told = if is_told { standing } else { role_alone };
             push_standing(&mut answer, user, told, now_ms);
         }
-        if let Some(since_ms) = purged_since_ms(&wish, now_ms) {
+        if let Some(SaidBy { since_ms, .. }) = purged_by(&wish, now_ms) {
             let is_cut_short = refused.is_some();
-            let begun = Begun { user, by, since_ms, count, is_cut_short, answer };
+            let before = refused.map_or(before, |(offset, _)| Some(offset + 1));
+            let begun = Begun { user, by, since_ms, count, before, is_cut_short, answer };
             return self.answer_purge(cx, members, (membership, reference), begun, under_way);
         }
         answer.push(b'}');
@@ -243,19 +245,18 @@ impl Rooms {
         let now_ms = cx.now.unix_ms;
         let max = cx.settings.chat.members_per_room;
         let standing = room.judge_standing(asker, wish, now_ms, max)?;
-        let since_ms = purged_since_ms(wish, now_ms);
-        let mut purged = Vec::new();
-        if let Some(since_ms) = since_ms {
+        let reaches_back = cx.io.log().reads();
+        let mut purged = SaidOfLate::default();
+        if let Some(said_by) = purged_by(wish, now_ms) {
             may_change_at_all(cx)?;
-            purged = room.said_by(wish.user, since_ms, PURGED_MESSAGES_MAX);
-            take_fanout(cx, room, by, purged.len() * MESSAGE_BYTES_MIN)?;
+            purged = room.said_by(said_by, reaches_back);
+            cx.budget.spend_for(purged.looks, VISITS_PER_WORK);
+            take_fanout(cx, room, by, purged.found.len() * MESSAGE_BYTES_MIN)?;
         }
         let was = room.standing(wish.user);
         let is_so = standing == was;
         // Of what only a log has it is not known yet whether anything goes.
-        let reaches_back = cx.io.log().reads();
-        let in_log = since_ms.and_then(|since_ms| room.said_in_log(since_ms, reaches_back));
-        let is_purge = !purged.is_empty() || in_log.is_some();
+        let is_purge = !purged.found.is_empty() || (reaches_back && purged.before.is_some());
         // Of other homes it is not known who is there.
         let may_be_there = cx.io.log().is_shared() || room.of_user(wish.user).next().is_some();
         let is_put_out = wish.kick && may_be_there;
@@ -516,12 +517,13 @@ impl Rooms {
                 self.answer_set(cx, members, (membership, reference), under_way);
             }
             ToHome::Stand { reference, wish, .. } => {
-                let since_ms = purged_since_ms(&wish, cx.now.unix_ms);
-                let of_room = self.arena.get(key).map(|of| &of.room).zip(since_ms);
-                let said = of_room
-                    .map(|(room, since_ms)| room.said_by(wish.user, since_ms, PURGED_MESSAGES_MAX));
-                let stood =
-                    Stood { wish, by: &self.user_of(membership), purged: said.unwrap_or_default() };
+                let reaches_back = cx.io.log().reads();
+                let of_room = self.arena.get(key).map(|of| &of.room);
+                let purged = of_room.zip(purged_by(&wish, cx.now.unix_ms));
+                let purged = purged.map(|(room, said_by)| room.said_by(said_by, reaches_back));
+                let purged = purged.unwrap_or_default();
+                cx.budget.spend_for(purged.looks, VISITS_PER_WORK);
+                let stood = Stood { wish, by: &self.user_of(membership), purged };
                 self.go_on_standing(cx, members, (membership, reference), stood, under_way);
             }
             ToHome::Report { reference, .. } => {
@@ -700,7 +702,8 @@ impl Rooms {
     }
 }
 
-/// From when on messages are deleted, if any are to be.
-fn purged_since_ms(wish: &MemberWish<'_>, now_ms: u64) -> Option<u64> {
-    wish.purge_s.map(|purge_s| now_ms.saturating_sub(purge_s.saturating_mul(1_000)))
+/// Which messages are deleted, if any are to be.
+fn purged_by<'a>(wish: &MemberWish<'a>, now_ms: u64) -> Option<SaidBy<'a>> {
+    let since_ms = now_ms.saturating_sub(wish.purge_s?.saturating_mul(1_000));
+    Some(SaidBy { user: wish.user, since_ms, before: wish.purge_before.unwrap_or(u64::MAX) })
 }

@@ -70,6 +70,8 @@ mod nodes;
 mod nodes_tests;
 mod pending;
 mod purging;
+#[cfg(test)]
+mod purging_tests;
 mod reading;
 mod reads;
 mod registry;

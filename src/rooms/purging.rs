@@ -8,10 +8,12 @@
 //! What is no longer in memory is read a stretch at a time, the newest first, each when the
 //! deletions of the one before are kept. So a turn has the work of one stretch. It ends at the time
 //! from which on messages are to go, after [`PURGED_MESSAGES_MAX`] of them, or where it has looked
-//! through as many as it may: then its answer says that there may be more.
+//! through as many as it may: then its answer says that there may be more, and before which
+//! message. Whoever asks again names that one, and the purge goes on there. Nothing is kept of it
+//! meanwhile: so it does at another node, and after a restart.
 //!
 //! Where something goes wrong when messages are deleted already, it ends there, and its answer says
-//! the same: how many are, and that there may be more. Whoever asks again goes on with those.
+//! the same: how many are, and where the others may be.
 //!
 //! Invariants: the purges under way are bounded; each has an answer that is held, or nobody who
 //! waits for it any more, and goes on without.
@@ -60,6 +62,8 @@ pub(super) struct Begun<'a> {
     pub(super) since_ms: u64,
     /// How many are gone.
     pub(super) count: usize,
+    /// What is before this offset is still to be looked at; none, if that is all.
+    pub(super) before: Option<u64>,
     /// Whether others that are in memory could not be deleted.
     pub(super) is_cut_short: bool,
     /// How its answer begins.
@@ -72,8 +76,8 @@ pub(super) struct Deleted {
     pub(super) count: usize,
     /// The last deletion, if its log will say more of it.
     pub(super) last: Option<(Ticket, UnderWay)>,
-    /// Why not all of them are.
-    pub(super) refused: Option<Why>,
+    /// The first one that is not, and why.
+    pub(super) refused: Option<(u64, Why)>,
 }
 
 /// A purge under way. See [`Begun`].
@@ -83,8 +87,9 @@ pub(super) struct Purge {
     by: Box<str>,
     since_ms: u64,
     count: usize,
-    /// How many of those are known to be kept.
+    /// How many of those are known to be kept, and what `before` was by then.
     kept: usize,
+    kept_before: Option<u64>,
     answer: Vec<u8>,
     /// The answer that is held.
     pub(super) held: Ticket,
@@ -103,14 +108,16 @@ impl Purge {
     }
 }
 
-/// Appends to an object, without its end, how many messages a purge has deleted, and whether there
-/// may be more.
-fn push_purged(out: &mut Vec<u8>, count: usize, more: bool) {
+/// Appends to an object how many messages a purge has deleted, and before which one there may be
+/// more; and its end.
+fn push_purged(out: &mut Vec<u8>, count: usize, before: Option<u64>) {
     out.extend_from_slice(b",\"purged\":");
     push_unsigned(out, count as u64);
-    if more {
-        out.extend_from_slice(b",\"more\":true");
+    if let Some(before) = before {
+        out.extend_from_slice(b",\"more\":true,\"before\":");
+        push_unsigned(out, before);
     }
+    out.push(b'}');
 }
 
 impl Rooms {
@@ -142,7 +149,7 @@ impl Rooms {
                     Some((ticket, UnderWay { again, ..entry }))
                 }
                 Ok(Proposed::UnderWay(ticket, entry)) => Some((ticket, entry)),
-                Err(why) => return Deleted { count, last, refused: Some(why) },
+                Err(why) => return Deleted { count, last, refused: Some((offset, why)) },
             };
             // They are kept in order, so the last of them says it for all.
             self.await_unheard(std::mem::replace(&mut last, under_way));
@@ -224,19 +231,16 @@ impl Rooms {
         begun: Begun<'_>,
         under_way: Option<(Ticket, UnderWay)>,
     ) {
-        let Begun { user, by, since_ms, count, is_cut_short, mut answer } = begun;
-        let room = self.arena.get(membership.room).map(|registered| &registered.room);
-        let (is_full, reaches_back) = (count == PURGED_MESSAGES_MAX, cx.io.log().reads());
-        let is_over = is_full || is_cut_short;
-        let before = room.and_then(|room| room.said_in_log(since_ms, reaches_back));
+        let Begun { user, by, since_ms, count, before, is_cut_short, mut answer } = begun;
+        let is_over = count == PURGED_MESSAGES_MAX || is_cut_short;
+        let may_read = before.is_some() && cx.io.log().reads() && !is_over;
         let is_crowded = self.purges.0.len() + self.reads.purges_count() >= PURGES_UNDER_WAY_MAX;
-        if before.is_some() && is_crowded && count == 0 && !is_over {
+        if may_read && is_crowded && count == 0 {
             self.await_unheard(under_way);
             return self.answer_refused(cx, members, membership, reference, Refusal::Busy);
         }
-        if before.is_none() || is_over || is_crowded {
-            push_purged(&mut answer, count, is_over || before.is_some());
-            answer.push(b'}');
+        if !may_read || is_crowded {
+            push_purged(&mut answer, count, before);
             let answer = text(&answer);
             return self.answer_with(cx, members, membership, reference, under_way, answer);
         }
@@ -249,6 +253,7 @@ impl Rooms {
             since_ms,
             count,
             kept: 0,
+            kept_before: None,
             answer,
             held,
             before,
@@ -288,8 +293,8 @@ impl Rooms {
             return self.purge_next(cx, members, purge);
         }
         if purge.kept > 0 {
-            let count = purge.kept;
-            return self.end_purge(cx, members, Purge { count, ..purge }, true);
+            let (count, before) = (purge.kept, purge.kept_before);
+            return self.end_purge(cx, members, Purge { count, before, ..purge });
         }
         self.resolve(cx, members, purge.held, status, response);
     }
@@ -304,25 +309,21 @@ impl Rooms {
     ) {
         match purge.count {
             0 => self.refuse_held(cx, members, purge.held, refusal),
-            _ => self.end_purge(cx, members, purge, true),
+            _ => self.end_purge(cx, members, purge),
         }
     }
 
     /// Reads the next messages that may be a purge's, or ends it. All that it has done is kept.
     fn purge_next<I: Io>(&mut self, cx: &mut Cx<'_, I>, members: &mut impl Tell<I>, purge: Purge) {
-        let purge = Purge { kept: purge.count, ..purge };
-        if purge.is_cut_short {
-            return self.end_purge(cx, members, purge, true);
-        }
+        let purge = Purge { kept: purge.count, kept_before: purge.before, ..purge };
         let Some(Registered { room, .. }) = self.arena.get(purge.room) else { return };
         let after = room.journal().log_floor().offset;
-        let before = purge.before.filter(|before| *before > after + 1);
-        let Some(before) = before.filter(|_| purge.count < PURGED_MESSAGES_MAX) else {
-            let more = before.is_some();
-            return self.end_purge(cx, members, purge, more);
+        let Some(before) = purge.before.filter(|before| *before > after + 1) else {
+            return self.end_purge(cx, members, Purge { before: None, ..purge });
         };
-        if purge.reads_left == 0 {
-            return self.end_purge(cx, members, purge, true);
+        let is_full = purge.count == PURGED_MESSAGES_MAX;
+        if is_full || purge.is_cut_short || purge.reads_left == 0 {
+            return self.end_purge(cx, members, purge);
         }
         let (part, messages, changed) = (Part::Newest, PURGE_READ_MESSAGES, None);
         let (upto, bytes, view) = (before - 1, cx.settings.history.page_bytes, View::Room);
@@ -372,24 +373,18 @@ impl Rooms {
         }
         let Deleted { count: new, last, refused } = self.purge(cx, members, nobody, found, by);
         let is_cut_short = refused.is_some();
+        let before = refused.map_or(before, |(offset, _)| Some(offset + 1));
         let purge = Purge { count: count + new, before, is_cut_short, ..purge };
         match refused.filter(|_| last.is_none()) {
-            Some(why) => self.cut_purge_short(cx, members, purge, why.refusal()),
+            Some((_, why)) => self.cut_purge_short(cx, members, purge, why.refusal()),
             None => self.go_on_purging(cx, members, purge, last),
         }
     }
 
     /// Answers a purge.
-    fn end_purge<I: Io>(
-        &mut self,
-        cx: &mut Cx<'_, I>,
-        members: &mut impl Tell<I>,
-        purge: Purge,
-        more: bool,
-    ) {
-        let Purge { held, mut answer, count, .. } = purge;
-        push_purged(&mut answer, count, more);
-        answer.push(b'}');
+    fn end_purge<I: Io>(&mut self, cx: &mut Cx<'_, I>, members: &mut impl Tell<I>, purge: Purge) {
+        let Purge { held, mut answer, count, before, .. } = purge;
+        push_purged(&mut answer, count, before);
         self.resolve(cx, members, held, "ok", Payload::Json(text(&answer)));
     }
 }

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { MODERATES, inboxOf, join, ok, tab } from "./support/client.js";
-import { LOGS, started } from "./support/server.js";
+import { LOGS, started, startedWithEngine } from "./support/server.js";
 
 const TOPIC = "room:tea";
 
@@ -24,9 +24,12 @@ const deleted = (messages) => messages.filter((message) => message.deleted).map(
 const says = (channel, count) =>
   Promise.all(Array.from({ length: count }, (_, n) => ok(channel.push("new_msg", { body: `m${n}` }))));
 
-for (const [log, kept] of Object.entries(LOGS).filter(([, kept]) => kept["store.path"] !== "")) {
+const KEEPING = Object.entries(LOGS).filter(([, kept]) => kept["store.path"] !== "");
+const STARTS = KEEPING.map(([log, kept]) => [log, (t, settings) => started(t, { ...kept, ...settings })]);
+
+for (const [log, starts] of [...STARTS, ["with an engine", startedWithEngine]]) {
   test(`a purge reaches what is no longer in memory, ${log}`, async (t) => {
-    const server = await started(t, { ...kept, "history.messages": 10 });
+    const server = await starts(t, { "history.messages": 10 });
     const { channel: mod } = await join(tab(t, server, "mod", { claims: MODERATES }), TOPIC);
     const { channel: bob } = await join(tab(t, server, "bob"), TOPIC);
     const { channel: zoe } = await join(tab(t, server, "zoe"), TOPIC);
@@ -34,13 +37,14 @@ for (const [log, kept] of Object.entries(LOGS).filter(([, kept]) => kept["store.
     await says(zoe, 20);
     await says(bob, 40);
     const heard = inboxOf(zoe, "msg_changed");
-    const purge = async () => ok(mod.push("room_member", { user: "bob", purge_s: 3_600 }));
-    assert.deepEqual(await purge(), { user: "bob", purged: 100, more: true });
+    const purge = async (more) => ok(mod.push("room_member", { user: "bob", purge_s: 3_600, ...more }));
+    const { before, ...first } = await purge();
+    assert.deepEqual(first, { user: "bob", purged: 100, more: true });
     // The newest of them, and each is told.
     const newest = (count) => [...Array(150).keys()].map((n) => n + 1).filter((n) => n <= 90 || n > 110).slice(-count);
     for (let count = 0; count < 100; count += 1) await heard.next();
     assert.deepEqual(deleted(await all(zoe)), newest(100));
-    assert.deepEqual(await purge(), { user: "bob", purged: 30 });
+    assert.deepEqual(await purge({ purge_before: before }), { user: "bob", purged: 30 });
     assert.deepEqual(deleted(await all(zoe)), newest(130));
     assert.deepEqual(await purge(), { user: "bob", purged: 0 });
     await server.stop();
@@ -65,11 +69,19 @@ test("a purge with a ban holds at once, and ends where its time ends", async (t)
   assert.ok(gone.every((offset) => offset > 5), `${gone}`);
 });
 
-test("in memory a purge says how many there were", async (t) => {
-  const server = await started(t, { "store.path": "" });
+test("a purge in memory, too, goes on where it has ended", async (t) => {
+  const server = await started(t, { "store.path": "", "history.messages": 10_000 });
+  const { channel: mod } = await join(tab(t, server, "mod", { claims: MODERATES }), TOPIC);
   const { channel: bob } = await join(tab(t, server, "bob"), TOPIC);
+  await says(bob, 5);
+  await says(mod, 2_100);
   await says(bob, 120);
-  const purge = async () => ok(bob.push("room_member", { user: "bob", purge_s: 60 }));
-  assert.deepEqual(await purge(), { user: "bob", purged: 100, more: true });
-  assert.deepEqual(await purge(), { user: "bob", purged: 20 });
+  const purge = async (more) => ok(mod.push("room_member", { user: "bob", purge_s: 3_600, ...more }));
+  const answers = [await purge()];
+  while (answers.at(-1).more) answers.push(await purge({ purge_before: answers.at(-1).before }));
+  assert.deepEqual(answers, [
+    { user: "bob", purged: 100, more: true, before: 2_126 },
+    { user: "bob", purged: 20, more: true, before: 126 },
+    { user: "bob", purged: 5 },
+  ]);
 });

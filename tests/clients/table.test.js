@@ -19,8 +19,8 @@ import { test } from "node:test";
 
 import { V1, VERSIONS } from "./support/client.js";
 import { newFolder } from "./support/folder.js";
-import { pushes, reasons, textOf } from "./support/protocol.js";
-import { LOGS, started } from "./support/server.js";
+import { logs, pushes, reasons, textOf } from "./support/protocol.js";
+import { LOGS, started, startedWithEngine } from "./support/server.js";
 import { ACTORS, GIVEN, OUTCOMES, World } from "./support/table.js";
 
 const {
@@ -342,6 +342,7 @@ const TABLE = {
     [{ user: MEMBER, banned_s: 60 },                "--- uuuumm uu ++ ++ re"],
     [{ user: MEMBER, kick: true },                  "--- uuuumm uu ++ ++ re"],
     [{ user: MEMBER, purge_s: 60 },                 "--- uuuumm uu ++ ++ re"],
+    [{ user: MEMBER, purge_s: 60, purge_before: 3 }, "--- uuuumm uu ++ ++ re"],
 
     [{ user: MODERATOR, role: null },               "--- uuuuuu uu uu ++ re"],
     [{ user: MODERATOR, role: "member" },           "--- uuuuuu uu uu ++ re"],
@@ -368,6 +369,8 @@ const TABLE = {
     [{ user: STRANGER, banned_s: "1" },             "--- !!!!!! !! !! !! re", invalid("banned_s")],
     [{ user: STRANGER, kick: 1 },                   "--- !!!!!! !! !! !! re", invalid("kick")],
     [{ user: STRANGER, purge_s: -1 },               "--- !!!!!! !! !! !! re", invalid("purge_s")],
+    [{ user: STRANGER, purge_s: 60, purge_before: "1" }, "--- !!!!!! !! !! !! re", invalid("purge_before")],
+    [{ user: STRANGER, kick: true, purge_before: 1 }, "--- !!!!!! !! !! !! re", invalid("purge_before")],
     [{ user: STRANGER, kick: true, reason: 1 },     "--- !!!!!! !! !! !! re", invalid("reason")],
     [{ user: STRANGER, kick: true, reason: longer(1_024) }, "--- !!!!!! !! !! !! re", tooLarge("reason", 1_024)],
   ],
@@ -455,7 +458,7 @@ const ANSWERS = {
   access_token: "expires_at user",
   room_set: "room title members topic? join? speak? react? slow_s? edit_s? keep_s? keep_messages? keep_bytes? " +
     "links? invite? invites? data?",
-  room_member: "user role? muted_until? banned_until? purged? more?",
+  room_member: "user role? muted_until? banned_until? purged? more? before?",
   room_members: "members more after?",
   room_meta: "",
   room_invite: "invite expires_at",
@@ -561,11 +564,23 @@ function settings() {
   };
 }
 
-for (const log of ["in memory", "in a store", "in a store that shows what it has kept"]) {
-  const kept = LOGS[log];
+/** By log of the server: how the table is tried with it. */
+const TRIED = {
+  MemoryLog: ["in memory"],
+  StoreLog: ["in a store", "in a store that shows what it has kept"],
+  EngineLog: ["with an engine"],
+};
+
+test("no log is missing", () => {
+  assert.deepEqual(logs().sort(), Object.keys(TRIED).sort());
+});
+
+for (const log of Object.values(TRIED).flat()) {
+  const starts = (t, settings) =>
+    log in LOGS ? started(t, { ...LOGS[log], ...settings }) : startedWithEngine(t, settings);
   for (const [transport, options] of Object.entries(TRANSPORTS)) {
     test(`each push by each actor is answered as the table says, over ${transport}, ${log}`, async (t) => {
-      const server = await started(t, { ...kept, ...settings() });
+      const server = await starts(t, settings());
       const world = new World(t, server, transport, options);
       const wrong = await Promise.all(ACTORS.map(async (actor, column) => {
         const told = await world.tries(actor, ROWS);
@@ -580,7 +595,7 @@ for (const log of ["in memory", "in a store", "in a store that shows what it has
     });
 
     test(`what is too much is refused by the limit's name, over ${transport}, ${log}`, async (t) => {
-      const world = new World(t, await started(t, { ...kept, ...TIGHT }), transport, options);
+      const world = new World(t, await starts(t, TIGHT), transport, options);
       for (const [some, refusal] of LIMITS) {
         assert.equal(await world.meets(some, refusal), "!", JSON.stringify(refusal));
       }

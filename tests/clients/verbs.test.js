@@ -110,6 +110,8 @@ describe("messages that are no longer in memory", () => {
           [3, "", 4],
         ]);
         assert.deepEqual(first.messages.map(({ offset }) => offset), [4, 5, 6]);
+        // All that is kept of a deleted message is told, as in a page.
+        assert.deepEqual(first.changed, messages.slice(1, 3));
         zoe.disconnect();
       }
     });

@@ -79,10 +79,18 @@ export class Ruling {
     this.#change(room, () => this.described(room, info));
   }
 
-  /** Changes what a user is in the room: any of the fields of `room_member`. Throws the error. */
+  /**
+   * Changes what a user is in the room: any of the fields of `room_member`. A purge goes on until
+   * nothing is left of it. Throws the error.
+   */
   async setMember(room, user, fields) {
-    const { role } = await this.#ask(room, "room_member", { user, ...fields });
+    const { role, ...answer } = await this.#ask(room, "room_member", { user, ...fields });
     this.#change(room, () => setRole(room, user, role));
+    const { purge_s } = fields;
+    for (let { more, before } = answer; more;) {
+      const rest = { user, purge_s, purge_before: before };
+      ({ more, before } = await this.#ask(room, "room_member", rest));
+    }
   }
 
   /** An invite that is good for so many seconds. Throws the server's error. */

@@ -275,6 +275,15 @@ test("what is asked of a room or of somebody is answered, refused, or not asked"
   await made;
   assert.equal(room().roles.get("bob"), "moderator");
 
+  const purged = chat.setMember("tea", "bob", { banned_s: -1, purge_s: 60 });
+  for (const before of [900, 400, undefined]) {
+    wire().answers("room_member", { user: "bob", purged: 9, ...(before && { more: true, before }) });
+    await settled();
+    const rest = { user: "bob", purge_s: 60, purge_before: before };
+    if (before) assert.deepEqual(wire().sentLast("room_member").payload, rest, "it goes on there");
+  }
+  await purged;
+
   const banned = chat.setMember("tea", "bob", { banned_s: -1 });
   wire().answers("room_member", { reason: "unauthorized" }, "error");
   await assert.rejects(banned, { reason: "unauthorized" });

@@ -1,9 +1,19 @@
 /** What docs/protocol.md lists, so that tests can have all of it. */
 
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
+
+const placeOf = (path) => new URL(`../../../${path}`, import.meta.url);
 
 /** The text of a file of this repository. */
-export const textOf = (path) => readFileSync(new URL(`../../../${path}`, import.meta.url), "utf8");
+export const textOf = (path) => readFileSync(placeOf(path), "utf8");
+
+/** What keeps rooms in a server, by the names of the types; those of tests are none. */
+export function logs() {
+  const files = readdirSync(placeOf("src"), { recursive: true }).filter((path) => path.endsWith(".rs"));
+  const tests = /(^|[/_])(tests?|contract)[/_.]/;
+  const texts = files.filter((path) => !tests.test(path)).map((path) => textOf(`src/${path}`));
+  return texts.flatMap((text) => [...text.matchAll(/^impl Log for (\w+)/gm)].map(([, name]) => name));
+}
 
 /** What is in backticks in the first cells of the table with this head. */
 function firstCells(head) {

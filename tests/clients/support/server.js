@@ -16,6 +16,7 @@ import { createHmac } from "node:crypto";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
+import { engine } from "./engine.js";
 import { newFolder } from "./folder.js";
 
 const SECRET = "aEQYTpD+4wEPCQEcH206uMvn2CwlK1Y9EWjSjA7hz6AdyfTIG1cl/SN1bYkQPh7L";
@@ -128,4 +129,11 @@ export async function started(t, settings = {}, shards = 2) {
   const server = await Server.start({ shards, settings: { "limits.publish_per_s": 0, ...settings } });
   t.after(() => server.stop());
   return server;
+}
+
+/** The same, with an engine that ends behind it. */
+export async function startedWithEngine(t, settings = {}) {
+  const { url, stop } = await engine();
+  t.after(stop);
+  return started(t, { "store.path": "", "engine.url": url, ...settings });
 }

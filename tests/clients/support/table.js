@@ -274,8 +274,9 @@ class Room {
     const { line, topic } = this;
     const answer = line.ask(topic, verb, payload);
     if (verb !== "typing") return answer;
-    const [behind, more] = this.isRoom ? ["history", { limit: 0 }] : ["drawing", {}];
-    const silence = line.ask(topic, behind, more).then(() => ({ status: "silence", isHeard: line.typing.has(topic) }));
+    // It goes the same way, also where that leads through an engine.
+    const behind = line.ask(topic, "drawing", {});
+    const silence = behind.then(() => ({ status: "silence", isHeard: line.typing.has(topic) }));
     return Promise.race([answer, silence]);
   }
 }
