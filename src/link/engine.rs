@@ -169,6 +169,7 @@ impl Field<'_> for Why {
             Self::Busy => 3,
             Self::Conflict => 4,
             Self::Full => 5,
+            Self::Gone => 6,
         };
         number.put(out);
     }
@@ -181,6 +182,7 @@ impl Field<'_> for Why {
             3 => Self::Busy,
             4 => Self::Conflict,
             5 => Self::Full,
+            6 => Self::Gone,
             other => unreachable!("no reason has the number {other}"),
         }
     }
@@ -287,9 +289,15 @@ mod tests {
         let entry =
             FromEngine::Entry { room, number, marks, at_ms, rev, record, line_number: 7, line };
         check(entry, &mut Vec::new());
-        for why in
-            [Why::Storage, Why::Unavailable, Why::Unconfirmed, Why::Busy, Why::Conflict, Why::Full]
-        {
+        for why in [
+            Why::Storage,
+            Why::Unavailable,
+            Why::Unconfirmed,
+            Why::Busy,
+            Why::Conflict,
+            Why::Full,
+            Why::Gone,
+        ] {
             check(FromEngine::Refused { number: 1, why }, &mut Vec::new());
             check(FromEngine::NotOpened { room, why }, &mut Vec::new());
         }

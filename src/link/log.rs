@@ -554,6 +554,8 @@ pub enum Why {
     Conflict,
     /// There are as many rooms as may be. Nothing was kept.
     Full,
+    /// The message that was to be changed has been let go of. Nothing was kept.
+    Gone,
 }
 
 impl Why {
@@ -566,6 +568,7 @@ impl Why {
             // A conflict is told only after it was proposed again often enough.
             Self::Busy | Self::Conflict => Refusal::Busy,
             Self::Full => Refusal::TooManyRooms,
+            Self::Gone => Refusal::Gone,
         }
     }
 }

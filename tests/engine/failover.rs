@@ -125,7 +125,7 @@ async fn fail_over(kind: Kind, is_behind: bool) {
     } else {
         wait_for_replica(&mut speaker.node).await;
     }
-    let Head { top: kept, rev, .. } = read(&speaker.model).head.expect("a head");
+    let Head { top: kept, rev, audited, .. } = read(&speaker.model).head.expect("a head");
     assert_eq!(kept == before.top, !is_behind);
     let early = Node::connect(&target(&replica, 1)).await.err().expect("no connection");
     assert!(matches!(early, ConnectError::Passing(_)), "{early:?}");
@@ -142,7 +142,8 @@ async fn fail_over(kind: Kind, is_behind: bool) {
     let seen = (speaker.messages.clone(), speaker.changes.clone());
     // Nothing is said, and yet everybody hears that the room has turned.
     let (head, _) = speaker.append(NEW, Vec::new()).await;
-    assert_eq!((head.epoch, &head.lineage), (NEW, &vec![Ended { epoch: OLD, kept, rev }]));
+    let ended = Ended { epoch: OLD, kept, rev, audited };
+    assert_eq!((head.epoch, &head.lineage), (NEW, &vec![ended]));
     check_judged(&mut speaker, &before).await;
     check_keys(&mut speaker, kept, is_behind).await;
     // Others say more than was lost.

@@ -163,6 +163,16 @@ impl Model {
         })
     }
 
+    /// Where a room stands.
+    pub(crate) fn look(&self, topic: &str, branch: u64) -> Result<Reply, Failure> {
+        let (head, is_current) = match self.rooms.get(topic).and_then(|room| room.meta.as_ref()) {
+            None => (None, false),
+            Some(Meta::Foreign) => return Err(Failure::Layout),
+            Some(Meta::Ours(head, of)) => (Some(head.clone()), *of == branch),
+        };
+        Ok(Reply::Stands { head, is_current })
+    }
+
     /// All lines of a room before a number, the newest first.
     pub(crate) fn lines(&self, topic: &str, before: u64) -> Vec<(u64, Vec<u8>)> {
         let lines = self.rooms.get(topic).map(|room| room.lines.entries.range(..before));
@@ -227,6 +237,7 @@ impl Room {
     fn act(&mut self, head: &mut Head, entry: &Entry, at_ms: u64) -> (Receipt, Option<Place>) {
         if let Act::Message { key: Some(key) } = entry.act
             && let Some(known) = self.keys.get(&key).or_else(|| self.older.get(&key))
+            && matches!(known, Receipt::Message { offset, .. } if *offset <= head.top.offset)
         {
             return (*known, None);
         }
@@ -247,6 +258,9 @@ impl Room {
             Act::Change { offset, expected, is_deleted } => {
                 let (offset, is_deleted) = (*offset, *is_deleted);
                 let known = self.changed.get(&offset).map_or(0, |changed| changed.change);
+                if known == 0 && *expected > 0 {
+                    return (Receipt::Gone, None);
+                }
                 if known != *expected || offset > head.top.offset {
                     return (Receipt::Conflict, None);
                 }
@@ -302,7 +316,8 @@ impl Room {
 
 /// Where a room stands that is found on another history of the engine.
 fn turn(head: &Head, epoch: u64) -> Head {
-    let mut lineage = vec![Ended { epoch: head.epoch, kept: head.top, rev: head.rev }];
+    let Head { epoch: before, top: kept, rev, audited, .. } = *head;
+    let mut lineage = vec![Ended { epoch: before, kept, rev, audited }];
     lineage.extend_from_slice(&head.lineage);
     lineage.truncate(TURNS);
     Head { epoch, lineage, ..head.clone() }

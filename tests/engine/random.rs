@@ -89,7 +89,8 @@ impl Run {
                 let count = u32::try_from(1 + self.draws.below(150)).expect("it is small");
                 self.world.ask(by, Command::Lines { topic: boxed, before, count }).await?;
             }
-            22..34 => self.world.ask(by, Command::Read { topic: boxed }).await?,
+            22..32 => self.world.ask(by, Command::Read { topic: boxed }).await?,
+            32 | 33 => self.world.ask(by, Command::Look { topic: boxed }).await?,
             34 => {
                 let partition = partition(topic, PARTITIONS);
                 self.world.ask(by, Command::HearList { partition }).await?;

@@ -129,6 +129,7 @@ impl World {
             Command::Read { topic } => {
                 (self.model.read(topic, self.nodes[by].branch).map(Reply::State), Vec::new())
             }
+            Command::Look { topic } => (self.model.look(topic, self.nodes[by].branch), Vec::new()),
             Command::Lines { topic, before, count } => {
                 (Ok(self.expect_lines(topic, *before, *count, answer)), Vec::new())
             }

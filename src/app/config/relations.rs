@@ -109,6 +109,20 @@ const RELATIONS: &[AtLeast] = &[
         why: "one ping may be late",
     },
     AtLeast {
+        key: "engine.dead_ms",
+        other: "engine.timeout_ms",
+        least: |timeout| timeout + 500,
+        unless: |config| config.engine.url.is_none(),
+        why: "while it waits for replicas, for as long as a message may, it answers nothing else",
+    },
+    AtLeast {
+        key: "engine.history",
+        other: "history.messages",
+        least: |messages| messages,
+        unless: |config| config.engine.url.is_none(),
+        why: "what a server has in memory can be changed",
+    },
+    AtLeast {
         key: "cluster.lease_ms",
         other: "cluster.heartbeat_ms",
         least: |heartbeat| 2 * heartbeat,

@@ -614,6 +614,9 @@ fn servers_with_an_engine_keep_nothing_beside_it_and_know_each_others_tokens() {
     let message = [
         "--set: engine.dead_ms = 1_500: must be at least 2_000, because one ping may be late, \
          and engine.ping_ms = 1_000 (default)",
+        "--set: engine.dead_ms = 1_500: must be at least 2_500, because while it waits for \
+         replicas, for as long as a message may, it answers nothing else, and \
+         engine.timeout_ms = 2_000 (default)",
         "--set: cluster.lease_ms = 3_999: must be at least 4_000, because one heartbeat may be \
          late, and cluster.heartbeat_ms = 2_000 (default)",
     ];

@@ -59,7 +59,7 @@ local function room_of(keys, fresh_epoch)
     room.turned = of ~= branch
     if room.turned then
       -- What came after these may be lost. Numbers go on, so that none means two things.
-      local turns = {epoch .. ':' .. top .. '/' .. changes .. '/' .. rev}
+      local turns = {epoch .. ':' .. table.concat({top, changes, rev, audited}, '/')}
       for turn in string.gmatch(lineage, '[^,]+') do
         if #turns < TURNS then turns[#turns + 1] = turn end
       end
@@ -99,7 +99,11 @@ function acts.m(room, args, i, record, stale)
   local key = args[i]
   -- Before all else: who says it again is answered as the first time, whatever has changed since.
   local known = key ~= '' and (call('HGET', room.keys, key) or call('HGET', room.older, key))
-  if known then return i + 1, 'm ' .. known end
+  -- It may have outlived all else of its room.
+  if known and tonumber(string.match(known, '^%x+ (%d+)')) <= room.top then
+    room.has_known = true
+    return i + 1, 'm ' .. known
+  end
   if stale then return i + 1, 'stale' end
   room.top = room.top + 1
   call('XADD', room.stream, room.top .. '-0', 'd', record, 't', room.now .. ' ' .. room.epoch)
@@ -117,6 +121,8 @@ function acts.c(room, args, i, record, stale)
   local offset, expected, fate = args[i], args[i + 1], args[i + 2]
   if stale then return i + 3, 'stale' end
   local known = call('HGET', room.changed, offset)
+  -- It was let go of with its change before: nobody can say any more what it is.
+  if not known and expected ~= '0' then return i + 3, 'gone' end
   if (known and string.match(known, '^%d+') or '0') ~= expected or tonumber(offset) > room.top then
     return i + 3, 'conflict'
   end
@@ -204,7 +210,7 @@ end
 --   d  oTITLE or pTITLE or '', count of facts, then for each its field and its value or ''
 --   n
 -- Answers the meta, then a receipt for each entry: `m EPOCH OFFSET AT`, `c CHANGE`, `d REV`,
--- `stale`, `conflict`.
+-- `stale`, `conflict`, `gone`.
 redis.register_function('chinwag_1_append', function(keys, args)
   local now = look()
   local room = room_of(keys, args[1])
@@ -235,6 +241,8 @@ redis.register_function('chinwag_1_append', function(keys, args)
   end
   if #news == 0 and not room.turned then
     answer[1] = room.meta
+    -- A replica that has this has what is told as known: who waits for replicas waits for that.
+    if room.has_known then call('SET', room.name, room.meta, 'KEEPTTL') end
     return answer
   end
   if #news > 0 then room.at = room.now end

@@ -21,6 +21,11 @@ pub enum Command {
         /// The room's topic.
         topic: Box<str>,
     },
+    /// Look where a room stands, and nothing else. Answered by [`Reply::Stands`].
+    Look {
+        /// The room's topic.
+        topic: Box<str>,
+    },
     /// Hear what is said in a room. Answered by [`Reply::Done`], after which nothing is missed.
     Subscribe {
         /// The room's topic.
@@ -206,6 +211,8 @@ pub struct Ended {
     pub kept: Marks,
     /// The revision up to which what was decided in it still holds.
     pub rev: u64,
+    /// Up to which number the lines of its audit trail still stand.
+    pub audited: u64,
 }
 
 /// What has become of an entry.
@@ -232,6 +239,8 @@ pub enum Receipt {
     Stale,
     /// The message has changed since: nothing was done.
     Conflict,
+    /// The message has been let go of: nothing was done.
+    Gone,
 }
 
 /// A message that has not changed.
@@ -289,6 +298,13 @@ pub enum Reply {
     },
     /// What there is of a room.
     State(State),
+    /// Where a room stands; as in [`State`].
+    Stands {
+        /// `None`, if that is not known.
+        head: Option<Head>,
+        /// Whether that is of the engine's history of now.
+        is_current: bool,
+    },
     /// Lines of an audit trail, each with its number, the newest first.
     Lines(Vec<(u64, Vec<u8>)>),
     /// The engine's time, in milliseconds; this node's life, which is another one than was said if

@@ -148,12 +148,14 @@ impl Moving {
             (line.number, record)
         });
         let lines: Vec<_> = lines.collect();
-        let lineage = epochs.into_iter().map(|(epoch, kept)| Ended { epoch, kept, rev: REV });
+        let audited = lines.last().map_or(0, |(number, _)| *number);
+        let lineage =
+            epochs.into_iter().map(|(epoch, kept)| Ended { epoch, kept, rev: REV, audited });
         let head = Head {
             epoch: self.epochs.next_u64(),
             top,
             rev: REV,
-            audited: lines.last().map_or(0, |(number, _)| *number),
+            audited,
             floor: changed_floor,
             at_ms,
             lineage: lineage.collect(),

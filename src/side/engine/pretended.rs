@@ -180,9 +180,20 @@ impl Pretended {
             self.do_next();
         }
         self.line = None;
-        self.asked.clear();
-        self.told.clear();
         self.heard.clear();
+        // What is not answered by then is told to be lost, before the end is.
+        let told = mem::take(&mut self.told).into_iter();
+        let unheard = told.filter_map(|event| match event {
+            Event::Answered(number, _) => Some(number),
+            Event::Pushed(_) => None,
+        });
+        let mut lost: Vec<_> = unheard.collect();
+        lost.extend(mem::take(&mut self.asked).into_iter().map(|(number, _)| number));
+        for number in lost {
+            self.act(|follower, wires, now_ms| {
+                follower.answered(wires, now_ms, number, Err(Failure::Lost));
+            });
+        }
         self.heard_lists.clear();
         self.act(|follower, wires, _| follower.lost(wires));
     }
@@ -288,6 +299,7 @@ impl Pretended {
         let branch = self.line.unwrap_or_default();
         let reply = match command {
             Command::Append(append) => return self.append(&append),
+            Command::Look { topic } => return (self.engine.look(&topic, branch), Vec::new()),
             Command::Read { topic } => match self.engine.read(&topic, branch) {
                 Ok(state) => Reply::State(state),
                 Err(failure) => return (Err(failure), Vec::new()),

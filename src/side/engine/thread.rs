@@ -117,7 +117,7 @@ impl Engine {
     ///
     /// If the size of rings is not a power of two.
     pub fn start(start: Start) -> Result<(Self, Vec<EngineLog>), StartError> {
-        let connector = Connector::new(start.target.clone())
+        let mut connector = Connector::new(start.target.clone())
             .map_err(|error| StartError::Unfit(error.into_why()))?;
         let shards = start.shards;
         // Shards have nothing to say to each other here.
@@ -144,6 +144,7 @@ impl Engine {
                 // Whoever starts it may have gone.
                 let _ = tells.send(secret.map_err(Clone::clone));
                 if let Ok(line) = first {
+                    connector.keep_secret(line.0.facts().secret);
                     Turns::new(start, connector, port, thread_stop, thread_stats).run(line).await;
                 }
             });

@@ -27,7 +27,7 @@ pub(super) struct Missed<'a> {
 }
 
 /// What a home has missed that was told up to `known`. `None`, if that does not lead on from there:
-/// messages are gone that it has not, something was decided, or that is lost, the room has turned
+/// messages are gone that it has not, something was decided or noted, or that is lost, the room has turned
 /// more than once, or this version cannot read what is there. Of what was decided only what follows
 /// from it is there, and not who was put out.
 pub(super) fn missed<'a>(known: &Head, state: &'a State) -> Option<Missed<'a>> {
@@ -35,7 +35,9 @@ pub(super) fn missed<'a>(known: &Head, state: &'a State) -> Option<Missed<'a>> {
     let turned = if head.epoch == known.epoch {
         None
     } else {
-        let is_known = |ended: &&Ended| (ended.epoch, ended.rev) == (known.epoch, known.rev);
+        let is_known = |ended: &&Ended| {
+            (ended.epoch, ended.rev, ended.audited) == (known.epoch, known.rev, known.audited)
+        };
         Some(head.lineage.first().filter(is_known)?.kept)
     };
     let base = turned.map_or(known.top, |kept| known.top.min(kept));
@@ -74,6 +76,15 @@ pub(super) fn missed<'a>(known: &Head, state: &'a State) -> Option<Missed<'a>> {
         .filter(|first| *first > 1)
         .map(|first| Marks { offset: first - 1, change: head.floor });
     Some(Missed { head, turned, entries, let_go })
+}
+
+/// Whether nothing was said in a room since its home was told up to `known`.
+pub(super) fn has_missed_nothing(known: &Head, head: &Head) -> bool {
+    let state = State { head: Some(head.clone()), is_current: true, ..State::default() };
+    missed(known, &state).is_some_and(|missed| {
+        let base = missed.turned.map_or(known.top, |kept| known.top.min(kept));
+        base == head.top
+    })
 }
 
 fn done(place: Place, record: Vec<u8>) -> Done {

@@ -1,7 +1,7 @@
 //! Which nodes live: each says so again and again, and is believed for as long as its lease.
 //!
-//! An engine that is away declares nobody dead. So for the time of a lease after a connection has
-//! been made nobody is missed: all have to say first that they live.
+//! An engine that is away, or takes no writes, declares nobody dead. So for the time of a lease after
+//! it has answered again nobody is missed: all have to say first that they live.
 //!
 //! Deliberately absent: clocks. The leases of others are judged by the engine's, this module's
 //! waits by the one that it is given.
@@ -16,14 +16,16 @@ pub(super) struct Leases {
     life: Option<u64>,
     /// Others, with their lives.
     others: BTreeMap<u64, u64>,
-    /// When the connection was made.
-    connected_ms: u64,
+    /// Since when it has answered, without having been silent for as long as a lease.
+    answers_ms: u64,
+    /// When it answered last.
+    answered_ms: u64,
     due_ms: u64,
 }
 
 impl Leases {
     pub(super) fn new(me: u64) -> Self {
-        Self { me, life: None, others: BTreeMap::new(), connected_ms: 0, due_ms: 0 }
+        Self { me, life: None, others: BTreeMap::new(), answers_ms: 0, answered_ms: 0, due_ms: 0 }
     }
 
     /// Who this node is.
@@ -61,7 +63,7 @@ impl Leases {
 
     /// There is a new connection.
     pub(super) fn connected(&mut self, now_ms: u64) {
-        self.connected_ms = now_ms;
+        (self.answers_ms, self.answered_ms) = (now_ms, now_ms);
     }
 
     /// Notes who this node is. Returns whether that is news.
@@ -79,10 +81,15 @@ impl Leases {
     ) -> Vec<(u64, u64)> {
         let living: BTreeMap<_, _> =
             nodes.iter().copied().filter(|(node, _)| *node != self.me).collect();
+        if now_ms.saturating_sub(self.answered_ms) >= lease_ms {
+            // Nobody could say that it lives.
+            self.answers_ms = now_ms;
+        }
+        self.answered_ms = now_ms;
         // Of a node that lives another life by now, the one before is over whatever else.
         let is_over = |(node, life): &(&u64, &u64)| match living.get(node) {
             Some(other) => other > life,
-            None => now_ms.saturating_sub(self.connected_ms) >= lease_ms,
+            None => now_ms.saturating_sub(self.answers_ms) >= lease_ms,
         };
         let gone: Vec<_> =
             self.others.iter().filter(is_over).map(|(node, life)| (*node, *life)).collect();
@@ -103,8 +110,20 @@ mod tests {
         let mut leases = Leases::new(1);
         leases.connected(0);
         assert_eq!(leases.gone(0, 10, &[(1, 5), (2, 6)]), []);
+        assert_eq!(leases.gone(5, 10, &[(1, 5)]), []);
         assert_eq!(leases.gone(10, 10, &[(1, 5)]), [(2, 6)]);
-        assert_eq!(leases.gone(20, 10, &[(1, 5)]), []);
+        assert_eq!(leases.gone(15, 10, &[(1, 5)]), []);
+    }
+
+    #[test]
+    fn nobody_is_missed_for_a_lease_after_the_engine_took_no_writes() {
+        let mut leases = Leases::new(1);
+        leases.connected(0);
+        leases.gone(0, 10, &[(2, 6)]);
+        // It has refused what was said meanwhile, of this node and of all others.
+        assert_eq!(leases.gone(30, 10, &[(1, 7)]), []);
+        assert_eq!(leases.gone(35, 10, &[(1, 7)]), []);
+        assert_eq!(leases.gone(40, 10, &[(1, 7)]), [(2, 6)]);
     }
 
     #[test]
@@ -113,6 +132,7 @@ mod tests {
         leases.connected(0);
         leases.gone(0, 10, &[(2, 6)]);
         leases.connected(100);
+        assert_eq!(leases.gone(105, 10, &[]), []);
         assert_eq!(leases.gone(109, 10, &[]), []);
         assert_eq!(leases.gone(110, 10, &[]), [(2, 6)]);
     }

@@ -43,6 +43,7 @@ mod room;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
+use catch_up::has_missed_nothing;
 use leases::Leases;
 use listing::Listing;
 #[cfg(test)]
@@ -110,6 +111,8 @@ enum Asked {
     Append(RoomId),
     /// That a room turns, if it has to: it is read next.
     Touch(RoomId),
+    /// Where a room stands of which its home has been told before.
+    Look(RoomId),
     /// What there is of a room that is followed.
     Follow(RoomId),
     /// The same, for a home that reads.
@@ -166,6 +169,8 @@ pub(super) struct Follower {
     connected: Option<Connected>,
     /// Rooms that are to be followed again, the oldest first.
     to_follow: VecDeque<RoomId>,
+    /// Those that could not be, and when that is tried again.
+    refused: VecDeque<(u64, RoomId)>,
     /// How many rooms are being read.
     reading: usize,
     /// How many bytes are to be appended, or are being.
@@ -200,6 +205,7 @@ impl Follower {
             last_number: 0,
             connected: None,
             to_follow: VecDeque::new(),
+            refused: VecDeque::new(),
             reading: 0,
             waiting_bytes: 0,
             late_ms: u64::MAX,
@@ -321,10 +327,15 @@ impl Follower {
             let Some(followed) = self.rooms.get_mut(&id) else { continue };
             followed.begin_reading();
             self.reading += 1;
-            let topic = followed.topic.clone();
+            let (topic, is_known) = (followed.topic.clone(), followed.known.is_some());
             let subscribe = Command::Subscribe { topic: topic.clone() };
             self.ask(ways, Asked::Subscribe, subscribe);
-            self.ask(ways, Asked::Follow(id), Command::Read { topic });
+            if is_known {
+                // In most rooms nothing was said meanwhile, and all of a room is much to read.
+                self.ask(ways, Asked::Look(id), Command::Look { topic });
+            } else {
+                self.ask(ways, Asked::Follow(id), Command::Read { topic });
+            }
         }
     }
 
@@ -479,6 +490,7 @@ impl Follower {
         self.tell_all(ways, &FromEngine::Health { is_up: false });
         self.reading = 0;
         self.to_follow.clear();
+        self.refused.clear();
         self.is_replicating = false;
         let unreplicated = std::mem::take(&mut self.unreplicated);
         Self::doubt(ways, unreplicated);
@@ -509,6 +521,7 @@ impl Follower {
             Asked::Replicas(unreplicated) => Self::doubt(ways, unreplicated),
             Asked::Append(_)
             | Asked::Touch(_)
+            | Asked::Look(_)
             | Asked::Follow(_)
             | Asked::Subscribe
             | Asked::Say(..)
@@ -539,6 +552,10 @@ impl Follower {
         number: u64,
         result: Result<Reply, Failure>,
     ) {
+        // The connection has ended: all that was asked is answered when that is told.
+        if matches!(result, Err(Failure::Lost)) {
+            return;
+        }
         self.heard_ms = now_ms;
         // Of a connection that has ended it is of no use.
         let Some(asked) = self.asked.remove(&number) else { return };
@@ -548,16 +565,15 @@ impl Follower {
                 self.appended(ways, now_ms, id, &head, &receipts);
             }
             (Asked::Append(id), Err(failure)) => self.not_appended(ways, now_ms, id, &failure),
-            (Asked::Touch(id), Ok(Reply::Appended { .. })) => {
-                let Some(followed) = self.rooms.get(&id) else {
-                    return self.read_ended(ways);
-                };
-                let topic = followed.topic.clone();
-                self.ask(ways, Asked::Follow(id), Command::Read { topic });
+            (Asked::Touch(id), Ok(Reply::Appended { head, .. })) => {
+                self.stands(ways, now_ms, id, Some(head), true);
+            }
+            (Asked::Look(id), Ok(Reply::Stands { head, is_current })) => {
+                self.stands(ways, now_ms, id, head, is_current);
             }
             (Asked::Follow(id), Ok(Reply::State(state))) => self.was_read(ways, now_ms, id, &state),
-            (Asked::Follow(id) | Asked::Touch(id), Err(failure)) => {
-                self.not_followed(ways, id, &failure);
+            (Asked::Follow(id) | Asked::Look(id) | Asked::Touch(id), Err(failure)) => {
+                self.not_followed(ways, now_ms, id, &failure);
                 self.read_ended(ways);
             }
             (Asked::Page(id, number, wanted), Ok(Reply::State(state))) => {
@@ -568,7 +584,12 @@ impl Follower {
                 #[cfg(test)]
                 let is_of_now = is_of_now || planted::is(Planted::PageOfAnotherEpoch);
                 if !is_of_now {
-                    return ways.tell(shard, &FromEngine::NotRead { number, why: Why::Busy });
+                    ways.tell(shard, &FromEngine::NotRead { number, why: Why::Busy });
+                    // The engine is on another history by itself: nothing need be said for that.
+                    if !state.is_current && followed.stage == Stage::Live {
+                        self.read_again(ways, id);
+                    }
+                    return;
                 }
                 let page = Messages::of(&state).page(wanted);
                 ways.tell(shard, &FromEngine::Read { number, run: page.run() });
@@ -641,6 +662,10 @@ impl Follower {
                     ways.tell(shard, &FromEngine::Refused { number, why: Why::Conflict });
                     continue;
                 }
+                Receipt::Gone => {
+                    ways.tell(shard, &FromEngine::Refused { number, why: Why::Gone });
+                    continue;
+                }
                 Receipt::Message { offset, at_ms } => (Marks { offset, change: 0 }, at_ms),
                 Receipt::Change { change } => (Marks { offset: 0, change }, head.at_ms),
                 Receipt::Decided { .. } => (Marks::default(), head.at_ms),
@@ -684,12 +709,38 @@ impl Follower {
         self.follow_next(ways);
     }
 
+    /// Goes on with where a room stands: if nothing was said in it that its home has not heard, it
+    /// need not be read.
+    fn stands(
+        &mut self,
+        ways: &mut impl Ways,
+        now_ms: u64,
+        id: RoomId,
+        head: Option<Head>,
+        is_current: bool,
+    ) {
+        let Some(followed) = self.rooms.get(&id) else { return self.read_ended(ways) };
+        let known = followed.known.as_ref().zip(head.as_ref());
+        if !is_current || known.is_some_and(|(known, head)| has_missed_nothing(known, head)) {
+            let state = State { head, is_current, ..State::default() };
+            return self.was_read(ways, now_ms, id, &state);
+        }
+        let topic = followed.topic.clone();
+        self.ask(ways, Asked::Follow(id), Command::Read { topic });
+    }
+
     /// A room cannot be read.
-    fn not_followed(&mut self, ways: &mut impl Ways, id: RoomId, failure: &Failure) {
+    fn not_followed(&mut self, ways: &mut impl Ways, now_ms: u64, id: RoomId, failure: &Failure) {
         if matches!(failure, Failure::Elsewhere(_)) {
             return ways.disconnect("it is no primary any more");
         }
-        let Some(followed) = self.rooms.get(&id) else { return };
+        let Some(followed) = self.rooms.get_mut(&id) else { return };
+        if matches!(failure, Failure::Refused(_)) && followed.known.is_some() {
+            // As a primary that has no replica yet: what its home was told stays true.
+            followed.wait_again();
+            self.refused.push_back((now_ms + self.node.limits.ping_ms, id));
+            return;
+        }
         let (shard, room) = followed.key;
         ways.tell(
             shard,
@@ -709,7 +760,7 @@ impl Follower {
         if state.head.is_none() || !state.is_current {
             if !followed.may_touch() {
                 let failure = Failure::Refused("it turns again and again".into());
-                self.not_followed(ways, id, &failure);
+                self.not_followed(ways, now_ms, id, &failure);
                 return self.read_ended(ways);
             }
             let (topic, entries) = (followed.topic.clone(), Vec::new());
@@ -723,15 +774,18 @@ impl Follower {
         };
         self.read_ended(ways);
         if !is_on {
-            return self.not_followed(ways, id, &Failure::Layout);
+            return self.not_followed(ways, now_ms, id, &Failure::Layout);
         }
         let Some(followed) = self.rooms.get_mut(&id) else { return };
+        if followed.has_overflown() {
+            return self.read_again(ways, id);
+        }
         if known.is_some() && std::mem::take(&mut followed.is_cut_off) {
             let (shard, room) = followed.key;
             ways.tell(shard, &FromEngine::Missed { room });
         }
         for held in followed.go_live() {
-            self.heard(ways, id, held);
+            self.heard(ways, now_ms, id, held);
         }
         self.call(ways, now_ms, id);
     }
@@ -742,7 +796,7 @@ impl Follower {
         match pushed {
             Pushed::News { topic, news } => {
                 if let Some(id) = self.by_topic.get(&topic).copied() {
-                    self.heard(ways, id, Held::News(news));
+                    self.heard(ways, now_ms, id, Held::News(news));
                 }
             }
             Pushed::Listed(listed) => self.listing.keep(listed),
@@ -751,7 +805,7 @@ impl Follower {
             }
             Pushed::Said { topic, record } => {
                 if let Some(id) = self.by_topic.get(&topic).copied() {
-                    self.heard(ways, id, Held::Said(record));
+                    self.heard(ways, now_ms, id, Held::Said(record));
                 }
             }
             Pushed::Told { record } => {
@@ -760,14 +814,14 @@ impl Follower {
                     return self.hear_node(ways, now_ms, record);
                 }
                 if let Some(id) = self.by_topic.get(topic).copied() {
-                    self.heard(ways, id, Held::Said(record.to_vec()));
+                    self.heard(ways, now_ms, id, Held::Said(record.to_vec()));
                 }
             }
         }
     }
 
     /// Handles what is heard of a room: it is told, or held until the room has been read.
-    fn heard(&mut self, ways: &mut impl Ways, id: RoomId, heard: Held) {
+    fn heard(&mut self, ways: &mut impl Ways, now_ms: u64, id: RoomId, heard: Held) {
         let node = self.node.id;
         let Some(followed) = self.rooms.get_mut(&id) else { return };
         if followed.stage == Stage::Live {
@@ -781,12 +835,10 @@ impl Follower {
             match leads_on {
                 LeadsOn::Yes => return,
                 LeadsOn::No => {}
-                LeadsOn::Never => return self.not_followed(ways, id, &Failure::Layout),
+                LeadsOn::Never => return self.not_followed(ways, now_ms, id, &Failure::Layout),
             }
         }
-        if !followed.hold(heard, self.node.limits.held_bytes) {
-            return ways.disconnect("too much was said in a room while it was read");
-        }
+        followed.hold(heard, self.node.limits.held_bytes);
         if followed.stage == Stage::Live {
             self.read_again(ways, id);
         }
@@ -842,6 +894,10 @@ impl Follower {
         if self.leases.is_due(now_ms) && !self.is_leaving {
             self.beat(ways, now_ms);
         }
+        while let Some((_, id)) = self.refused.pop_front_if(|(due_ms, _)| *due_ms <= now_ms) {
+            self.to_follow.push_back(id);
+        }
+        self.follow_next(ways);
         let due_ms = self.late_ms.min(self.ping_ms).min(self.leases.due_ms());
         due_ms.min(list_ms).max(now_ms + 1)
     }

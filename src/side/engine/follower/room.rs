@@ -115,6 +115,8 @@ pub(super) struct Followed {
     /// What was pushed while it was read.
     held: Vec<Held>,
     held_bytes: usize,
+    /// Whether that was too much, and is forgotten: it is to be read once more.
+    has_overflown: bool,
     /// What its home has said that is not kept, and has not been heard yet.
     says: BTreeSet<u64>,
     touches: u32,
@@ -134,6 +136,7 @@ impl Followed {
             waiting: VecDeque::new(),
             held: Vec::new(),
             held_bytes: 0,
+            has_overflown: false,
             says: BTreeSet::new(),
             touches: 0,
             is_cut_off: false,
@@ -144,6 +147,12 @@ impl Followed {
     pub(super) fn begin_reading(&mut self) {
         self.stage = Stage::Reading;
         self.touches = 0;
+        self.has_overflown = false;
+    }
+
+    /// It could not be read: it waits for its turn again.
+    pub(super) fn wait_again(&mut self) {
+        self.stage = Stage::Away;
     }
 
     /// Whether it may be looked at once more whether it turns.
@@ -163,11 +172,21 @@ impl Followed {
         std::mem::take(&mut self.held)
     }
 
-    /// Keeps what is pushed until the room has been read. False, if that is too much.
-    pub(super) fn hold(&mut self, held: Held, bytes_max: usize) -> bool {
+    /// Keeps what is pushed until the room has been read. If that is too much, it is forgotten, and
+    /// the room is to be read once more.
+    pub(super) fn hold(&mut self, held: Held, bytes_max: usize) {
         self.held_bytes += held.bytes();
+        self.has_overflown |= self.held_bytes > bytes_max;
         self.held.push(held);
-        self.held_bytes <= bytes_max
+        if self.has_overflown {
+            self.held.clear();
+            (self.held_bytes, self.is_cut_off) = (0, true);
+        }
+    }
+
+    /// Whether what was pushed while it was read is forgotten.
+    pub(super) fn has_overflown(&self) -> bool {
+        self.has_overflown
     }
 
     /// Its home says something under this number that is not kept.
@@ -332,7 +351,7 @@ impl Followed {
                 let is_old = known.lineage.iter().any(|ended| ended.epoch == head.epoch);
                 return if is_old { LeadsOn::Yes } else { LeadsOn::No };
             };
-            if known.rev > ended.rev {
+            if known.rev > ended.rev || known.audited > ended.audited {
                 return LeadsOn::Never;
             }
             if !ended.kept.is_within(known.top) {
@@ -411,7 +430,7 @@ impl Head {
         for before in &mut lineage {
             before.kept = before.kept.min(kept);
         }
-        lineage.insert(0, Ended { epoch: self.epoch, kept, rev: self.rev });
+        lineage.insert(0, Ended { epoch: self.epoch, kept, rev: self.rev, audited: self.audited });
         lineage.truncate(LINEAGE_EPOCHS_MAX);
         Self { epoch, top: self.top.min(kept), lineage, ..*self }
     }

@@ -113,6 +113,11 @@ impl Connector {
         Ok(Self { target, way, sentinels_answering })
     }
 
+    /// What all nodes sign by is this from now on: an engine that comes back empty is given it again.
+    pub fn keep_secret(&mut self, secret: [u8; 32]) {
+        self.target.made_secret = secret;
+    }
+
     /// How many sentinels have answered when all were asked last; 0, if the engine has none.
     #[must_use]
     pub fn sentinels_answering(&self) -> u32 {

@@ -249,10 +249,12 @@ impl Inner {
 
     fn is_asked_for(&self, data: &[Value]) -> bool {
         let topic = read::unsubscribed(data).and_then(|channel| self.names.topic_of(channel));
-        matches!(
-            (self.asked.front(), topic),
-            (Some(Asked { form: Form::Unsubscribed(asked), .. }), Some(topic)) if **asked == *topic
-        )
+        // What was asked before it and is not answered yet was asked a second time, behind it.
+        let asked = self.asked.iter().find_map(|asked| match &asked.form {
+            Form::Unsubscribed(topic) => Some(&**topic),
+            _ => None,
+        });
+        topic.is_some() && topic == asked
     }
 
     fn end(&mut self, why: &str) {

@@ -73,7 +73,7 @@ mod tests {
         let mut bytes = b"00000000000000e1".to_vec();
         let numbers = [4_u64, 1, 5, 2, 3, 7, 1, 1_700_000_000_000];
         bytes.extend(numbers.into_iter().flat_map(u64::to_le_bytes));
-        push(&mut bytes, b"00000000000000e0:4/1/2,00000000000000df:2/0/0");
+        push(&mut bytes, b"00000000000000e0:4/1/2/7,00000000000000df:2/0/0/0");
         bytes.extend(2_u32.to_le_bytes());
         for (kind, number, offset, line) in [(b'm', 5_u64, 0_u64, 0_u64), (b'x', 2, 3, 7)] {
             bytes.push(kind);
@@ -101,8 +101,8 @@ mod tests {
             floor: 1,
             at_ms: 1_700_000_000_000,
             lineage: vec![
-                Ended { epoch: 0xE0, kept: marks(4, 1), rev: 2 },
-                Ended { epoch: 0xDF, kept: marks(2, 0), rev: 0 },
+                Ended { epoch: 0xE0, kept: marks(4, 1), rev: 2, audited: 7 },
+                Ended { epoch: 0xDF, kept: marks(2, 0), rev: 0, audited: 0 },
             ],
         };
         let deleted = Place::Change { change: 2, offset: 3, is_deleted: true };

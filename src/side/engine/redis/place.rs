@@ -19,6 +19,7 @@ use super::keys::Names;
 use super::{ConnectError, Target};
 use crate::base::word;
 use crate::link::ids::Receipt;
+use crate::link::log::Marks;
 use crate::side::engine::command::{Ended, Founded, Head, State};
 
 /// How much is under way at a time, in bytes, about.
@@ -183,8 +184,10 @@ fn listed_as(founded: Option<&Founded>, at_ms: u64) -> String {
 /// Where a room stands, as it is written: see `keys`.
 fn meta_of(head: &Head, branch: &str) -> String {
     let Head { epoch, top, rev, floor, audited, at_ms, lineage } = head;
-    let turn =
-        |of: &Ended| format!("{:016x}:{}/{}/{}", of.epoch, of.kept.offset, of.kept.change, of.rev);
+    let turn = |of: &Ended| {
+        let Ended { epoch, kept: Marks { offset, change }, rev, audited } = of;
+        format!("{epoch:016x}:{offset}/{change}/{rev}/{audited}")
+    };
     let lineage: Vec<_> = lineage.iter().map(turn).collect();
     format!(
         "1 {epoch:016x} {} {} {rev} {floor} {audited} {at_ms} {branch} {}",

@@ -23,6 +23,8 @@ pub(super) enum Form {
     Appended(usize),
     /// All of a room, of which so many messages are wanted.
     State { history: u64 },
+    /// Where a room stands.
+    Stands,
     /// Lines of an audit trail.
     Lines,
     /// The answer of `chinwag_1_beat`.
@@ -43,6 +45,7 @@ impl Form {
         match command {
             Command::Append(append) => Self::Appended(append.entries.len()),
             Command::Read { .. } => Self::State { history: history.into() },
+            Command::Look { .. } => Self::Stands,
             Command::Lines { .. } => Self::Lines,
             Command::Beat { .. } => Self::Nodes,
             Command::List { .. } => Self::Listed,
@@ -72,6 +75,7 @@ pub(super) fn reply(
     Ok(Ok(match form {
         Form::Appended(entries) => appended(value, *entries, branch)?,
         Form::State { history } => return state(value, *history, branch),
+        Form::Stands => return stands(value, branch),
         Form::Lines => Reply::Lines(
             stream(value)?
                 .into_iter()
@@ -168,6 +172,7 @@ fn receipt(value: Value) -> Result<Receipt, Malformed> {
         ["d", rev] => decimal(rev).map(|rev| Receipt::Decided { rev }),
         ["stale"] => Some(Receipt::Stale),
         ["conflict"] => Some(Receipt::Conflict),
+        ["gone"] => Some(Receipt::Gone),
         _ => None,
     };
     receipt.ok_or(Malformed("a receipt"))
@@ -277,6 +282,16 @@ fn listed_as(topic: &[u8], value: &[u8]) -> Option<Listed> {
     Some(Listed { topic, founded, hour: decimal(hour)? })
 }
 
+fn stands(value: Value, branch: &str) -> Result<Result<Reply, Failure>, Malformed> {
+    if value == Value::Nil {
+        return Ok(Ok(Reply::Stands { head: None, is_current: false }));
+    }
+    let Some(Meta { head, branch: of }) = meta_of(&bytes(value)?) else {
+        return Ok(Err(Failure::Layout));
+    };
+    Ok(Ok(Reply::Stands { head: Some(head), is_current: *of == *branch }))
+}
+
 /// What is kept of where a room stands, and on which history of the engine that is.
 struct Meta {
     head: Head,
@@ -301,16 +316,16 @@ fn meta_of(meta: &[u8]) -> Option<Meta> {
     Some(Meta { head, branch: branch.into() })
 }
 
-/// The epochs before a room's own, `EPOCH:OFFSET/CHANGE/REVISION` each, the latest first.
+/// The epochs before a room's own, `EPOCH:OFFSET/CHANGE/REVISION/LINE` each, the latest first.
 pub(super) fn lineage(turns: &str) -> Option<Vec<Ended>> {
     let turns = turns.split(',').filter(|turn| !turn.is_empty());
     turns
         .map(|turn| {
             let (epoch, kept) = turn.split_once(':')?;
-            let (offset, kept) = kept.split_once('/')?;
-            let (change, rev) = kept.split_once('/')?;
-            let kept = Marks { offset: decimal(offset)?, change: decimal(change)? };
-            Some(Ended { epoch: hexadecimal(epoch)?, kept, rev: decimal(rev)? })
+            let numbers: Vec<u64> = kept.split('/').map(decimal).collect::<Option<_>>()?;
+            let [offset, change, rev, audited] = numbers[..] else { return None };
+            let kept = Marks { offset, change };
+            Some(Ended { epoch: hexadecimal(epoch)?, kept, rev, audited })
         })
         .collect()
 }
@@ -393,7 +408,7 @@ mod tests {
 
     /// An answer of each form.
     fn answers() -> Vec<(Form, Value)> {
-        let meta = text("1 00000000000000e1 3 1 2 0 1 1700000000000 ab 00000000000000e0:1/0/2");
+        let meta = text("1 00000000000000e1 3 1 2 0 1 1700000000000 ab 00000000000000e0:1/0/2/1");
         let entry = |id, fields: &[&str]| {
             Value::Array(vec![text(id), Value::Array(fields.iter().map(|it| text(it)).collect())])
         };

@@ -28,6 +28,11 @@ pub(super) fn write(command: &Command, names: &Names, target: &Target) -> Writte
     Written::One(match command {
         Command::Append(append) => write_append(append, names, target),
         Command::Read { topic } => return write_read(topic, names, target),
+        Command::Look { topic } => {
+            let mut look = cmd("GET");
+            look.arg(names.of(topic).meta());
+            look
+        }
         Command::Subscribe { topic } => subscribe(names.of(topic).channel()),
         Command::Unsubscribe { topic } => {
             let mut unsubscribe = cmd("SUNSUBSCRIBE");
