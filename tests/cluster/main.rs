@@ -12,6 +12,7 @@ mod server;
 mod servers;
 
 mod faults;
+mod list;
 mod nodes;
 mod rooms;
 mod switch;

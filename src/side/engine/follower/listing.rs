@@ -14,11 +14,16 @@
 //!
 //! Called by: `follower`. Calls: `list`, `counts`.
 
+#[cfg(test)]
+use std::collections::BTreeMap;
+
 use super::counts::{Counts, Listening, To};
 use super::leases::Leases;
 use super::list::{List, News};
+#[cfg(test)]
+use super::planted::{self, Planted};
 use super::{Asked, Follower, Node, Ways, to_node};
-use crate::limits::{LISTS_READ_AGAIN_MS, LISTS_READ_AT_ONCE};
+use crate::limits::{COUNTS_ROOMS_MAX, LISTS_READ_AGAIN_MS, LISTS_READ_AT_ONCE};
 use crate::link::engine::{Counted, FromEngine};
 use crate::link::kept::read_whole;
 use crate::link::record::Field;
@@ -60,7 +65,7 @@ impl Listing {
         let last = vec![0; node.partitions.into()];
         Self {
             list: List::new(node.partitions, node.shards),
-            counts: Counts::default(),
+            counts: Counts::new(COUNTS_ROOMS_MAX),
             readings: Readings { last, ..Readings::default() },
             engine_ms: 0,
             // The script lets keys live for an hour more, and the hour had begun.
@@ -119,6 +124,12 @@ impl Listing {
         self.counts.live(&mut self.list, leases.others());
     }
 
+    /// All rooms that are listed, each with its title and how many are there.
+    #[cfg(test)]
+    pub(in crate::side::engine) fn shown(&self) -> BTreeMap<String, (Option<String>, u32)> {
+        self.list.shown()
+    }
+
     /// Asserts the invariants of its parts. For tests: it looks at everything.
     #[cfg(test)]
     pub(super) fn check(&self) {
@@ -130,6 +141,10 @@ impl Follower {
     /// There is a connection: all is heard and read anew.
     pub(super) fn list_anew(&mut self, ways: &mut impl Ways) {
         let Listing { readings, counts, .. } = &mut self.listing;
+        #[cfg(test)]
+        if readings.next > 0 && planted::is(Planted::ListsReadOnce) {
+            return;
+        }
         (readings.next, readings.under_way) = (0, 0);
         counts.connected();
         self.read_lists(ways);
@@ -144,6 +159,11 @@ impl Follower {
             }
             let partition = *next;
             *next += 1;
+            #[cfg(test)]
+            if planted::is(Planted::ListsUnheard) {
+                self.read_list(ways, partition);
+                continue;
+            }
             self.ask(ways, Asked::Subscribe, Command::HearList { partition });
             self.read_list(ways, partition);
         }
