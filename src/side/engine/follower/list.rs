@@ -176,12 +176,20 @@ impl List {
         }
     }
 
-    /// Notes what the engine keeps of a room, as of a reading of its partition; `None`: nothing any
-    /// more.
-    pub(super) fn keep(&mut self, topic: &str, kept: Option<Option<Founded>>, reading: u32) {
+    /// Notes that the engine keeps something of a room, as of a reading of its partition, and how
+    /// it is listed, if it was made on purpose.
+    pub(super) fn keep(&mut self, topic: &str, founded: Option<Founded>, reading: u32) {
+        self.set_kept(topic, Some(Kept { founded, reading }));
+    }
+
+    /// Notes that nothing is kept of a room any more.
+    pub(super) fn let_go(&mut self, topic: &str) {
+        self.set_kept(topic, None);
+    }
+
+    fn set_kept(&mut self, topic: &str, kept: Option<Kept>) {
         self.change(topic, |row| {
-            let before = row.kept.take();
-            row.kept = kept.map(|founded| Kept { founded, reading });
+            let before = std::mem::replace(&mut row.kept, kept);
             let title = |kept: Option<&Kept>| kept?.founded.as_ref().map(|of| of.title.clone());
             title(before.as_ref()) != title(row.kept.as_ref())
         });
@@ -197,7 +205,7 @@ impl List {
         let rows = self.partitions[usize::from(partition)].values();
         let gone: Vec<_> = rows.filter(is_gone).map(|row| Arc::clone(&row.topic)).collect();
         for topic in gone {
-            self.keep(&topic, None, reading);
+            self.let_go(&topic);
         }
     }
 
@@ -360,8 +368,8 @@ mod tests {
 
     const PARTITIONS: u16 = 3;
 
-    fn founded(title: &str, is_private: bool) -> Option<Option<Founded>> {
-        Some(Some(Founded { title: title.into(), is_private }))
+    fn keep(list: &mut List, title: &str, is_private: bool) {
+        list.keep("room:tea", Some(Founded { title: title.into(), is_private }), 1);
     }
 
     /// All that a shard is told from a place on, and the place behind it.
@@ -386,7 +394,7 @@ mod tests {
     #[test]
     fn each_shard_is_told_all_that_has_changed_once_and_at_its_own_pace() {
         let mut list = List::new(PARTITIONS, 2);
-        list.keep("room:tea", founded("Tea", false), 1);
+        keep(&mut list, "Tea", false);
         list.count("room:mate", Some(1));
         let (all, first) = told(&mut list, 0, 0);
         assert_eq!(all, rooms(&[("room:tea", Some(0)), ("room:mate", Some(1))]));
@@ -406,27 +414,27 @@ mod tests {
     #[test]
     fn a_private_room_is_not_listed_whoever_is_in_it() {
         let mut list = List::new(PARTITIONS, 1);
-        list.keep("room:tea", founded("Tea", true), 1);
+        keep(&mut list, "Tea", true);
         list.count("room:tea", Some(1));
         list.elsewhere(8, "room:tea", Some(2));
         assert_eq!(told(&mut list, 0, 0), (vec![], 0));
-        list.keep("room:tea", founded("Tea", false), 1);
+        keep(&mut list, "Tea", false);
         let (news, place) = told(&mut list, 0, 0);
         assert_eq!(news, rooms(&[("room:tea", Some(3))]));
-        list.keep("room:tea", founded("Tea", true), 1);
+        keep(&mut list, "Tea", true);
         assert_eq!(told(&mut list, 0, place).0, rooms(&[("room:tea", None)]));
     }
 
     #[test]
     fn another_title_is_news_and_what_was_so_is_none() {
         let mut list = List::new(PARTITIONS, 1);
-        list.keep("room:tea", founded("Tea", false), 1);
+        keep(&mut list, "Tea", false);
         let (_, place) = told(&mut list, 0, 0);
-        list.keep("room:tea", founded("Tea", false), 2);
+        keep(&mut list, "Tea", false);
         list.count("room:tea", None);
         list.elsewhere(8, "room:tea", None);
         assert_eq!(told(&mut list, 0, place).0, []);
-        list.keep("room:tea", founded("Tea!", false), 2);
+        keep(&mut list, "Tea!", false);
         assert_eq!(told(&mut list, 0, place).0, rooms(&[("room:tea", Some(0))]));
     }
 
@@ -434,11 +442,11 @@ mod tests {
     fn what_a_reading_has_not_found_is_not_kept_and_what_came_meanwhile_is() {
         let mut list = List::new(1, 1);
         for topic in ["room:a", "room:b", "room:c"] {
-            list.keep(topic, Some(None), 1);
+            list.keep(topic, None, 1);
         }
         list.count("room:b", Some(1));
-        list.keep("room:c", Some(None), 2);
-        list.keep("room:d", Some(None), 2);
+        list.keep("room:c", None, 2);
+        list.keep("room:d", None, 2);
         list.end_reading(0, 2);
         let there = [("room:b", 1), ("room:c", 0), ("room:d", 0)];
         let there = there.map(|(topic, count)| (topic.to_owned(), (None, count)));

@@ -86,8 +86,11 @@ impl Listing {
     pub(super) fn keep(&mut self, listed: Listed) {
         let partition = partition(&listed.topic, self.list.partitions());
         let reading = self.readings.last[usize::from(partition)];
-        let kept = if self.is_over(&listed) { None } else { Some(listed.founded) };
-        self.list.keep(&listed.topic, kept, reading);
+        if self.is_over(&listed) {
+            self.list.let_go(&listed.topic);
+        } else {
+            self.list.keep(&listed.topic, listed.founded, reading);
+        }
     }
 
     /// Notes how many are in a room here.
@@ -186,7 +189,9 @@ impl Follower {
     ) {
         let over = rooms.iter().filter(|listed| self.listing.is_over(listed));
         let topics: Vec<_> = over.map(|listed| listed.topic.clone()).collect();
-        rooms.into_iter().for_each(|listed| self.listing.keep(listed));
+        for listed in rooms {
+            self.listing.keep(listed);
+        }
         if !topics.is_empty() {
             self.ask(ways, Asked::Nothing, Command::Forget { partition, topics });
         }
