@@ -129,7 +129,8 @@ impl Counts {
         }
     }
 
-    /// Notes which nodes live, besides this one, and in which life. What others said is forgotten.
+    /// Notes which nodes live besides this one, and in which life. What was said in other lives is
+    /// forgotten.
     pub(super) fn live(&mut self, list: &mut List, living: &BTreeMap<NodeId, u64>) {
         #[cfg(test)]
         if planted::is(Planted::CountsOfTheDead) {
@@ -258,16 +259,16 @@ impl Counts {
     /// Whether this node begins to listen, or does so no more; then what others said is forgotten.
     pub(super) fn listens(&mut self, list: &mut List, now_ms: u64) -> Option<Listening> {
         let listens = now_ms < self.watched_ms;
-        if listens == std::mem::replace(&mut self.is_listening, listens) {
-            return None;
+        if !listens {
+            for node in std::mem::take(&mut self.peers).into_keys() {
+                list.forget_node(node);
+            }
         }
-        if listens {
-            return Some(Listening::Begins);
+        match (std::mem::replace(&mut self.is_listening, listens), listens) {
+            (false, true) => Some(Listening::Begins),
+            (true, false) => Some(Listening::Ends),
+            _ => None,
         }
-        for (node, _) in std::mem::take(&mut self.peers) {
-            list.forget_node(node);
-        }
-        Some(Listening::Ends)
     }
 
     fn say_diff(

@@ -252,7 +252,9 @@ impl Follower {
         }
         let Readings { next, under_way, again, again_ms, .. } = &mut self.listing.readings;
         let has_read = *next >= self.node.partitions && *under_way == 0;
-        if has_read && now_ms >= *again_ms {
+        // What is being read says itself when that ends.
+        let again_ms = if has_read { *again_ms } else { u64::MAX };
+        if now_ms >= again_ms {
             let partition = *again;
             *again = (*again + 1) % self.node.partitions;
             self.read_list(ways, partition);
@@ -267,15 +269,14 @@ impl Follower {
             }
             None => {}
         }
-        let Self { listing: Listing { list, counts, readings, .. }, node, leases, .. } = self;
-        let Some(life) = leases.life() else { return readings.again_ms };
+        let Self { listing: Listing { list, counts, .. }, node, leases, .. } = self;
+        let Some(life) = leases.life() else { return again_ms };
         let mut said = Vec::new();
         let due_ms = counts.tick(list, (now_ms, life), leases.others(), &mut |to, what| {
             said.push((to, node.sealed(what)));
         });
-        let due_ms = due_ms.min(readings.again_ms);
         self.say_counts(ways, said);
-        due_ms
+        due_ms.min(again_ms)
     }
 
     /// Says that this node leaves: others need not wait until its lease ends.
