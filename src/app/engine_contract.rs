@@ -77,6 +77,10 @@ impl Subject for Pretended {
         Self::is_idle(self)
     }
 
+    fn check(&self) {
+        self.check_list();
+    }
+
     fn truth(&self, topic: &str) -> Option<Vec<String>> {
         Some(self.bodies(topic))
     }
@@ -109,6 +113,9 @@ fn what_is_wrong_with_a_node_is_found() {
         Planted::PageOfAnotherEpoch,
         Planted::DoubtDenied,
         Planted::TurnToldFirst,
+        Planted::ListsUnheard,
+        Planted::ListsReadOnce,
+        Planted::ListsUnswept,
     ] {
         plant(planted);
         let found = catch_unwind(|| check_some(SEEDS_OF_PLANTED, Pretended::new, &[]));

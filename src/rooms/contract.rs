@@ -94,6 +94,8 @@ pub(crate) trait Subject: Log {
     fn is_idle(&self) -> bool {
         true
     }
+    /// Asserts what must be so of it at rest.
+    fn check(&self) {}
     /// Whether all that members hear is kept.
     fn shows_only_kept(&self) -> bool {
         false
@@ -583,6 +585,7 @@ impl<L: Subject> Suite<L> {
             assert!(member.asked.is_empty(), "everything is answered: {:?}", member.asked);
         }
         assert!(self.home.rooms.pending.is_idle(), "and nothing is under way");
+        self.home.mesh.log.tried.check();
         if L::KEEPS {
             self.judge.check_acked(&self.home.mesh.log.tried);
             self.judge.check_threads(&self.home.mesh.log.tried);

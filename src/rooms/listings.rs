@@ -289,3 +289,129 @@ fn send_listing<I: Io>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::directory::Scope;
+    use crate::link::log::{Append, Appended, Opening};
+    use crate::rooms::tests::Home;
+
+    /// A log that makes the list, and remembers what it is told and asked.
+    #[derive(Default)]
+    struct ListingLog {
+        counts: Vec<(String, Option<u32>)>,
+        asked: Vec<u64>,
+        watches: u32,
+        is_filling: bool,
+    }
+
+    impl Log for ListingLog {
+        fn open(&mut self, _: RoomKey, _: &str, _: u64) -> Opening {
+            Opening::New
+        }
+        fn append(&mut self, _: Append<'_>) -> Appended {
+            Appended::Kept
+        }
+        fn is_filling(&self) -> bool {
+            self.is_filling
+        }
+        fn close(&mut self, _: RoomKey) {}
+        fn list(&mut self, after: u64) -> bool {
+            self.asked.push(after);
+            true
+        }
+        fn lists_all(&self) -> bool {
+            true
+        }
+        fn count(&mut self, topic: &str, present: Option<u32>) {
+            self.counts.push((topic.to_owned(), present));
+        }
+        fn watch(&mut self) {
+            self.watches += 1;
+        }
+    }
+
+    fn counts(
+        home: &mut Home<ListingLog>,
+        directory: &mut Directory,
+    ) -> Vec<(String, Option<u32>)> {
+        home.with(|rooms, cx, _| rooms.send_listings(cx, directory));
+        std::mem::take(&mut home.mesh.log.counts)
+    }
+
+    fn asked(home: &mut Home<ListingLog>, directory: &Directory) -> Vec<u64> {
+        home.with(|rooms, cx, _| rooms.ask_for_kept(cx, directory));
+        std::mem::take(&mut home.mesh.log.asked)
+    }
+
+    fn listed(name: &str, present: Option<u32>) -> ListedRoom {
+        ListedRoom { topic: topic::of_room(name).into(), founded: None, present }
+    }
+
+    #[test]
+    fn a_log_that_makes_the_list_is_told_how_many_are_here_and_no_directory_is() {
+        let (mut home, mut directory) =
+            (Home::with_log(ListingLog::default()), Directory::default());
+        for number in 1..=2 {
+            home.try_join(0, number, "room:tea", "ann");
+        }
+        home.mesh.log.is_filling = true;
+        assert_eq!(counts(&mut home, &mut directory), [], "much waits for it");
+        home.mesh.log.is_filling = false;
+        assert_eq!(counts(&mut home, &mut directory), [("room:tea".to_owned(), Some(2))]);
+        home.with(|rooms, cx, _| rooms.forget_members(cx, 0));
+        assert_eq!(counts(&mut home, &mut directory), [("room:tea".to_owned(), None)]);
+        assert_eq!(directory.page(None, 10, &Scope::all()).0, []);
+    }
+
+    #[test]
+    fn what_has_changed_in_the_list_is_asked_for_again_and_again() {
+        let (mut home, mut directory) =
+            (Home::with_log(ListingLog::default()), Directory::default());
+        assert_eq!(asked(&mut home, &directory), [0]);
+        assert_eq!(asked(&mut home, &directory), [0; 0], "the answer comes when there is one");
+        let hear = |home: &mut Home<ListingLog>, directory: &mut Directory, room, next| {
+            home.with(|rooms, cx, _| rooms.hear_kept(cx, directory, &[room], Some(next)));
+        };
+        hear(&mut home, &mut directory, listed("tea", Some(7)), 4);
+        assert_eq!((directory.members("tea"), asked(&mut home, &directory)), (7, vec![4]));
+        // Another shard has begun anew: what this one knew of its rooms is forgotten.
+        home.with(|rooms, _, _| rooms.list_all());
+        assert_eq!(asked(&mut home, &directory), [0]);
+        hear(&mut home, &mut directory, listed("tea", None), 5);
+        assert!(!directory.knows("tea"));
+        assert_eq!(asked(&mut home, &directory), [5]);
+    }
+
+    #[test]
+    fn without_memory_no_further_room_is_listed_and_with_it_all_are() {
+        let (mut home, mut directory) =
+            (Home::with_log(ListingLog::default()), Directory::default());
+        directory.learn("tea", "tea", Some(1));
+        asked(&mut home, &directory);
+        home.pressure = Pressure::Joins;
+        let rooms = [listed("tea", Some(2)), listed("mate", Some(3))];
+        home.with(|all, cx, _| all.hear_kept(cx, &mut directory, &rooms, Some(2)));
+        assert_eq!((directory.members("tea"), directory.knows("mate")), (2, false));
+        assert_eq!(asked(&mut home, &directory), [2]);
+        home.pressure = Pressure::None;
+        assert_eq!(asked(&mut home, &directory), [0], "all again");
+        home.with(|all, cx, _| all.hear_kept(cx, &mut directory, &rooms, Some(2)));
+        assert_eq!(directory.members("mate"), 3);
+        assert_eq!(asked(&mut home, &directory), [2]);
+    }
+
+    #[test]
+    fn the_log_is_told_that_somebody_asks_for_the_list_now_and_then() {
+        let (mut home, directory) = (Home::with_log(ListingLog::default()), Directory::default());
+        asked(&mut home, &directory);
+        assert_eq!(home.mesh.log.watches, 0);
+        for (wait_ms, watches) in [(0, 1), (1, 1), (LIST_WATCH_MS, 2)] {
+            home.now_ms += wait_ms;
+            let _ = directory.page(None, 10, &Scope::all());
+            asked(&mut home, &directory);
+            assert_eq!(home.mesh.log.watches, watches);
+        }
+    }
+}

@@ -16,8 +16,11 @@
 //!
 //! Invariant: without a life of this node nothing is said, and no room has a slice.
 //!
-//! Deliberately absent: a goodbye of the whole node. When it drains, the last leave of each room
-//! says so at once; what remains ends with the node's lease. Leases belong to the log.
+//! When this node drains, the last leave of each room says so at once. What remains when it ends is
+//! over by the node's goodbye, which others hear as [`FromLog::Gone`].
+//!
+//! Deliberately absent: leases and goodbyes, which belong to the log; and how many are in a room for
+//! the list (`listings`).
 //!
 //! Called by: `rooms`, and `shard` for the timers. Calls: `room::slices`, the log, `ticks`.
 

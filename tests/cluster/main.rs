@@ -12,6 +12,7 @@ mod server;
 mod servers;
 
 mod faults;
+mod list;
 #[cfg(feature = "store")]
 mod moving;
 mod nodes;

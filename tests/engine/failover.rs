@@ -53,7 +53,7 @@ impl Speaker {
         assert_eq!((&head, &receipts), (&expected, &given));
         // It hears the room, and not the list.
         let is_of_room = |told: &Pushed| matches!(told, Pushed::News { .. });
-        assert_eq!(heard, Vec::from_iter(told.into_iter().filter(is_of_room)));
+        assert_eq!(heard, told.into_iter().filter(is_of_room).collect::<Vec<_>>());
         for pushed in heard {
             let Pushed::News { news: News { entries, .. }, .. } = pushed else { continue };
             for done in entries {

@@ -8,7 +8,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use super::servers::Server;
 
 /// Over so many rooms are spread.
-pub(crate) const PARTITIONS: u16 = 4;
+pub(crate) const PARTITIONS: u16 = 16;
 
 /// What the tests' servers are asked for: little, so that trimming is reached soon.
 pub(crate) fn target(server: &Server, node: u64) -> Target {

@@ -96,7 +96,7 @@ impl Run {
                 self.world.ask(by, Command::HearList { partition }).await?;
             }
             35..38 => {
-                let partition = u16::try_from(self.draws.below(PARTITIONS.into())).expect("few");
+                let partition = partition(topic, PARTITIONS);
                 self.world.ask(by, Command::List { partition, cursor: 0 }).await?;
             }
             38 | 39 => {

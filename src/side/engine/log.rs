@@ -45,8 +45,8 @@ pub struct EngineLog {
     is_up: bool,
     /// Counts what is asked, over all lives of the shard.
     number: u64,
-    /// What is not answered yet: what its home calls it, by its number.
-    asked: HashMap<u64, (RoomKey, Ticket), ahash::RandomState>,
+    /// What is not answered yet, by its number.
+    asked: HashMap<u64, Asked, ahash::RandomState>,
     /// The same of what is to be read.
     reading: HashMap<u64, (RoomKey, Ticket), ahash::RandomState>,
     /// The last question for the list of rooms, until it is answered.
@@ -57,6 +57,20 @@ pub struct EngineLog {
     record: Vec<u8>,
     /// and what is inside of one.
     inside: Vec<u8>,
+}
+
+/// Something that will be answered.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    /// What its home calls it.
+    room: RoomKey,
+    ticket: Ticket,
+    /// Whether its entry tells its home that it has come back: a decision has no number by which
+    /// that could be seen. So it is known until both its entry and that it is kept were told, in
+    /// whichever order.
+    is_decision: bool,
+    /// Whether one of the two was told.
+    is_told: bool,
 }
 
 impl EngineLog {
@@ -107,10 +121,23 @@ impl EngineLog {
     }
 
     /// The number of something that will be answered.
-    fn ask(&mut self, room: RoomKey, ticket: Ticket) -> u64 {
+    fn ask(&mut self, room: RoomKey, ticket: Ticket, is_decision: bool) -> u64 {
         let number = self.next_number();
-        self.asked.insert(number, (room, ticket));
+        self.asked.insert(number, Asked { room, ticket, is_decision, is_told: false });
         number
+    }
+
+    /// What was asked under a number, of which something is told now. `is_last`: nothing follows
+    /// that needs to be known by it, unless it is a decision.
+    fn told(&mut self, number: u64, is_last: bool) -> Option<(RoomKey, Ticket)> {
+        let asked = self.asked.get_mut(&number)?;
+        let (room, ticket) = (asked.room, asked.ticket);
+        let was_told = std::mem::replace(&mut asked.is_told, true);
+        let is_done = if asked.is_decision { was_told } else { is_last };
+        if is_done {
+            self.asked.remove(&number);
+        }
+        Some((room, ticket))
     }
 
     /// Asks for something to be read.
@@ -187,19 +214,19 @@ impl EngineLog {
             }
             FromEngine::NotOpened { room, why } => LogAnswer::NotOpened { room, why },
             FromEngine::Entry { room, number, marks, at_ms, rev, record, line_number, line } => {
-                // It is still to be kept: only its place is known.
-                let ticket = number.and_then(|number| self.asked.get(&number)).map(|of| of.1);
+                // It may still have to be kept: only its place is known.
+                let ticket = number.and_then(|number| self.told(number, false)).map(|of| of.1);
                 let placed = Placed { marks, at_ms };
                 let line = line_of(line_number, line);
                 let what = what_of(record, marks);
                 LogAnswer::Entry { room, ticket, placed, rev, what, line }
             }
             FromEngine::Kept { number, marks, at_ms } => {
-                let (room, ticket) = self.asked.remove(&number)?;
+                let (room, ticket) = self.told(number, true)?;
                 LogAnswer::Kept { room, ticket, placed: Placed { marks, at_ms } }
             }
             FromEngine::Refused { number, why } => {
-                let (room, ticket) = self.asked.remove(&number)?;
+                let Asked { room, ticket, .. } = self.asked.remove(&number)?;
                 LogAnswer::Refused { room, ticket, why }
             }
             FromEngine::Turned { room, epoch, kept } => LogAnswer::Turned { room, epoch, kept },
@@ -209,7 +236,8 @@ impl EngineLog {
             }
             FromEngine::LetGo { room, floor } => LogAnswer::LetGo { room, floor },
             FromEngine::Heard { room, node, number, record } => {
-                let ticket = number.and_then(|number| self.asked.remove(&number)).map(|of| of.1);
+                let ticket =
+                    number.and_then(|number| self.asked.remove(&number)).map(|of| of.ticket);
                 LogAnswer::Heard { room, from: node, ticket, what: unkept_of(record)? }
             }
             FromEngine::Missed { room } => LogAnswer::Missed { room },
@@ -241,7 +269,7 @@ impl EngineLog {
     /// Forgets what was asked of a room that is closed: it will not be answered, but what was to be
     /// read is.
     fn forget(&mut self, room: RoomKey) {
-        self.asked.retain(|_, (of, _)| *of != room);
+        self.asked.retain(|_, asked| asked.room != room);
         let mut not_read: Vec<_> = self.reading.extract_if(|_, (of, _)| *of == room).collect();
         not_read.sort_unstable_by_key(|(number, _)| *number);
         self.not_read.extend(not_read.into_iter().rev().map(|(_, of)| of));
@@ -304,7 +332,8 @@ impl Log for EngineLog {
         if let Some(why) = self.refuses() {
             return Appended::Refused(why);
         }
-        let number = self.ask(room, ticket);
+        let is_decision = !matches!(entry.what, What::Message(_) | What::Changed { .. });
+        let number = self.ask(room, ticket, is_decision);
         let facts = self.facts(entry.what);
         let (act, told) = match entry.what {
             What::Message(said) => {
@@ -365,7 +394,7 @@ impl Log for EngineLog {
             return Spoken::Refused(why);
         }
         let Say { room, ticket, to, what, .. } = say;
-        let number = ticket.map(|ticket| self.ask(room, ticket));
+        let number = ticket.map(|ticket| self.ask(room, ticket, false));
         let told = match what {
             Unkept::Custom { event, payload } => Told::Custom { event, payload },
             Unkept::Typing { user, name, thread } => Told::Typing { user, name, thread },

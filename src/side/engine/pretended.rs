@@ -400,6 +400,17 @@ impl Pretended {
         self.told.extend(pushed.into_iter().map(Event::Pushed));
     }
 
+    /// Asserts that the list has the rooms of which the engine keeps something.
+    pub(crate) fn check_list(&self) {
+        let kept = (0..PARTITIONS).flat_map(|partition| self.engine.list(partition, PARTITIONS));
+        let listed = kept.filter(|of| !of.founded.as_ref().is_some_and(|of| of.is_private));
+        let listed = listed.map(|of| {
+            let title = of.founded.map(|founded| founded.title.into());
+            (of.topic.into(), (title, 0))
+        });
+        assert_eq!(self.follower.shown(), listed.collect(), "what is kept is listed");
+    }
+
     fn below(&mut self, count: usize) -> usize {
         usize::try_from(self.rng.below(count as u64)).expect("small")
     }

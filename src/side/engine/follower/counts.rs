@@ -27,9 +27,7 @@ use std::sync::Arc;
 use super::list::List;
 #[cfg(test)]
 use super::planted::{self, Planted};
-use crate::limits::{
-    COUNTS_MS, COUNTS_ROOMS_MAX, COUNTS_WANT_MS, COUNTS_WANTED_MS, COUNTS_WATCHED_MS,
-};
+use crate::limits::{COUNTS_MS, COUNTS_WANT_MS, COUNTS_WANTED_MS, COUNTS_WATCHED_MS};
 use crate::link::engine::{Counted, push_count, read_counts};
 use crate::link::log::NodeId;
 
@@ -68,8 +66,10 @@ impl Peer {
 }
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Counts {
+    /// How many rooms are in one record, about.
+    rooms_max: usize,
     /// What was said last, and the life in which it was.
     version: u64,
     life: u64,
@@ -89,6 +89,23 @@ pub(super) struct Counts {
 }
 
 impl Counts {
+    /// Those of a node that knows no other. About so many rooms are in one record.
+    pub(super) fn new(rooms_max: usize) -> Self {
+        Self {
+            rooms_max,
+            version: 0,
+            life: 0,
+            is_stale: false,
+            changed: BTreeSet::new(),
+            said_ms: 0,
+            diff_ms: 0,
+            listeners: BTreeMap::new(),
+            watched_ms: 0,
+            is_listening: false,
+            peers: BTreeMap::new(),
+        }
+    }
+
     /// Notes that somebody asks for the list.
     pub(super) fn watch(&mut self, now_ms: u64) {
         self.watched_ms = now_ms + COUNTS_WATCHED_MS;
@@ -112,7 +129,8 @@ impl Counts {
         }
     }
 
-    /// Notes which nodes live, besides this one, and in which life. What others said is forgotten.
+    /// Notes which nodes live besides this one, and in which life. What was said in other lives is
+    /// forgotten.
     pub(super) fn live(&mut self, list: &mut List, living: &BTreeMap<NodeId, u64>) {
         #[cfg(test)]
         if planted::is(Planted::CountsOfTheDead) {
@@ -148,7 +166,7 @@ impl Counts {
                 }
                 let begin = if of == self.life && !is_whole { next } else { 0 };
                 let (life, version) = (self.life, self.version);
-                let (upto, rooms) = list.part(begin);
+                let (upto, rooms) = list.part(begin, self.rooms_max);
                 let rooms = &rooms;
                 say(To::Node(from), Counted::Part { life, version, from: begin, upto, rooms });
             }
@@ -241,16 +259,16 @@ impl Counts {
     /// Whether this node begins to listen, or does so no more; then what others said is forgotten.
     pub(super) fn listens(&mut self, list: &mut List, now_ms: u64) -> Option<Listening> {
         let listens = now_ms < self.watched_ms;
-        if listens == std::mem::replace(&mut self.is_listening, listens) {
-            return None;
+        if !listens {
+            for node in std::mem::take(&mut self.peers).into_keys() {
+                list.forget_node(node);
+            }
         }
-        if listens {
-            return Some(Listening::Begins);
+        match (std::mem::replace(&mut self.is_listening, listens), listens) {
+            (false, true) => Some(Listening::Begins),
+            (true, false) => Some(Listening::Ends),
+            _ => None,
         }
-        for (node, _) in std::mem::take(&mut self.peers) {
-            list.forget_node(node);
-        }
-        Some(Listening::Ends)
     }
 
     fn say_diff(
@@ -263,7 +281,7 @@ impl Counts {
         let before = self.version;
         (self.version, self.life) = (self.version + 1, life);
         let mut rooms = Vec::new();
-        for _ in 0..COUNTS_ROOMS_MAX {
+        for _ in 0..self.rooms_max {
             let Some(topic) = self.changed.pop_first() else { break };
             push_count(&mut rooms, &topic, list.here(&topic));
         }

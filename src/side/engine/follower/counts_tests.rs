@@ -29,6 +29,8 @@ const NODES: u64 = 3;
 /// Each room is in a part of its own, or nearly.
 const PARTITIONS: u16 = 5;
 const ROOMS: u64 = 12;
+/// So few that a node says its rooms in several parts.
+const ROOMS_AT_ONCE: usize = 2;
 
 /// What a node says on its connection.
 enum Sent {
@@ -78,7 +80,7 @@ impl World {
     fn boot(&mut self, at: u64) {
         self.lives += 1;
         self.nodes[usize::try_from(at).expect("few")] = Some(Node {
-            counts: Counts::default(),
+            counts: Counts::new(ROOMS_AT_ONCE),
             list: List::new(PARTITIONS, 1),
             life: self.lives,
             there: BTreeMap::new(),

@@ -28,7 +28,9 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::limits::{CLUSTER_LISTED_MAX, COUNTS_LOOKS_MAX, COUNTS_ROOMS_MAX, STORE_LISTED_MAX};
+#[cfg(test)]
+use super::planted::{self, Planted};
+use crate::limits::{CLUSTER_LISTED_MAX, COUNTS_LOOKS_MAX, STORE_LISTED_MAX};
 use crate::link::engine::push_count;
 use crate::link::kept::push_listed;
 use crate::link::log::NodeId;
@@ -174,12 +176,20 @@ impl List {
         }
     }
 
-    /// Notes what the engine keeps of a room, as of a reading of its partition; `None`: nothing any
-    /// more.
-    pub(super) fn keep(&mut self, topic: &str, kept: Option<Option<Founded>>, reading: u32) {
+    /// Notes that the engine keeps something of a room, as of a reading of its partition, and how
+    /// it is listed, if it was made on purpose.
+    pub(super) fn keep(&mut self, topic: &str, founded: Option<Founded>, reading: u32) {
+        self.set_kept(topic, Some(Kept { founded, reading }));
+    }
+
+    /// Notes that nothing is kept of a room any more.
+    pub(super) fn let_go(&mut self, topic: &str) {
+        self.set_kept(topic, None);
+    }
+
+    fn set_kept(&mut self, topic: &str, kept: Option<Kept>) {
         self.change(topic, |row| {
-            let before = row.kept.take();
-            row.kept = kept.map(|founded| Kept { founded, reading });
+            let before = std::mem::replace(&mut row.kept, kept);
             let title = |kept: Option<&Kept>| kept?.founded.as_ref().map(|of| of.title.clone());
             title(before.as_ref()) != title(row.kept.as_ref())
         });
@@ -187,11 +197,15 @@ impl List {
 
     /// Notes that a partition has been read: of what was not there nothing is kept any more.
     pub(super) fn end_reading(&mut self, partition: u16, reading: u32) {
+        #[cfg(test)]
+        if planted::is(Planted::ListsUnswept) {
+            return;
+        }
         let is_gone = |row: &&Row| row.kept.as_ref().is_some_and(|kept| kept.reading != reading);
         let rows = self.partitions[usize::from(partition)].values();
         let gone: Vec<_> = rows.filter(is_gone).map(|row| Arc::clone(&row.topic)).collect();
         for topic in gone {
-            self.keep(&topic, None, reading);
+            self.let_go(&topic);
         }
     }
 
@@ -266,13 +280,13 @@ impl List {
         its
     }
 
-    /// Some of the rooms in which somebody is on this node, from a partition on, and behind which
-    /// one they end.
-    pub(super) fn part(&self, from: u16) -> (u16, Vec<u8>) {
+    /// About so many of the rooms in which somebody is on this node, from a partition on, and before
+    /// which one they end.
+    pub(super) fn part(&self, from: u16, rooms_max: usize) -> (u16, Vec<u8>) {
         let (mut upto, mut rooms) = (from, Vec::new());
         let (mut counted, mut looked_at) = (0, 0);
         for rows in &self.partitions[usize::from(from)..] {
-            if counted >= COUNTS_ROOMS_MAX || looked_at >= COUNTS_LOOKS_MAX {
+            if counted >= rooms_max || looked_at >= COUNTS_LOOKS_MAX {
                 break;
             }
             for row in rows.values().filter(|row| row.here.is_some()) {
@@ -344,5 +358,126 @@ impl List {
             Some((row.topic.to_string(), (title, row.present()?)))
         });
         shown.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::link::kept::read_listed;
+
+    const PARTITIONS: u16 = 3;
+
+    fn keep(list: &mut List, title: &str, is_private: bool) {
+        list.keep("room:tea", Some(Founded { title: title.into(), is_private }), 1);
+    }
+
+    /// All that a shard is told from a place on, and the place behind it.
+    fn told(list: &mut List, shard: u16, mut after: u64) -> (Vec<(String, Option<u32>)>, u64) {
+        let mut told = Vec::new();
+        list.ask(shard, 7, after);
+        while let Some(news) = list.news(shard) {
+            assert_eq!(news.number, 7);
+            let rooms = read_listed(&news.rooms);
+            told.extend(rooms.into_iter().map(|room| (room.topic.to_string(), room.present)));
+            after = news.next;
+            list.ask(shard, 7, after);
+        }
+        list.check();
+        (told, after)
+    }
+
+    fn rooms(rooms: &[(&str, Option<u32>)]) -> Vec<(String, Option<u32>)> {
+        rooms.iter().map(|(topic, present)| ((*topic).to_owned(), *present)).collect()
+    }
+
+    #[test]
+    fn each_shard_is_told_all_that_has_changed_once_and_at_its_own_pace() {
+        let mut list = List::new(PARTITIONS, 2);
+        keep(&mut list, "Tea", false);
+        list.count("room:mate", Some(1));
+        let (all, first) = told(&mut list, 0, 0);
+        assert_eq!(all, rooms(&[("room:tea", Some(0)), ("room:mate", Some(1))]));
+        assert_eq!(told(&mut list, 0, first).0, [], "nothing is new");
+        list.elsewhere(8, "room:tea", Some(2));
+        list.elsewhere(9, "room:tea", Some(3));
+        list.count("room:mate", None);
+        let (news, second) = told(&mut list, 0, first);
+        assert_eq!(news, rooms(&[("room:tea", Some(5)), ("room:mate", None)]));
+        // The other one has been told nothing so far; each room comes once.
+        assert_eq!(told(&mut list, 1, 0).0, rooms(&[("room:tea", Some(5)), ("room:mate", None)]));
+        told(&mut list, 1, second);
+        assert_eq!(list.len(), 1, "who is gone, and that has been told, is forgotten");
+        assert_eq!(told(&mut list, 0, 0).0, rooms(&[("room:tea", Some(5))]), "all again");
+    }
+
+    #[test]
+    fn a_private_room_is_not_listed_whoever_is_in_it() {
+        let mut list = List::new(PARTITIONS, 1);
+        keep(&mut list, "Tea", true);
+        list.count("room:tea", Some(1));
+        list.elsewhere(8, "room:tea", Some(2));
+        assert_eq!(told(&mut list, 0, 0), (vec![], 0));
+        keep(&mut list, "Tea", false);
+        let (news, place) = told(&mut list, 0, 0);
+        assert_eq!(news, rooms(&[("room:tea", Some(3))]));
+        keep(&mut list, "Tea", true);
+        assert_eq!(told(&mut list, 0, place).0, rooms(&[("room:tea", None)]));
+    }
+
+    #[test]
+    fn another_title_is_news_and_what_was_so_is_none() {
+        let mut list = List::new(PARTITIONS, 1);
+        keep(&mut list, "Tea", false);
+        let (_, place) = told(&mut list, 0, 0);
+        keep(&mut list, "Tea", false);
+        list.count("room:tea", None);
+        list.elsewhere(8, "room:tea", None);
+        assert_eq!(told(&mut list, 0, place).0, []);
+        keep(&mut list, "Tea!", false);
+        assert_eq!(told(&mut list, 0, place).0, rooms(&[("room:tea", Some(0))]));
+    }
+
+    #[test]
+    fn what_a_reading_has_not_found_is_not_kept_and_what_came_meanwhile_is() {
+        let mut list = List::new(1, 1);
+        for topic in ["room:a", "room:b", "room:c"] {
+            list.keep(topic, None, 1);
+        }
+        list.count("room:b", Some(1));
+        list.keep("room:c", None, 2);
+        list.keep("room:d", None, 2);
+        list.end_reading(0, 2);
+        let there = [("room:b", 1), ("room:c", 0), ("room:d", 0)];
+        let there = there.map(|(topic, count)| (topic.to_owned(), (None, count)));
+        assert_eq!(list.shown(), there.into());
+        list.check();
+    }
+
+    #[test]
+    fn who_was_in_the_rooms_of_a_shard_that_begins_anew_is_not_counted() {
+        let mut list = List::new(PARTITIONS, 2);
+        let topics: Vec<_> = (0..20).map(|room| format!("room:{room}")).collect();
+        for topic in &topics {
+            list.count(topic, Some(1));
+        }
+        let mut gone: Vec<_> = list.restart(1).iter().map(ToString::to_string).collect();
+        let mut expected: Vec<_> =
+            topics.iter().filter(|topic| home_of(topic, 2) == 1).cloned().collect();
+        gone.sort();
+        expected.sort();
+        assert_eq!(gone, expected);
+        assert_eq!(list.shown().len(), topics.len() - gone.len());
+    }
+
+    #[test]
+    fn a_list_that_is_full_takes_no_further_room_and_goes_on_with_others() {
+        let mut list = List::new(PARTITIONS, 1);
+        list.count = CLUSTER_LISTED_MAX - 1;
+        list.count("room:tea", Some(1));
+        list.count("room:mate", Some(1));
+        list.count("room:tea", Some(2));
+        let there = [("room:tea".to_owned(), (None, 2))];
+        assert_eq!(list.shown(), there.into());
     }
 }

@@ -14,11 +14,16 @@
 //!
 //! Called by: `follower`. Calls: `list`, `counts`.
 
+#[cfg(test)]
+use std::collections::BTreeMap;
+
 use super::counts::{Counts, Listening, To};
 use super::leases::Leases;
 use super::list::{List, News};
+#[cfg(test)]
+use super::planted::{self, Planted};
 use super::{Asked, Follower, Node, Ways, to_node};
-use crate::limits::{LISTS_READ_AGAIN_MS, LISTS_READ_AT_ONCE};
+use crate::limits::{COUNTS_ROOMS_MAX, LISTS_READ_AGAIN_MS, LISTS_READ_AT_ONCE};
 use crate::link::engine::{Counted, FromEngine};
 use crate::link::kept::read_whole;
 use crate::link::record::Field;
@@ -60,7 +65,7 @@ impl Listing {
         let last = vec![0; node.partitions.into()];
         Self {
             list: List::new(node.partitions, node.shards),
-            counts: Counts::default(),
+            counts: Counts::new(COUNTS_ROOMS_MAX),
             readings: Readings { last, ..Readings::default() },
             engine_ms: 0,
             // The script lets keys live for an hour more, and the hour had begun.
@@ -81,8 +86,11 @@ impl Listing {
     pub(super) fn keep(&mut self, listed: Listed) {
         let partition = partition(&listed.topic, self.list.partitions());
         let reading = self.readings.last[usize::from(partition)];
-        let kept = if self.is_over(&listed) { None } else { Some(listed.founded) };
-        self.list.keep(&listed.topic, kept, reading);
+        if self.is_over(&listed) {
+            self.list.let_go(&listed.topic);
+        } else {
+            self.list.keep(&listed.topic, listed.founded, reading);
+        }
     }
 
     /// Notes how many are in a room here.
@@ -119,6 +127,12 @@ impl Listing {
         self.counts.live(&mut self.list, leases.others());
     }
 
+    /// All rooms that are listed, each with its title and how many are there.
+    #[cfg(test)]
+    pub(in crate::side::engine) fn shown(&self) -> BTreeMap<String, (Option<String>, u32)> {
+        self.list.shown()
+    }
+
     /// Asserts the invariants of its parts. For tests: it looks at everything.
     #[cfg(test)]
     pub(super) fn check(&self) {
@@ -130,6 +144,10 @@ impl Follower {
     /// There is a connection: all is heard and read anew.
     pub(super) fn list_anew(&mut self, ways: &mut impl Ways) {
         let Listing { readings, counts, .. } = &mut self.listing;
+        #[cfg(test)]
+        if readings.next > 0 && planted::is(Planted::ListsReadOnce) {
+            return;
+        }
         (readings.next, readings.under_way) = (0, 0);
         counts.connected();
         self.read_lists(ways);
@@ -144,6 +162,11 @@ impl Follower {
             }
             let partition = *next;
             *next += 1;
+            #[cfg(test)]
+            if planted::is(Planted::ListsUnheard) {
+                self.read_list(ways, partition);
+                continue;
+            }
             self.ask(ways, Asked::Subscribe, Command::HearList { partition });
             self.read_list(ways, partition);
         }
@@ -166,7 +189,9 @@ impl Follower {
     ) {
         let over = rooms.iter().filter(|listed| self.listing.is_over(listed));
         let topics: Vec<_> = over.map(|listed| listed.topic.clone()).collect();
-        rooms.into_iter().for_each(|listed| self.listing.keep(listed));
+        for listed in rooms {
+            self.listing.keep(listed);
+        }
         if !topics.is_empty() {
             self.ask(ways, Asked::Nothing, Command::Forget { partition, topics });
         }
@@ -227,7 +252,9 @@ impl Follower {
         }
         let Readings { next, under_way, again, again_ms, .. } = &mut self.listing.readings;
         let has_read = *next >= self.node.partitions && *under_way == 0;
-        if has_read && now_ms >= *again_ms {
+        // What is being read says itself when that ends.
+        let again_ms = if has_read { *again_ms } else { u64::MAX };
+        if now_ms >= again_ms {
             let partition = *again;
             *again = (*again + 1) % self.node.partitions;
             self.read_list(ways, partition);
@@ -242,15 +269,14 @@ impl Follower {
             }
             None => {}
         }
-        let Self { listing: Listing { list, counts, readings, .. }, node, leases, .. } = self;
-        let Some(life) = leases.life() else { return readings.again_ms };
+        let Self { listing: Listing { list, counts, .. }, node, leases, .. } = self;
+        let Some(life) = leases.life() else { return again_ms };
         let mut said = Vec::new();
         let due_ms = counts.tick(list, (now_ms, life), leases.others(), &mut |to, what| {
             said.push((to, node.sealed(what)));
         });
-        let due_ms = due_ms.min(readings.again_ms);
         self.say_counts(ways, said);
-        due_ms
+        due_ms.min(again_ms)
     }
 
     /// Says that this node leaves: others need not wait until its lease ends.

@@ -930,6 +930,12 @@ impl Follower {
         self.ask(ways, Asked::Replicas(unreplicated), wait);
     }
 
+    /// All rooms that are listed, each with its title and how many are there.
+    #[cfg(test)]
+    pub(super) fn shown(&self) -> BTreeMap<String, (Option<String>, u32)> {
+        self.listing.shown()
+    }
+
     /// Asserts the invariants. For tests: it looks at everything.
     #[cfg(test)]
     pub(super) fn check(&self) {

@@ -20,6 +20,12 @@ pub(crate) enum Planted {
     DoubtDenied,
     /// What was missed from before a turn is told behind it.
     TurnToldFirst,
+    /// What changes in the list of rooms is not heard.
+    ListsUnheard,
+    /// The list of rooms is read on the first connection alone.
+    ListsReadOnce,
+    /// A room of which nothing is kept any more stays in the list.
+    ListsUnswept,
     /// What a node said of its rooms stays when its life is over.
     CountsOfTheDead,
     /// Of rooms that were not told nobody hears later.
