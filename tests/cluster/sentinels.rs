@@ -92,13 +92,14 @@ fn role(engine: &Server) -> Option<String> {
     has(engine, "role")
 }
 
-/// Sentinels are not answered any more, though nodes are: they give it up, and cannot turn it.
+/// Sentinels give it up, since it does not answer them any more, and cannot turn it. Nodes are
+/// answered.
 fn cut_off(engine: &Server) {
-    told::<()>(engine, &["ACL", "SETUSER", "default", "-ping"]);
+    told::<()>(engine, &["ACL", "SETUSER", "default", "-ping", "-slaveof"]);
 }
 
 fn let_in(engine: &Server) {
-    told::<()>(engine, &["ACL", "SETUSER", "default", "+ping"]);
+    told::<()>(engine, &["ACL", "SETUSER", "default", "+ping", "+slaveof"]);
 }
 
 /// How many connections to the engine a node has made.
@@ -149,11 +150,8 @@ fn an_old_primary_that_begins_again_is_not_gone_to_and_becomes_a_replica() {
     for client in [&mut bob, &mut cyd] {
         client.hear_until("three");
     }
-    until("it has all", || {
-        has(&watched.primary, "slave_repl_offset") == {
-            has(&watched.replica, "master_repl_offset")
-        }
-    });
+    let Watched { primary, replica, .. } = &watched;
+    until("it has all", || has(primary, "slave_repl_offset") == has(replica, "master_repl_offset"));
 }
 
 #[test]

@@ -68,6 +68,11 @@ impl ConnectError {
         why
     }
 
+    /// Nothing was answered in time.
+    pub(super) fn silent(timeout: Duration) -> Self {
+        Self::Passing(format!("it has not answered in {} ms", timeout.as_millis()).into())
+    }
+
     /// The same, of one server among others.
     pub(super) fn at(self, place: impl Display) -> Self {
         let named = |why| format!("{place}: {why}").into();
@@ -180,11 +185,9 @@ impl Connector {
         info: ConnectionInfo,
         events: UnboundedSender<Event>,
     ) -> Result<Connection, ConnectError> {
-        let connecting = connect_in_time(info, &self.target, events);
-        time::timeout(self.timeout(), connecting).await.unwrap_or_else(|_| {
-            let why = format!("it has not answered in {} ms", self.target.timeout_ms);
-            Err(ConnectError::Passing(why.into()))
-        })
+        let (timeout, connecting) = (self.timeout(), connect_in_time(info, &self.target, events));
+        let connected = time::timeout(timeout, connecting).await;
+        connected.unwrap_or_else(|_| Err(ConnectError::silent(timeout)))
     }
 }
 

@@ -221,13 +221,9 @@ impl Sentinels {
             round.spawn(async move {
                 let place = info.addr().to_string();
                 let asked = time::timeout(timeout, ask(info, line, &service.name)).await;
-                let answer = match asked {
-                    Ok(answer) => answer.map_err(|error| refused(&error, &service.name)),
-                    Err(_) => {
-                        let why = format!("it has not answered in {} ms", timeout.as_millis());
-                        Err(ConnectError::Passing(why.into()))
-                    }
-                };
+                let answer = asked
+                    .map_err(|_| ConnectError::silent(timeout))
+                    .and_then(|answer| answer.map_err(|error| refused(&error, &service.name)));
                 (index, answer.map_err(|failure| failure.at(&place)))
             });
         }
