@@ -31,6 +31,7 @@ impl Folder {
             .arg(&self.0)
             .args(["--set", SECRET, "--set", &format!("engine.url={}", engine.url())])
             .args(["--set", &format!("engine.history={history}")])
+            .args(["--set", "history.messages=10"])
             .env_clear()
             .output()
             .expect("the program can be started")
@@ -139,7 +140,7 @@ fn what_an_engine_does_not_keep_stays_behind_and_cursors_before_it_are_told() {
     stop(server);
     let engine = servers::Server::start(Kind::Valkey, &[]);
     check(&folder.move_to(&engine, 10), 0, "messages: 10 moved, 2 before them stay in the store\n");
-    let nodes = nodes(&engine, 1, &["engine.history=10"]);
+    let nodes = nodes(&engine, 1, &["engine.history=10", "history.messages=10"]);
     for (cursor, recovered) in [(lost, false), (there, true)] {
         let ann = Client::join_as(&nodes[0], &token, "tea", &cursor);
         assert_eq!(ann.joined["response"]["recovered"], recovered, "{}", ann.joined);
