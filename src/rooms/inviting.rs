@@ -50,6 +50,8 @@ struct Comer {
     room: RoomKey,
     user: Box<str>,
     shard: u16,
+    /// Whether its user could come in without the invite when that was brought first.
+    may_do_without: bool,
     /// The join.
     record: Box<[u8]>,
 }
@@ -75,18 +77,21 @@ impl Invited {
         &mut self,
         ticket: Ticket,
         (room, user): (RoomKey, &str),
-        shard: u16,
+        (shard, may_do_without): (u16, bool),
         join: &ToHome<'_>,
     ) {
-        let comer = Comer { room, user: user.into(), shard, record: join.into_record() };
+        let (user, record) = (user.into(), join.into_record());
+        let comer = Comer { room, user, shard, may_do_without, record };
         self.0.entry(ticket).or_default().push(comer);
     }
 
-    /// What another join of a user to a room waits for, if one does.
-    fn waits_for(&self, room: RoomKey, user: &str) -> Option<Ticket> {
-        let is_its = |comer: &Comer| comer.room == room && *comer.user == *user;
-        let waits = self.0.iter().find(|(_, comers)| comers.iter().any(is_its));
-        waits.map(|(ticket, _)| *ticket)
+    /// What another join of a user to a room waits for, if one does, and whether that user could
+    /// come in without it.
+    fn waits_for(&self, room: RoomKey, user: &str) -> Option<(Ticket, bool)> {
+        let is_its = |comer: &&Comer| comer.room == room && *comer.user == *user;
+        self.0.iter().find_map(|(ticket, comers)| {
+            comers.iter().find(is_its).map(|comer| (*ticket, comer.may_do_without))
+        })
     }
 
     /// What they take, in bytes.
@@ -166,9 +171,9 @@ impl Rooms {
             return Ok(false);
         };
         let (user, now_ms) = (who.user(), cx.now.unix_ms);
-        if let Some(ticket) = self.invited.waits_for(key, user) {
+        if let Some((ticket, may_do_without)) = self.invited.waits_for(key, user) {
             // Another device of the same user is in by the same decision.
-            self.invited.insert(ticket, (key, user), shard, join);
+            self.invited.insert(ticket, (key, user), (shard, may_do_without), join);
             return Ok(true);
         }
         let Some(Registered { room, .. }) = self.arena.get(key) else { return Ok(false) };
@@ -183,7 +188,7 @@ impl Rooms {
         let may_do_without = room.may_join(user, token, now_ms).is_ok();
         match self.become_member(cx, members, key, user, &invite.by) {
             Ok(Some(ticket)) => {
-                self.invited.insert(ticket, (key, user), shard, join);
+                self.invited.insert(ticket, (key, user), (shard, may_do_without), join);
                 Ok(true)
             }
             // A home takes in again whoever is in already.
@@ -193,7 +198,7 @@ impl Rooms {
     }
 
     /// Goes on with the joins that have waited for this: it is kept that their users are members,
-    /// or why that is not known.
+    /// or why that is not known. Then whoever needs no invite comes in as if it had brought none.
     pub(super) fn go_on_invited<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
@@ -202,7 +207,7 @@ impl Rooms {
         status: &str,
         response: Payload<'_>,
     ) {
-        for Comer { room, user: _, shard, record } in
+        for Comer { room, shard, may_do_without, record, .. } in
             self.invited.0.remove(&ticket).unwrap_or_default()
         {
             let Received::ToHome(mut join) = read(&record) else { unreachable!("a join waits") };
@@ -211,13 +216,15 @@ impl Rooms {
             };
             match response {
                 // A home takes in again whoever is in already.
-                Payload::Json(response) if status != "ok" && replaces.is_none() => {
+                Payload::Json(response)
+                    if status != "ok" && !may_do_without && replaces.is_none() =>
+                {
                     let (conn, audience) = (*conn, *audience);
                     members.tell(cx, shard, ToMember::Refused { conn, audience, response });
                     self.retire_if_empty(cx, room);
                 }
                 _ => {
-                    // It has done what it is good for.
+                    // It has done what it is good for, or is good for nothing now.
                     *invite = None;
                     self.go_on_in_room(cx, members, room, shard, join);
                 }
@@ -272,8 +279,7 @@ impl Rooms {
         members: &mut impl Tell<I>,
         ticket: Ticket,
     ) {
-        for Comer { room, user: _, shard, record } in
-            self.invited.0.remove(&ticket).unwrap_or_default()
+        for Comer { room, shard, record, .. } in self.invited.0.remove(&ticket).unwrap_or_default()
         {
             let Received::ToHome(join) = read(&record) else { unreachable!("a join waits") };
             self.go_on_in_room(cx, members, room, shard, join);

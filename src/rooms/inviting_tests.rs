@@ -250,6 +250,17 @@ fn a_join_by_an_invite_is_answered_when_it_is_kept_that_one_is_a_member() {
     home.with(|rooms, cx, told| rooms.hear_log(cx, told, FromLog::Refused { room, ticket, why }));
     let told = home.take_told();
     assert!(told[0].starts_with(r#"0 refused {"reason":"unconfirmed""#), "{told:?}");
+    // Who needs no invite comes in all the same.
+    let open = |join| SettingsWish { join: Some(join), ..SettingsWish::default() };
+    home.mesh.log.is_late = false;
+    home.set(owner, open(Joiners::All));
+    home.mesh.log.is_late = true;
+    let ticket = comes(&mut home, 6, "eve");
+    home.with(|rooms, cx, told| rooms.hear_log(cx, told, FromLog::Refused { room, ticket, why }));
+    assert_eq!(home.take_told(), ["0 joined"]);
+    home.mesh.log.is_late = false;
+    home.set(owner, open(Joiners::Members));
+    home.mesh.log.is_late = true;
     // Whose shard begins anew has not asked.
     let ticket = comes(&mut home, 4, "dan");
     home.with(|rooms, cx, _| rooms.forget_members(cx, 0));
