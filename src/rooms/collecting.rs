@@ -29,11 +29,11 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use crate::base::slack::Slack;
 use crate::limits::{
     COLLECTED_BYTES_PER_ROOM_MAX, COLLECTED_BYTES_PER_TURN, COLLECTED_MESSAGES_PER_TURN_MAX,
-    COLLECTED_PER_ROOM_MAX, PENDING_MEMORY_BYTES, UNTOLD_FACTOR,
+    COLLECTED_PER_ROOM_MAX, PENDING_MEMORY_BYTES, PROPOSALS_MAX, UNTOLD_FACTOR,
 };
 use crate::link::ids::{RoomKey, Slot};
 use crate::link::io::Io;
-use crate::link::log::{Log, Placed, Ticket, Why};
+use crate::link::log::{Judged, Log, Placed, Ticket, Why};
 use crate::link::outbox::{Cx, Tell, Timer};
 use crate::link::reacted::push_reactions;
 use crate::link::record::{Addition, Field, Received, ToHome, read};
@@ -92,6 +92,10 @@ struct Batch {
     /// The last ticket by then.
     known_at: Ticket,
     added: Vec<Added>,
+    /// What the room was judged by when it was told last, and was a conflict.
+    judged: Judged,
+    /// How often it was one since something was heard of the message or the room.
+    conflicts: u32,
 }
 
 /// An addition that waits. Its answer is held.
@@ -203,7 +207,7 @@ impl Collected {
         let mut taken = batch.bytes();
         if count < batch.added.len() {
             let (known, added) = (batch.known.clone(), batch.added.split_off(count));
-            let left = Batch { known, known_at: batch.known_at, added };
+            let left = Batch { known, added, ..batch };
             taken -= left.bytes();
             of.order.push_front(offset);
             of.by_offset.insert(offset, left);
@@ -542,11 +546,19 @@ impl Rooms {
     ) -> usize {
         let Some(Registered { room, .. }) = self.arena.get(key) else { return 0 };
         let is_let_go = offset <= room.journal().log_floor().offset;
-        let Batch { known, known_at, added } = batch;
+        let Batch { known, known_at, added, judged: before, conflicts } = batch;
         let here = room.message(offset);
         #[cfg(test)]
         let here = as_it_was(here, known.as_ref());
         if here.is_none() && room.journal().is_forgotten(known_at) {
+            self.refuse_all(cx, members, tickets_of(&added), Refusal::Busy);
+            return 0;
+        }
+        // What it is a conflict with is heard in the end. Where it is not, the log has not read
+        // what it knows.
+        let judged = room.journal().judged();
+        let conflicts = if here.is_none() && before == judged { conflicts } else { 0 };
+        if conflicts >= PROPOSALS_MAX {
             self.refuse_all(cx, members, tickets_of(&added), Refusal::Busy);
             return 0;
         }
@@ -582,7 +594,7 @@ impl Rooms {
         let is_told = |of: &Added| answers.iter().any(|(ticket, _)| *ticket == of.ticket);
         let again = if cx.io.log().is_shared() {
             let again = added.into_iter().filter(is_told).collect();
-            Some(Batch { known: Some(message.clone()), known_at, added: again })
+            Some(Batch { known: Some(message.clone()), known_at, added: again, judged, conflicts })
         } else {
             None
         };
@@ -660,7 +672,8 @@ impl Rooms {
         key: RoomKey,
         ticket: Ticket,
     ) -> bool {
-        let Some((offset, batch)) = self.collected.take_told(key, ticket) else { return false };
+        let Some((offset, mut batch)) = self.collected.take_told(key, ticket) else { return false };
+        batch.conflicts += 1;
         #[cfg(test)]
         if planted::is(Planted::ConflictsDropped) {
             return true;

@@ -39,6 +39,7 @@ impl LogKind {
                 | Bug::AnswerStranger
                 | Bug::OvertakeEntry
                 | Bug::ReadTooEarly
+                | Bug::ReadAsSaid
                 | Bug::ForgetTombstone
                 | Bug::GapInRecovery
                 | Bug::ForgetDecision
@@ -47,8 +48,6 @@ impl LogKind {
             Some(Bug::SeeUnkept) => Self::SeenIsKept,
             Some(
                 Bug::ListTooFew
-                // At an engine what was read so is a conflict, again and again.
-                | Bug::ReadAsSaid
                 | Bug::FindElsewhere
                 | Bug::FindUnkept
                 | Bug::AckUndecided

@@ -175,6 +175,7 @@ fn an_old_page_that_is_laid_over_a_newer_state_is_found() {
     bark_in_room(InRoom::OldPage, &rules);
     let defect = Some(LogDefect::ReadAsSaid);
     bark(|seed| PretendLog::new(seed, Pretends::Store, defect), NONE, &rules);
+    bark(|seed| PretendLog::new(seed, Pretends::Engine, defect), NONE, &rules);
 }
 
 #[test]
