@@ -211,10 +211,7 @@ impl SimLog {
     /// How many of the decisions of a room may still be lost: those that it was given last.
     pub(crate) fn unkept_decisions(&self, topic: &str) -> usize {
         let room = self.pretend().and_then(|log| log.rooms.get(topic));
-        let is_decision =
-            |told: &&Told| matches!(told, Told::Entry { what, .. } if what.what().is_of_room());
-        let untold = |room: &Room| room.said.iter().filter(is_decision).count();
-        room.map_or(0, |room| room.deciding.len().saturating_sub(untold(room)))
+        room.map_or(0, unkept_decisions)
     }
 
     /// Whether it has this room.
@@ -276,6 +273,18 @@ impl SimLog {
     pub(crate) fn latest(&self, topic: &str, offset: u64) -> Option<MessageText> {
         self.by_change(topic, offset, u64::MAX)
     }
+}
+
+/// How much of what is decided of a room, and its home knows, may still be lost. What was noted, or
+/// was so already, is nothing of that.
+fn unkept_decisions(room: &Room) -> usize {
+    let is_decision =
+        |told: &&Told| matches!(told, Told::Entry { what, .. } if what.what().is_of_room());
+    let untold = room.said.iter().filter(is_decision).count();
+    let told = room.deciding.len().saturating_sub(untold);
+    let deciding = || room.deciding.iter().take(told).map(|of| &of.decided);
+    let before = std::iter::once(&room.decided_durably).chain(deciding());
+    before.zip(deciding()).filter(|(was, is)| was != is).count()
 }
 
 fn body_of(message: &MessageText) -> String {

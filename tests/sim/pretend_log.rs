@@ -122,7 +122,7 @@ pub(crate) struct Room {
     /// What was decided of it.
     pub(crate) decided: Decided,
     /// What of it survives anything,
-    decided_durably: Decided,
+    pub(crate) decided_durably: Decided,
     /// with this revision,
     rev_durably: u64,
     /// and what may be torn off, in order.
@@ -151,7 +151,7 @@ pub(crate) struct Room {
 }
 
 /// What was decided of a room.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq)]
 pub(crate) struct Decided {
     /// Its title, if it was made on purpose.
     pub(crate) founded: Option<String>,
@@ -166,7 +166,7 @@ pub(crate) struct Deciding {
     /// How many entries were before it.
     entries: usize,
     /// What was decided by then,
-    decided: Decided,
+    pub(crate) decided: Decided,
     /// with which revision.
     rev: u64,
     /// How many lines its audit trail had by then.
