@@ -679,7 +679,8 @@ impl Pending {
     }
 
     /// Forgets the entries that were applied beyond `kept`, in a room that has turned; without
-    /// `kept` all of a room that is removed. Returns their tickets, and those along with them.
+    /// `kept` all of a room that is removed or closed, and what waits to be heard. Returns their
+    /// tickets, and those along with them.
     pub(super) fn lose(&mut self, room: RoomKey, kept: Option<Marks>) -> Vec<Ticket> {
         let is_lost = |entry: &UnderWay| {
             kept.is_none_or(|kept| entry.applied_at.is_some_and(|at| !at.is_within(kept)))
@@ -689,7 +690,6 @@ impl Pending {
             self.bytes -= of.queue.drain(..).map(|waiting| waiting.bytes()).sum::<usize>();
             of.readers.clear();
             of.entries = 0;
-            self.bytes -= std::mem::take(&mut of.said).len() * PENDING_MEMORY_BYTES;
         }
         let lost = of.under_way.iter().filter(|(_, entry)| is_lost(entry));
         let lost: Vec<_> = lost.map(|(ticket, _)| *ticket).collect();
@@ -699,6 +699,10 @@ impl Pending {
             self.bytes -= entry.bytes();
             tickets.push(ticket);
             tickets.extend(entry.along.into_iter().map(|(along, _)| along));
+        }
+        if kept.is_none() {
+            self.bytes -= of.said.len() * PENDING_MEMORY_BYTES;
+            tickets.extend(std::mem::take(&mut of.said).into_keys());
         }
         self.forget_idle(room);
         tickets
@@ -860,5 +864,9 @@ mod tests {
         assert!(pending.is_behind(room) && pending.bytes() > bytes);
         assert_eq!(pending.take_said(room, ticket), Some(membership));
         assert_eq!((pending.take_said(room, ticket), pending.bytes()), (None, bytes));
+        pending.note_said(membership, ticket);
+        assert_eq!(pending.lose(room, Some(at(0))), [0; 0], "a turn loses nothing of that");
+        assert_eq!(pending.lose(room, None).last(), Some(&ticket), "whoever waits is to hear it");
+        assert!(pending.is_idle() && pending.bytes() == 0);
     }
 }
