@@ -754,6 +754,7 @@ fn an_engine_keeps_the_contract() {
 fn with_others(seed: u64) -> PretendLog {
     let mut log = PretendLog::new(seed, Pretends::Engine, None);
     log.others_decide = true;
+    log.others_meet = true;
     log.others_kick = vec!["u0"];
     log.loses_places = true;
     log

@@ -359,6 +359,8 @@ pub(crate) struct PretendLog {
     /// Whether other nodes decide what matters: how somebody stands, and a setting. Else only that
     /// somebody has no role.
     pub(crate) others_decide: bool,
+    /// Whether other nodes mostly change what was changed last: what is collected here meanwhile.
+    pub(crate) others_meet: bool,
     /// Whom other nodes kick.
     pub(crate) others_kick: Vec<&'static str>,
     /// Whether it loses its place in rooms.
@@ -395,6 +397,7 @@ impl PretendLog {
             rooms: BTreeMap::new(),
             lets_go: false,
             others_decide: false,
+            others_meet: false,
             others_kick: Vec::new(),
             loses_places: false,
             fails_over_in: 15,
@@ -667,6 +670,7 @@ impl PretendLog {
         let (is_decision, is_change) = (self.one_in(2), self.one_in(2));
         let is_typing = self.one_in(8);
         let (draw, decides) = (self.rng.next_u64(), self.others_decide);
+        let is_met = self.others_meet && draw >> 32 & 3 > 0;
         let kicked = self.others_kick.get(usize::try_from(draw % 8).expect("few")).copied();
         let Some(room) = self.rooms.get_mut(topic) else { return };
         let (user, name) = ("stranger".into(), "stranger".into());
@@ -681,7 +685,8 @@ impl PretendLog {
             let (what, line) = room.others_decision(draw >> 8, decides, kicked);
             room.place_decision(None, at_ms, what, line.as_ref(), self.defect);
         } else if is_change {
-            room.change_something(draw, said.body);
+            let offset = room.last_changed().filter(|_| is_met);
+            room.change_something(draw, offset, said.body);
         } else {
             room.push_told(None, at_ms, WhatText::Message(said), None);
         }
@@ -1306,12 +1311,20 @@ impl Room {
         self.versions.retain(|versions| !versions.is_empty());
     }
 
-    /// Another node edits, deletes or pins a message.
-    fn change_something(&mut self, draw: u64, body: Box<str>) {
+    /// The message that was changed last.
+    fn last_changed(&self) -> Option<u64> {
+        self.entries.iter().rev().find_map(|kept| match kept.what {
+            WhatText::Changed(offset, _) => Some(offset),
+            _ => None,
+        })
+    }
+
+    /// Another node edits, deletes, pins or reacts to a message: this one, or any.
+    fn change_something(&mut self, draw: u64, offset: Option<u64>, body: Box<str>) {
         if self.last() == 0 {
             return;
         }
-        let offset = 1 + draw / 4 % self.last();
+        let offset = offset.unwrap_or(1 + draw / 4 % self.last());
         let Some(mut message) = self.latest(offset) else { return };
         let at_ms = self.at_ms(0);
         let act = ActText { at_ms, by: Some("stranger".into()) };

@@ -197,7 +197,6 @@ impl<L: Subject> Suite<L> {
             return;
         }
         let (home, asker, shard, topic) = (member.room, member.asker, member.shard, member.topic);
-        let user = member.user.clone();
         member.is_leaving = matches!(what, Asked::Leave);
         member.asked.push_back((reference.clone(), what.clone()));
         let payload = format!("{{\"n\":{number}}}");
@@ -225,7 +224,7 @@ impl<L: Subject> Suite<L> {
                 ToHome::Change { home, asker, reference: &reference, offset: *offset, verb }
             }
             Asked::React(reaction) => {
-                self.judge.reacts(topic, &user, reaction);
+                self.judge.reacts(index, reaction);
                 let (offset, emoji, on) = (reaction.offset, &*reaction.emoji, reaction.on);
                 let addition = Addition::Reaction { emoji, on };
                 ToHome::Add { home, asker, reference: &reference, offset, addition }

@@ -396,7 +396,6 @@ fn a_reaction_that_is_dropped_where_it_is_a_conflict_is_found() {
 }
 
 #[test]
-#[ignore = "it takes minutes until it is found"]
 fn a_reaction_that_is_judged_by_the_message_as_it_was_is_found() {
     let rules = [
         "what is proposed is made of what is there",

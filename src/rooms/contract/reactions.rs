@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::judge::{Judge, Member, field};
 use super::reader::{Message, messages, object, of};
 use super::{Subject, TOPICS};
+use crate::link::ids::Asker;
 use crate::link::message::text;
 use crate::link::reacted::{emoji_of, push_toggled};
 use crate::link::said::MessageText;
@@ -23,10 +24,19 @@ pub(super) struct Reaction {
 /// What members have asked for, and were answered.
 #[derive(Default)]
 pub(super) struct Reactions {
-    /// How often each was asked for.
-    asked: BTreeMap<Place, u32>,
-    /// Those that were asked for once, and answered `ok`.
+    asked: BTreeMap<Place, Waiting>,
+    /// Those of which it is known what was done last, and answered `ok`.
     acked: BTreeMap<Place, bool>,
+}
+
+/// Who waits for an answer to a reaction.
+#[derive(Default)]
+struct Waiting {
+    /// Each as often as it has asked. Whoever goes without an answer stays.
+    askers: Vec<(u16, Asker)>,
+    /// Whether nobody knows which of them comes last: they are several devices of the user, or one
+    /// was told that it may be kept.
+    is_unknown: bool,
 }
 
 fn has(message: &MessageText, user: &str, emoji: &str) -> bool {
@@ -34,14 +44,25 @@ fn has(message: &MessageText, user: &str, emoji: &str) -> bool {
 }
 
 impl Judge {
-    pub(super) fn reacts(&mut self, topic: usize, user: &str, reaction: &Reaction) {
+    pub(super) fn reacts(&mut self, index: usize, reaction: &Reaction) {
+        let Member { topic, shard, asker, ref user, .. } = self.members[index];
         let Reaction { offset, emoji, .. } = reaction;
-        let place = (topic, *offset, user.to_owned(), emoji.clone());
-        let count = self.reactions.asked.entry(place.clone()).or_default();
-        *count += 1;
-        if *count > 1 {
-            self.reactions.acked.remove(&place);
-        }
+        let place = (topic, *offset, user.clone(), emoji.clone());
+        self.reactions.acked.remove(&place);
+        let waiting = self.reactions.asked.entry(place).or_default();
+        let is_only = waiting.askers.iter().all(|other| *other == (shard, asker));
+        waiting.is_unknown = !is_only || waiting.is_unknown && !waiting.askers.is_empty();
+        waiting.askers.push((shard, asker));
+    }
+
+    /// Somebody who has reacted is answered. Whether that is known to be the last thing done there.
+    fn is_last_reaction(&mut self, index: usize, place: &Place, is_doubtful: bool) -> bool {
+        let Member { shard, asker, .. } = self.members[index];
+        let waiting = self.reactions.asked.get_mut(place).expect("it was asked for");
+        let at = waiting.askers.iter().position(|other| *other == (shard, asker));
+        waiting.askers.remove(at.expect("it has asked"));
+        waiting.is_unknown |= is_doubtful;
+        waiting.askers.is_empty() && !waiting.is_unknown
     }
 
     /// The answer to who reacts to a message.
@@ -56,6 +77,8 @@ impl Judge {
         let Member { topic, ref user, .. } = self.members[index];
         let Reaction { offset, emoji, on } = reaction;
         let name = TOPICS[topic];
+        let place = (topic, offset, user.clone(), emoji);
+        let is_last = self.is_last_reaction(index, &place, response.contains("unconfirmed"));
         if status == "error" {
             let reason = field(response, "reason").trim_matches('"');
             let reasons = ["unconfirmed", "storage", "unavailable", "busy", "invalid", "gone"];
@@ -65,9 +88,7 @@ impl Judge {
             return;
         }
         self.seen.insert("reacted");
-        let place = (topic, offset, user.clone(), emoji);
-        // Another device of the user may have done something else since.
-        if self.reactions.asked.get(&place) != Some(&1) {
+        if !is_last {
             return;
         }
         let (.., user, emoji) = &place;
