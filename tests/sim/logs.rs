@@ -77,6 +77,8 @@ impl LogKind {
 pub(crate) struct SimLog {
     kept: Kept,
     pub(crate) ledger: Ledger,
+    /// How often it has told that it has lost its place in a room.
+    pub(crate) lost_places: u64,
 }
 
 /// What a log keeps.
@@ -106,16 +108,20 @@ impl SimLog {
         };
         let pretends = match kind {
             LogKind::Memory => {
-                return Self { kept: Kept::Memory(MemoryLog), ledger: Ledger::default() };
+                let (kept, ledger) = (Kept::Memory(MemoryLog), Ledger::default());
+                return Self { kept, ledger, lost_places: 0 };
             }
             LogKind::Store => Pretends::Store,
             LogKind::SeenIsKept => Pretends::SeenIsKept,
             LogKind::OkIsTaken => Pretends::OkIsTaken,
             LogKind::Engine => Pretends::Engine,
         };
-        let kept = Kept::Pretend(Box::new(PretendLog::new(seed, pretends, defect)));
+        let mut log = PretendLog::new(seed, pretends, defect);
+        log.loses_places = Draws::new(seed ^ 0x105e5).one_in(2);
+        let kept = Kept::Pretend(Box::new(log));
         let gives_order = matches!(kind, LogKind::Engine | LogKind::SeenIsKept);
-        Self { kept, ledger: Ledger::new(gives_order, kind == LogKind::Engine) }
+        let ledger = Ledger::new(gives_order, kind == LogKind::Engine);
+        Self { kept, ledger, lost_places: 0 }
     }
 
     fn pretend(&self) -> Option<&PretendLog> {
@@ -145,6 +151,7 @@ impl SimLog {
             }
             Told::Opened { .. } => self.reopened(room),
             Told::Turned { .. } => self.lose_lines(),
+            Told::Closed => self.lost_places += 1,
             _ => {}
         }
     }

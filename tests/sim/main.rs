@@ -96,6 +96,7 @@ const REACHED: &[&str] = &[
     "lagging",
     "last_owner",
     "left",
+    "lost its place",
     "mentioned all",
     "muted",
     "no memory for a connection or join",
@@ -183,6 +184,7 @@ fn run(seed: u64, bug: Option<Bug>) -> Outcome {
             ("no memory for a connection or join", metrics.refused_memory),
             ("no memory for laggards", metrics.lost_for_memory),
             ("no memory for a connection's buffers", metrics.closed_for_memory),
+            ("lost its place", host.net.log.lost_places),
         ] {
             if count > 0 {
                 *happened.entry(what).or_default() += count;
