@@ -9,9 +9,9 @@
 //! ```
 //!
 //! They wait until the room has heard of the change, and go at most [`PROPOSALS_MAX`] times; what
-//! is collected only where nothing is heard in between. Messages go in the order in which they were said. All else is as if it
-//! had come only now: what was said behind it does not wait for it. Whoever may not any more what
-//! it might then is refused.
+//! is collected only where nothing is heard in between. Messages go in the order in which they were
+//! said. All else is as if it had come only now: what was said behind it does not wait for it.
+//! Whoever may not any more what it might then is refused.
 //!
 //! Deliberately absent: stores and memory, at which nobody else decides.
 //!

@@ -3,7 +3,7 @@
 
 use super::tests::Home;
 use crate::auth::level::Level;
-use crate::limits::READS_OF_ONE_MAX;
+use crate::limits::{PROPOSALS_MAX, READS_OF_ONE_MAX};
 use crate::link::facts::{MemberWish, Sentence};
 use crate::link::ids::{Asker, RoomKey};
 use crate::link::log::{
@@ -22,14 +22,24 @@ type Of = (RoomKey, Asker);
 struct SlowLog {
     /// The offsets that are to be read, of which room.
     asked: Vec<(RoomKey, Ticket, u64)>,
+    /// Whether others have it too: then it says later what becomes of what it is given.
+    is_shared: bool,
+    given: Vec<Ticket>,
 }
 
 impl Log for SlowLog {
+    fn is_shared(&self) -> bool {
+        self.is_shared
+    }
     fn open(&mut self, _: RoomKey, _: &str, _: u64) -> Opening {
         Opening::New
     }
-    fn append(&mut self, _: Append<'_>) -> Appended {
-        Appended::Kept
+    fn append(&mut self, append: Append<'_>) -> Appended {
+        if !self.is_shared {
+            return Appended::Kept;
+        }
+        self.given.push(append.ticket);
+        Appended::Later
     }
     fn reads(&self) -> bool {
         true
@@ -178,6 +188,28 @@ fn what_a_member_does_to_a_message_is_done_in_order_whatever_it_pushes_between()
         let places = ["+first", "6 ok", "+second"].map(|what| told.find(what).expect(what));
         assert!(places.is_sorted(), "{told}");
     }
+}
+
+#[test]
+fn what_is_collected_for_a_message_that_is_not_what_was_read_is_refused_in_the_end() {
+    let (mut home, ann, _) = home();
+    home.mesh.log.is_shared = true;
+    let (room, asker) = ann;
+    let addition = Addition::Reaction { emoji: "x", on: true };
+    home.hear(0, ToHome::Add { home: room, asker, reference: "5", offset: 2, addition });
+    reads(&mut home, None);
+    for _ in 0..PROPOSALS_MAX {
+        assert_eq!(told(&mut home), [""; 0]);
+        let ticket = home.mesh.log.given.pop().expect("it is proposed");
+        let why = Why::Conflict;
+        home.with(|rooms, cx, told| {
+            rooms.hear_log(cx, told, FromLog::Refused { room, ticket, why });
+        });
+        home.now_ms += home.settings.chat.react_tick_ms;
+        home.with(|rooms, cx, told| rooms.collected_due(cx, told, room));
+    }
+    assert_eq!(told(&mut home), ["5 \"busy\""]);
+    assert!(home.mesh.log.given.is_empty(), "it is not proposed again");
 }
 
 #[test]
