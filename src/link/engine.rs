@@ -272,6 +272,26 @@ mod tests {
         }
         check(ToEngine::Close { room }, &mut Vec::new());
         check(ToEngine::Restarted {}, &mut Vec::new());
+        check(ToEngine::List { number: 1, after: u64::MAX }, &mut Vec::new());
+        for present in [None, Some(0), Some(u32::MAX)] {
+            check(ToEngine::Count { topic: "room:é", present }, &mut Vec::new());
+        }
+        check(ToEngine::Watch {}, &mut Vec::new());
+    }
+
+    #[test]
+    fn what_nodes_read_of_each_other_is_what_was_written() {
+        let counts = [("room:é", Some(u32::MAX)), ("room:tea", None), ("", Some(0))];
+        let mut rooms = Vec::new();
+        for (topic, present) in counts {
+            push_count(&mut rooms, topic, present);
+        }
+        assert!(read_counts(&rooms).eq(counts));
+        let (life, version, rooms) = (u64::MAX, 7, &*rooms);
+        check(Counted::Want { life, version, from: 3 }, &mut Vec::new());
+        check(Counted::Part { life, version, from: 3, upto: u16::MAX, rooms }, &mut Vec::new());
+        check(Counted::Diff { life, version, before: 6, rooms }, &mut Vec::new());
+        check(Counted::Leaves { life }, &mut Vec::new());
     }
 
     #[test]
@@ -306,5 +326,6 @@ mod tests {
         check(FromEngine::Closed { room }, &mut Vec::new());
         check(FromEngine::Heard { room, node: 4, number, record }, &mut Vec::new());
         check(FromEngine::Health { is_up: true }, &mut Vec::new());
+        check(FromEngine::Listed { number: 1, rooms: record, next: 2 }, &mut Vec::new());
     }
 }

@@ -469,3 +469,56 @@ impl LogEnd for EngineLog {
         self.send(&ToEngine::Restarted {});
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::arena::Key;
+    use crate::link::log::{Entry, Judged};
+    use crate::mesh;
+
+    struct NobodySleeps;
+
+    impl Wake for NobodySleeps {
+        fn wake(&self) {}
+    }
+
+    #[test]
+    fn a_decision_is_known_by_its_ticket_whether_it_comes_back_or_is_kept_first() {
+        let (room, placed) = (Key::from_u64(3), Marks::default());
+        let mut inside = Vec::new();
+        Told::Noted {}.put(&mut inside);
+        for is_kept_first in [false, true] {
+            let mut ports = mesh::connect(2, 64);
+            ports.iter().for_each(|port| port.set_waker(Arc::new(NobodySleeps)));
+            let mut log = EngineLog::new(ports.swap_remove(0), 1, 7, EngineLimits::default());
+            log.is_up = true;
+            let judged = Judged { epoch: 1, rev: 0 };
+            let entry = Entry { judged, what: What::Noted, audit: None };
+            let append =
+                Append { room, topic: "room:tea", ticket: 9, top: placed, at_ms: 5, entry };
+            assert_eq!(log.append(append), Appended::Later);
+            let came_back = FromEngine::Entry {
+                room,
+                number: Some(1),
+                marks: placed,
+                at_ms: 5,
+                rev: 1,
+                record: &inside,
+                line_number: 0,
+                line: &[],
+            };
+            let kept = FromEngine::Kept { number: 1, marks: placed, at_ms: 5 };
+            let both = if is_kept_first { [kept, came_back] } else { [came_back, kept] };
+            for message in both {
+                let ticket = match log.hear(message) {
+                    Some(LogAnswer::Entry { ticket, .. }) => ticket,
+                    Some(LogAnswer::Kept { ticket, .. }) => Some(ticket),
+                    other => panic!("{other:?}"),
+                };
+                assert_eq!(ticket, Some(9));
+            }
+            assert!(log.is_idle(), "nothing of it is remembered");
+        }
+    }
+}
