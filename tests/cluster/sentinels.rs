@@ -1,4 +1,5 @@
-//! Three sentinels that watch a primary and its replica: nodes go where those say, and nowhere else.
+//! Three sentinels that watch a primary and its replica: nodes go where those say, and nowhere
+//! else.
 
 use serde_json::json;
 
