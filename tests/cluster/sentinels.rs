@@ -1,4 +1,5 @@
-//! Three sentinels that watch a primary and its replica: nodes go where those say, and nowhere else.
+//! Three sentinels that watch a primary and its replica: nodes go where those say, and nowhere
+//! else.
 
 use serde_json::json;
 
@@ -102,12 +103,11 @@ fn let_in(engine: &Server) {
     told::<()>(engine, &["ACL", "SETUSER", "default", "+ping", "+slaveof"]);
 }
 
-/// How many connections to the engine a node has made.
-fn lives(node: &server::Server) -> u64 {
+/// A gauge or counter of a node.
+fn counted(node: &server::Server, name: &str) -> u64 {
     let answer = ask(node, b"GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n");
-    let line =
-        |line: &str| line.strip_prefix("chinwag_engine_connection_lives_total ")?.parse().ok();
-    answer.body.lines().find_map(line).expect("it is counted")
+    let value = |line: &str| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok();
+    answer.body.lines().find_map(value).expect("it is counted")
 }
 
 /// How many messages an engine has of the room.
@@ -156,18 +156,22 @@ fn an_old_primary_that_begins_again_is_not_gone_to_and_becomes_a_replica() {
 
 #[test]
 fn a_primary_that_sentinels_alone_have_given_up_is_left_within_a_moment() {
-    let watched = Watched::start(Kind::Redis);
+    let mut watched = Watched::start(Kind::Redis);
     // The primary answers all the while, so nodes have no other reason to leave it.
     let nodes = watched.nodes(&["engine.ack=primary"]);
     let (mut ann, mut bob) = two_who_have_spoken(&nodes);
     cut_off(&watched.primary);
     watched.wait_for_failover();
-    until("nodes have left it", || nodes.iter().all(|node| lives(node) == 2));
+    let have = |name, count| nodes.iter().all(|node| counted(node, name) == count);
+    until("nodes have left it", || have("chinwag_engine_connection_lives_total", 2));
     assert_eq!(role(&watched.primary).as_deref(), Some("master"), "it is one still");
     assert_eq!(say_at_last(&mut ann, "two"), 2);
     bob.hear_until("two");
     assert_eq!(said(&watched.primary), 1, "nothing was said to it");
     assert_eq!(said(&watched.replica), 2);
+    until("all sentinels are asked", || have("chinwag_engine_sentinels", 3));
+    watched.sentinels.pop();
+    until("one is missed", || have("chinwag_engine_sentinels", 2));
     let_in(&watched.primary);
     watched.wait_for_return();
     assert_eq!(ann.say("three"), 3);

@@ -196,8 +196,8 @@ impl Sentinels {
         Ok(word)
     }
 
-    /// Lets go of those that are not configured, do not answer and are not named any more, and takes
-    /// in those that are named. Where nobody was named, nobody has answered.
+    /// Lets go of those that are not configured and do not answer, and takes in those that were
+    /// named. Where nobody was named, nobody is let go of: it may be the last one that is left.
     fn renew(&mut self) {
         if self.named.is_empty() {
             return;
