@@ -36,10 +36,13 @@ pub(crate) enum What {
     Connects,
     /// Joins of the lobby, which is a list of all rooms.
     Lobby,
-    /// Requests for `--path` without a token, as many in a row as the server reads.
+    /// Requests for `--path` without a token, as many in a row as the server reads: `/metrics` or a
+    /// file of the page, too.
     Requests,
     /// Rooms to be made, each by a request and under a name of its own.
     Found,
+    /// Tokens for guests, each by a request.
+    Sessions,
 }
 
 /// The options of a flood.
@@ -100,7 +103,7 @@ impl Flood {
         let mut source = Source::new(self.what, &target.host, &self.path, &token);
         let open = || {
             let opened = match self.what {
-                What::Requests | What::Found => connect(&target, Vec::new()),
+                What::Requests | What::Found | What::Sessions => connect(&target, Vec::new()),
                 What::Lobby => open(&target, &path, &[]),
                 _ => open(&target, &path, JOIN),
             };
@@ -209,13 +212,16 @@ const JOIN: &[u8] = br#"["1","1","room:flood","phx_join",{"limit":0,"presence":f
 
 impl Source {
     fn new(what: What, host: &str, path: &str, token: &str) -> Self {
-        let head = if what == What::Found {
+        let post = |path: &str, more: &str| {
             format!(
-                "POST /api/rooms HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n\
-                 Content-Type: application/json\r\nContent-Length: "
+                "POST {path} HTTP/1.1\r\nHost: {host}\r\n{more}Content-Type: application/json\r\n\
+                 Content-Length: "
             )
-        } else {
-            format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n")
+        };
+        let head = match what {
+            What::Found => post("/api/rooms", &format!("Authorization: Bearer {token}\r\n")),
+            What::Sessions => post("/api/session", ""),
+            _ => format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n"),
         };
         Self { what, head, written: 0 }
     }
@@ -237,14 +243,20 @@ impl Source {
                 What::Requests => out.extend_from_slice(self.head.as_bytes()),
                 What::Found => {
                     let body = format!(r#"{{"room":"flood-{number}","title":"Flood {number}"}}"#);
-                    let request = format!("{}{}\r\n\r\n{body}", self.head, body.len());
-                    out.extend_from_slice(request.as_bytes());
+                    self.post(out, &body);
                 }
+                What::Sessions => self.post(out, &format!(r#"{{"name":"Flood {number}"}}"#)),
                 What::Connects => unreachable!("a connection is not written to one"),
             }
         }
         self.written += times;
         if self.what == What::Fragments { times * FRAGMENTS } else { times }
+    }
+
+    /// Appends a request with a body.
+    fn post(&self, out: &mut Vec<u8>, body: &str) {
+        let request = format!("{}{}\r\n\r\n{body}", self.head, body.len());
+        out.extend_from_slice(request.as_bytes());
     }
 }
 
@@ -357,17 +369,23 @@ mod tests {
     }
 
     #[test]
-    fn each_room_that_is_made_has_a_name_of_its_own() {
-        let mut bytes = Vec::new();
-        let mut source = Source::new(What::Found, "h", "/", "t");
-        assert_eq!(source.push(&mut bytes, 1) + source.push(&mut bytes, 1), 2);
-        let text = String::from_utf8(bytes).unwrap();
-        let requests: Vec<_> = text.split("POST ").skip(1).collect();
-        for (number, request) in requests.iter().enumerate() {
-            let (head, body) = request.split_once("\r\n\r\n").unwrap();
-            assert!(head.contains("Bearer t\r\n"), "{head}");
-            assert!(head.ends_with(&format!("Content-Length: {}", body.len())), "{head}");
-            assert!(body.contains(&format!("\"flood-{number}\"")), "{body}");
+    fn each_room_that_is_made_has_a_name_of_its_own_and_so_has_each_guest() {
+        for (what, path, token, name) in [
+            (What::Found, "/api/rooms", Some("Bearer t\r\n"), "flood-"),
+            (What::Sessions, "/api/session", None, "Flood "),
+        ] {
+            let mut bytes = Vec::new();
+            let mut source = Source::new(what, "h", "/", "t");
+            assert_eq!(source.push(&mut bytes, 1) + source.push(&mut bytes, 1), 2);
+            let text = String::from_utf8(bytes).unwrap();
+            let requests: Vec<_> = text.split("POST ").skip(1).collect();
+            for (number, request) in requests.iter().enumerate() {
+                let (head, body) = request.split_once("\r\n\r\n").unwrap();
+                assert!(head.starts_with(path), "{head}");
+                assert_eq!(token.is_some(), head.contains("Bearer t\r\n"), "{head}");
+                assert!(head.ends_with(&format!("Content-Length: {}", body.len())), "{head}");
+                assert!(body.contains(&format!("\"{name}{number}\"")), "{body}");
+            }
         }
     }
 }

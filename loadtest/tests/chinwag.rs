@@ -285,7 +285,7 @@ fn two_servers_that_share_nothing_have_no_one_order() {
 fn floods() {
     for shards in ["1", "2"] {
         let server = chinwag_with(&["--shards", shards]);
-        for what in ["publish", "join", "ping", "fragments", "connects"] {
+        for what in ["publish", "join", "ping", "fragments", "connects", "requests", "sessions"] {
             let options = ["--url", &server.url, "--duration", "300ms", "--rate", "2000"];
             let output = Command::new(LOADTEST)
                 .args(["flood", what])

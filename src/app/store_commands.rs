@@ -45,7 +45,7 @@ mod with_store {
     use crate::app::boot::EXIT_OS;
     use crate::app::cli::{self, EXIT_CONFIG, Exit, StoreCommand};
     use crate::app::config::StoreConfig;
-    use crate::side::store::tools::{self, Choice, Product, Reapplied, Report, Restored};
+    use crate::side::store::tools::{self, Choice, Product, Reapplied, Report, Restored, counted};
     use crate::side::store::{Cause, StoreError};
     use crate::wire::http::date::{for_file_names, rfc3339};
 
@@ -114,7 +114,8 @@ mod with_store {
             // Writing to a string cannot fail.
             let _ = writeln!(text, "before: {}", moved.display());
         }
-        let _ = writeln!(text, "taken away again: {deleted} messages, {stands} users of rooms");
+        let (deleted, stands) = (counted(deleted, "message"), counted(stands, "user"));
+        let _ = writeln!(text, "taken away again: {deleted}, {stands} of rooms");
         let since =
             known_since_ms.map_or("nothing".to_owned(), |at| format!("all since {}", time(at)));
         let _ = writeln!(text, "known of what was taken away: {since}");
@@ -123,8 +124,9 @@ mod with_store {
         }
         if damaged + damaged_lines > 0 {
             complain(&format!(
-                "{damaged_lines} lines of removed.log are damaged, and {damaged} of the others are \
-                 of what is damaged in the backup: look at what is there"
+                "removed.log has {} that are damaged, and {damaged} of what is damaged in the \
+                 backup: look at what is there",
+                counted(damaged_lines, "line")
             ));
         }
         Ok(text)
@@ -166,7 +168,8 @@ mod with_store {
     fn told(report: &Report) -> String {
         let Report { file, bytes, messages, newest_ms } = report;
         let newest = newest_ms.map_or(String::new(), |at| format!(", the newest at {}", time(at)));
-        format!("{}: {bytes} bytes, {messages} messages{newest}\n", file.display())
+        let messages = counted(*messages, "message");
+        format!("{}: {bytes} bytes, {messages}{newest}\n", file.display())
     }
 
     fn time(unix_ms: u64) -> String {

@@ -263,8 +263,8 @@ pub const SLOW_S_MAX: u32 = 21_600;
 /// How many messages of a user are deleted at once, with a ban.
 pub const PURGED_MESSAGES_MAX: usize = 100;
 
-/// How many messages of a room's memory a purge looks at, before whoever wants it asks again, or its
-/// log is read: twice what a room has there by default, and a millisecond of a turn.
+/// How many messages of a room's memory a purge looks at, before whoever wants it asks again, or
+/// its log is read: twice what a room has there by default, and a millisecond of a turn.
 pub const PURGE_LOOKS_MAX: usize = 2_000;
 
 /// How many messages a purge looks at together that are not in memory: some hundred microseconds of

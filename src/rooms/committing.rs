@@ -1,5 +1,5 @@
-//! What follows a proposal: the later answers of a log, and the answers to members that were held
-//! for them.
+//! What follows a proposal: the later answers of a log, and the pushes that wait behind entries
+//! without a place.
 //!
 //! ```text
 //!   FromLog::Entry ──> applied, told to all; what waited behind it in the room goes on
@@ -18,7 +18,7 @@
 //! Called by: `rooms`, and `shard` with what a log says. Calls: `room`, `again`, `collecting`,
 //! `deciding`, `founding`, `held`, `loading`, `pending`, `reading`, `speech`.
 
-use std::{iter, mem};
+use std::iter;
 
 use crate::link::audit::{AuditLine, LineText};
 use crate::link::ids::RoomKey;
@@ -32,11 +32,11 @@ use crate::link::said::MessageText;
 #[cfg(test)]
 use crate::room::planted::{self, Planted};
 use crate::room::{Outpost, Room};
-use crate::rooms::held::{HeldAnswer, Membership};
-use crate::rooms::pending::{Kind, UnderWay};
+use crate::rooms::Rooms;
+use crate::rooms::held::Membership;
+use crate::rooms::pending::Kind;
 use crate::rooms::registry::Registered;
-use crate::rooms::speech::{deliver, reply};
-use crate::rooms::{Answer, Rooms};
+use crate::rooms::speech::deliver;
 use crate::wire::phx::Payload;
 
 /// The reason that channels end with when their room has lost what they may have seen.
@@ -421,182 +421,6 @@ impl Rooms {
             (self.is_releasing, self.read_thread) = (true, next.thread);
             self.hear_held(cx, members, next.membership, next.ticket, push);
             (self.is_releasing, self.read_thread) = (false, None);
-        }
-    }
-
-    /// Handles a push that had waited: its answer, if it has one, already has its place among the
-    /// held ones.
-    pub(super) fn hear_held<I: Io>(
-        &mut self,
-        cx: &mut Cx<'_, I>,
-        members: &mut impl Tell<I>,
-        membership: Membership,
-        ticket: Option<Ticket>,
-        push: ToHome<'_>,
-    ) {
-        let released = ticket.map(|ticket| (membership, ticket));
-        let outer = mem::replace(&mut self.released, released);
-        self.hear(cx, members, membership.shard, push);
-        self.released = outer;
-    }
-
-    /// Holds the answer to a push that waits, and returns its ticket. A push that had waited keeps
-    /// that: it is its place in the order in which things were said, too.
-    pub(super) fn hold_waiting(&mut self, membership: Membership, reference: &str) -> Ticket {
-        if let Some((_, placed)) = self.released.take_if(|(released, _)| *released == membership) {
-            return placed;
-        }
-        let ticket = self.pending.next_ticket();
-        self.held.wait(membership, ticket, reference);
-        ticket
-    }
-
-    /// Holds the answer to an entry until its log has answered for good.
-    pub(super) fn hold_under_way(&mut self, ticket: Ticket, reference: &str, entry: UnderWay) {
-        // What had waited keeps its place: what was said behind it still waits.
-        let first_ticket = self.released.map_or(ticket, |(_, placed)| placed);
-        let membership = entry.membership;
-        self.pending.insert(ticket, UnderWay { first_ticket, ..entry });
-        self.hold(membership, ticket, reference);
-    }
-
-    /// Holds an answer until its ticket is resolved. A push that had waited keeps its place in the
-    /// line.
-    pub(super) fn hold(&mut self, membership: Membership, ticket: Ticket, reference: &str) {
-        match self.released.take_if(|(released, _)| *released == membership) {
-            Some((_, placed)) => self.held.rename(placed, ticket),
-            None => self.held.wait(membership, ticket, reference),
-        }
-    }
-
-    /// Answers a member, behind all held answers to it.
-    pub(super) fn reply<I: Io>(
-        &mut self,
-        cx: &mut Cx<'_, I>,
-        members: &mut impl Tell<I>,
-        membership: Membership,
-        answer: Answer<'_>,
-    ) {
-        if let Some((_, ticket)) = self.released.take_if(|(released, _)| *released == membership) {
-            return self.resolve(cx, members, ticket, answer.status, answer.response);
-        }
-        let Some(Registered { room, .. }) = self.arena.get(membership.room) else { return };
-        if self.held.holds(membership) {
-            room.assert_member(membership.shard, membership.asker);
-            self.held.push(membership, answer);
-        } else {
-            reply(cx, members, room, membership, answer);
-        }
-    }
-
-    /// Gives a ticket its answer, and sends the answers that were held behind it.
-    pub(super) fn resolve<I: Io>(
-        &mut self,
-        cx: &mut Cx<'_, I>,
-        members: &mut impl Tell<I>,
-        ticket: Ticket,
-        status: &str,
-        response: Payload<'_>,
-    ) {
-        for membership in self.held.resolve(ticket, status, response) {
-            self.give_all(cx, members, membership);
-        }
-        self.go_on_invited(cx, members, ticket, status, response);
-        self.go_on_purged(cx, members, ticket, status, response);
-    }
-
-    /// Refuses what a held answer waits for.
-    pub(super) fn refuse_held<I: Io>(
-        &mut self,
-        cx: &mut Cx<'_, I>,
-        members: &mut impl Tell<I>,
-        ticket: Ticket,
-        refusal: Refusal,
-    ) {
-        refusal.count(cx.metrics);
-        self.founding_is_refused(cx, members, ticket, refusal);
-        self.resolve(cx, members, ticket, "error", Payload::Json(&refusal.response()));
-    }
-
-    /// Refuses what all of these held answers wait for.
-    pub(super) fn refuse_all<I: Io>(
-        &mut self,
-        cx: &mut Cx<'_, I>,
-        members: &mut impl Tell<I>,
-        tickets: impl IntoIterator<Item = Ticket>,
-        refusal: Refusal,
-    ) {
-        for ticket in tickets {
-            self.refuse_held(cx, members, ticket, refusal);
-        }
-    }
-
-    /// Sends a member the held answers that are known.
-    fn give_all<I: Io>(
-        &mut self,
-        cx: &mut Cx<'_, I>,
-        members: &mut impl Tell<I>,
-        membership: Membership,
-    ) {
-        // Of a push that is handled here, whose answer is the next one: the loop goes on with that.
-        if self.giving == Some(membership) {
-            return;
-        }
-        let outer = self.giving.replace(membership);
-        while let Some(held) = self.held.pop(membership) {
-            self.give(cx, members, membership, &held);
-        }
-        self.giving = outer;
-    }
-
-    /// Holds a push that asks what the room is, if answers to its member are held: else its answer
-    /// would be older than what the member hears before it is given. Returns whether there is
-    /// nothing to answer now: it is held, or its room is gone.
-    ///
-    /// Requires: the asker is a member.
-    pub(super) fn asks_later(
-        &mut self,
-        membership: Membership,
-        reference: &str,
-        push: ToHome<'_>,
-    ) -> bool {
-        let Some(Registered { room, .. }) = self.arena.get(membership.room) else { return true };
-        room.assert_member(membership.shard, membership.asker);
-        let is_its_turn = self.released.is_some_and(|(released, _)| released == membership);
-        if is_its_turn || !self.held.holds(membership) {
-            return false;
-        }
-        self.held.push_asks(membership, reference, push.into_record());
-        true
-    }
-
-    fn give<I: Io>(
-        &mut self,
-        cx: &mut Cx<'_, I>,
-        members: &mut impl Tell<I>,
-        membership: Membership,
-        held: &HeldAnswer,
-    ) {
-        match held {
-            HeldAnswer::Waits { .. } => unreachable!("it waits still"),
-            HeldAnswer::Reply { reference, status, is_json, response } => {
-                let Some(Registered { room, .. }) = self.arena.get(membership.room) else { return };
-                let response = if *is_json {
-                    Payload::Json(text(response))
-                } else {
-                    Payload::Binary(response)
-                };
-                reply(cx, members, room, membership, Answer { reference, status, response });
-            }
-            HeldAnswer::Asks { reference, record } => {
-                let Received::ToHome(push) = read(record) else { unreachable!("a push waits") };
-                let ticket = self.pending.next_ticket();
-                self.held.wait_first(membership, ticket, reference);
-                self.hear_held(cx, members, membership, Some(ticket), push);
-            }
-            HeldAnswer::Leave { reference } => {
-                self.leave(cx, members, membership, Some(reference));
-            }
         }
     }
 }

@@ -5,6 +5,7 @@
 //!   member's shard ── ToHome ──> Rooms::hear ── Room ──> Tell ── ToMember ──> members' shards
 //!                                  │
 //!                  pending, held ──┤  what a log has, and the answers that wait for it
+//!                  answering ──────┤  how members are answered, in order
 //!                  registry ───────┤  which rooms there are, what they take, which one goes
 //!                  loading ────────┤  rooms that are not there yet, and who waits for them
 //!                  reading, reads ─┤  what is no longer in memory, and who waits for it
@@ -15,6 +16,7 @@
 //!                  again ──────────┤  what conflicts with what another node has done
 //!                  aging ──────────┤  those that are too old
 //!                  deciding ───────┤  what is decided of a room, and who must go
+//!                  standing ───────┤  how users are to stand in it
 //!                  purging ────────┤  what somebody has said of late, until it is gone
 //!                  inviting ───────┤  who is invited, and who comes so
 //!                  auditing ───────┤  what is reported, and what the audit trail says
@@ -45,6 +47,7 @@
 
 mod again;
 mod aging;
+mod answering;
 mod auditing;
 #[cfg(test)]
 mod auditing_tests;
@@ -78,6 +81,7 @@ mod registry;
 mod returning;
 mod searching;
 mod speech;
+mod standing;
 mod streaming;
 #[cfg(test)]
 mod tests;

@@ -53,7 +53,7 @@ impl Home<LongLog> {
             let Some((ticket, wanted)) = self.mesh.log.asked.pop() else { return count };
             assert_eq!(wanted.part, Part::Newest);
             let first = wanted.upto.saturating_sub(wanted.messages.into()).max(wanted.after) + 1;
-            let (from, upto) = (first as usize - 1, wanted.upto as usize);
+            let [from, upto] = [first - 1, wanted.upto].map(|of| usize::try_from(of).expect("few"));
             let messages = self.mesh.log.messages[from..upto].to_vec();
             let stretch = &Stretch { first, messages, ..Stretch::default() };
             let read = FromLog::Read { room, ticket, stretch };

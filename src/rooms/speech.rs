@@ -23,12 +23,12 @@
 use std::iter;
 
 use crate::limits::ANSWER_BYTES_PER_WORK;
-use crate::link::ids::{Asker, Receipt, RoomKey};
+use crate::link::ids::{Receipt, RoomKey};
 use crate::link::io::Io;
 use crate::link::log::{
     Append, Appended, Entry, Log, Marks, NodeId, Placed, Say, Spoken, Ticket, Unkept, Why,
 };
-use crate::link::message::{push_change_number, push_receipt, text};
+use crate::link::message::text;
 use crate::link::outbox::{Cx, Tell};
 use crate::link::record::{NewMessage, ToHome, ToMember};
 use crate::link::refusal::{FANOUT_LIMIT, Refusal};
@@ -404,76 +404,6 @@ impl Rooms {
         self.scratch.response = out;
     }
 
-    /// Answers a publisher with the receipt of its message.
-    pub(super) fn answer_ok<I: Io>(
-        &mut self,
-        cx: &mut Cx<'_, I>,
-        members: &mut impl Tell<I>,
-        membership: Membership,
-        reference: &str,
-        receipt: Receipt,
-    ) {
-        self.answer_placed(cx, members, membership, reference, Placed::message(receipt));
-    }
-
-    /// Answers whoever proposed an entry that its log has kept in the call.
-    pub(super) fn answer_kept<I: Io>(
-        &mut self,
-        cx: &mut Cx<'_, I>,
-        members: &mut impl Tell<I>,
-        membership: Membership,
-        reference: &str,
-        placed: Placed,
-    ) {
-        self.note_kept_if_told(cx, membership.room, placed);
-        self.answer_placed(cx, members, membership, reference, placed);
-    }
-
-    /// Answers whoever proposed an entry with the place that it has.
-    pub(super) fn answer_placed<I: Io>(
-        &mut self,
-        cx: &mut Cx<'_, I>,
-        members: &mut impl Tell<I>,
-        membership: Membership,
-        reference: &str,
-        placed: Placed,
-    ) {
-        let mut out = std::mem::take(&mut self.scratch.response);
-        self.push_placed(&mut out, membership.room, placed);
-        self.reply(cx, members, membership, Answer::ok(reference, text(&out)));
-        out.clear();
-        self.scratch.response = out;
-    }
-
-    /// Appends the answer to whoever proposed an entry: of a message its receipt and the epoch of
-    /// its offset, of a change its number.
-    pub(super) fn push_placed(&self, out: &mut Vec<u8>, room: RoomKey, placed: Placed) {
-        if placed.marks.offset == 0 {
-            return push_change_number(out, placed.marks.change);
-        }
-        let receipt = placed.receipt();
-        let of = self.arena.get(room);
-        let epoch = of.map_or(0, |of| of.room.journal().epoch_of(receipt.offset));
-        push_receipt(out, epoch, receipt);
-    }
-
-    pub(super) fn answer_refused<I: Io>(
-        &mut self,
-        cx: &mut Cx<'_, I>,
-        members: &mut impl Tell<I>,
-        membership: Membership,
-        reference: &str,
-        refusal: Refusal,
-    ) {
-        refusal.count(cx.metrics);
-        let mut out = std::mem::take(&mut self.scratch.refusal);
-        out.clear();
-        refusal.push_response(&mut out);
-        let response = Payload::Json(&out);
-        self.reply(cx, members, membership, Answer { reference, status: "error", response });
-        self.scratch.refusal = out;
-    }
-
     /// Hashes a user together with the key that the user gave a message.
     pub(super) fn hash_key(&self, user: &str, key: &str) -> KeyHash {
         KeyHash(self.key_hashers.each_ref().map(|hasher| hasher.hash_one((user, key))))
@@ -540,19 +470,4 @@ pub(super) fn deliver<I: Io>(
     for Outpost { shard, audience, .. } in room.outposts() {
         members.tell(cx, *shard, ToMember::Deliver { audience: *audience, event, payload });
     }
-}
-
-/// Answers a member at once.
-pub(super) fn reply<I: Io>(
-    cx: &mut Cx<'_, I>,
-    members: &mut impl Tell<I>,
-    room: &Room,
-    membership: Membership,
-    answer: Answer<'_>,
-) {
-    let Membership { shard, asker, .. } = membership;
-    room.assert_member(shard, asker);
-    let Some(audience) = room.audience(shard) else { return };
-    let (Asker { conn, slot }, Answer { reference, status, response }) = (asker, answer);
-    members.tell(cx, shard, ToMember::Reply { conn, audience, slot, reference, status, response });
 }

@@ -4,10 +4,14 @@
 //! Memory is measured in pages of up to 2 MiB, so the bounds here are far above what is used and
 //! far below what a pile would take.
 
+use std::collections::HashSet;
 use std::io::Write;
 
+use chinwag::limits::{ANSWER_BYTES_PER_WORK, REQUEST_WORK, TOKEN_WORK, TURN_WORK};
+
+use crate::metrics;
 use crate::peer::{
-    PING, PONG, Peer, TEXT, ask, connect, frame, join, number, publish, text, upgrade,
+    Answer, PING, PONG, Peer, TEXT, ask, connect, frame, join, number, publish, text, upgrade,
 };
 use crate::server::{Server, until};
 
@@ -196,6 +200,72 @@ fn who_asks_on_and_never_reads_is_not_answered_for_ever() {
     while asker.write_all(&requests).is_ok() {}
     let grown = server.resident_bytes().saturating_sub(before);
     assert!(grown < 16 << 20, "{grown} bytes for one that does not read");
+}
+
+/// A request for the numbers of the server: its answer says in which turn it was made.
+const NUMBERS: &str = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
+
+/// What the requests of a flood cost that were answered in one turn, as far as that can be seen:
+/// what was left of the work of the turn before, and its own.
+#[derive(Default)]
+struct Turn {
+    number: u64,
+    work: u64,
+}
+
+impl Turn {
+    /// A request was answered in a turn.
+    fn answered(&mut self, number: u64, request: &str, answer: &Answer) {
+        if number != self.number {
+            *self = Self { number, ..Self::default() };
+        }
+        let answer_bytes = answer.head.len() + answer.body.len();
+        let token = if request.starts_with("POST") { TOKEN_WORK } else { 0 };
+        // What was begun with some work left is finished.
+        let has_left = self.work < 2 * u64::from(TURN_WORK);
+        assert!(has_left, "no turn does more than its work: {} and more", self.work);
+        self.work +=
+            u64::from(REQUEST_WORK + token) + (answer_bytes / ANSWER_BYTES_PER_WORK) as u64;
+    }
+}
+
+#[test]
+fn no_turn_answers_more_requests_than_its_work_allows_however_many_there_are() {
+    const TIMES: usize = 2_000;
+    let server = Server::start(&["shards=1", "http.metrics=true", "limits.tokens_per_s_per_ip=0"]);
+    let session = r#"{"name":"Ann"}"#;
+    let head = "POST /api/session HTTP/1.1\r\nHost: localhost\r\nContent-Length:";
+    for request in [
+        NUMBERS,
+        "GET /style.css HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "GET /api/rooms?limit=1 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        &format!("{head} {}\r\n\r\n{session}", session.len()),
+    ] {
+        let mut flood = Peer::new(connect(&server));
+        let mut other = server.guest("Bob");
+        let requests = format!("{request}{NUMBERS}").repeat(TIMES);
+        let (mut turn, mut turns) = (Turn::default(), HashSet::new());
+        let mut writer = flood.stream.try_clone().expect("a socket");
+        std::thread::scope(|scope| {
+            // Who writes must not wait for who reads.
+            scope.spawn(move || writer.write_all(requests.as_bytes()));
+            for _ in 0..TIMES {
+                let answer = flood.answer();
+                assert!([200, 201, 401].contains(&answer.status), "{request}: {answer:?}");
+                let numbers = flood.answer();
+                let number = metrics::read(&numbers.body, "chinwag_turns_total");
+                // Where a turn begins it may have been the last one of that before.
+                if number == turn.number {
+                    turn.answered(number, request, &answer);
+                }
+                turn.answered(number, NUMBERS, &numbers);
+                turns.insert(number);
+            }
+        });
+        assert!(turns.len() > 5, "{request}: {} turns", turns.len());
+        other.send(r#"[null,"1","phoenix","heartbeat",{}]"#);
+        other.await_text("phx_reply");
+    }
 }
 
 #[test]

@@ -15,11 +15,15 @@ pub(crate) fn value_on(peer: &mut Peer, series: &str) -> u64 {
     peer.send_raw(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");
     let answer = peer.answer();
     assert_eq!(answer.status, 200);
-    let line = answer
-        .body
+    read(&answer.body, series)
+}
+
+/// The value of a series among all of them.
+pub(crate) fn read(metrics: &str, series: &str) -> u64 {
+    let line = metrics
         .lines()
         .find(|line| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(' ')));
-    line.unwrap_or_else(|| panic!("no {series} in {}", answer.body))
+    line.unwrap_or_else(|| panic!("no {series} in {metrics}"))
         .rsplit(' ')
         .next()
         .unwrap()

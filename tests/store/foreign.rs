@@ -3,7 +3,8 @@
 //!
 //! `UPDATE_FIXTURES=1` writes what is expected anew: then read the difference.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::Folder;
@@ -55,7 +56,7 @@ fn what_other_products_export_is_taken_in_as_rooms_with_messages_threads_and_rea
 fn what_is_no_export_of_a_product_is_refused_and_the_store_stays_empty() {
     let expected = [
         ("slack", "discord.json", "there is no channels.json"),
-        ("mattermost", "discord.json", "line 1 is no line of such an export"),
+        ("mattermost", "discord.json", "line 1: it is none of such an export"),
         ("mattermost", "slack", "there is no .jsonl"),
         ("discord", "mattermost.jsonl", "missing field `channel`"),
         ("discord", "slack", "board/2017-11-30.json: "),
@@ -69,6 +70,59 @@ fn what_is_no_export_of_a_product_is_refused_and_the_store_stays_empty() {
         assert!(told.contains(wanted), "{product} {export}: {told}");
         assert_eq!(exported(&folder).lines().count(), 2, "a beginning and an end");
     }
+}
+
+/// A line of a bulk export of Mattermost: a post.
+fn post(at_ms: u64, channel: &str, message: &str) -> String {
+    format!(
+        r#"{{"type":"post","post":{{"team":"t","channel":"{channel}","user":"ann","message":"{message}","create_at":{at_ms}}}}}"#
+    )
+}
+
+/// Lines of a bulk export: a team, and these channels.
+fn channels(names: &[&str]) -> Vec<String> {
+    let channel = |name| {
+        format!(r#"{{"type":"channel","channel":{{"team":"t","name":"{name}","type":"O"}}}}"#)
+    };
+    let team = r#"{"type":"team","team":{"name":"t"}}"#.to_owned();
+    std::iter::once(team).chain(names.iter().map(channel)).collect()
+}
+
+#[test]
+fn what_a_store_does_not_take_is_named_by_its_line_in_the_users_own_file() {
+    let folder = Folder::new("from-mattermost-late");
+    let file = folder.0.join("export.jsonl");
+    let posts = [post(1, "tea", "one"), post(u64::MAX / 2, "tea", "late")];
+    let lines = [&channels(&["milk", "tea"])[..], &posts].concat();
+    fs::write(&file, lines.join("\n")).unwrap();
+    let output = folder.run(&["import", "--from", "mattermost", file.to_str().unwrap()]);
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(65), "{told}");
+    let expected = format!("{} is damaged: line 5: `at` is", file.display());
+    assert!(told.contains(&expected), "{told}");
+}
+
+#[test]
+fn an_export_of_mattermost_is_taken_in_in_bounded_memory() {
+    const MESSAGES: u64 = 8_000;
+    let folder = Folder::new("from-mattermost-large");
+    let file = folder.0.join("export.jsonl");
+    let mut out = BufWriter::new(File::create_new(&file).unwrap());
+    for line in channels(&["milk", "tea"]) {
+        writeln!(out, "{line}").unwrap();
+    }
+    let body = "x".repeat(10_000);
+    for number in 0..MESSAGES {
+        let channel = if number % 2 == 0 { "milk" } else { "tea" };
+        writeln!(out, "{}", post(1_700_000_000_000 + number, channel, &body)).unwrap();
+    }
+    drop(out);
+    let bytes = file.metadata().unwrap().len();
+    let args = ["import", "--from", "mattermost", file.to_str().unwrap()];
+    let output = folder.run_within(bytes * 3 / 4, &args);
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{bytes} bytes: {told}");
+    assert_eq!(exported(&folder).lines().count() as u64, 2 + 2 * 2 + MESSAGES);
 }
 
 #[test]

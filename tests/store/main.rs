@@ -41,6 +41,15 @@ impl Folder {
         self.command(args).output().unwrap()
     }
 
+    /// The same, with so much memory of its own at most.
+    fn run_within(&self, memory_bytes: u64, args: &[&str]) -> Output {
+        let command = self.command(args);
+        let limit = format!("ulimit -d {}; exec \"$0\" \"$@\"", memory_bytes / 1_024);
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &limit]).arg(command.get_program()).args(command.get_args());
+        shell.env_clear().output().unwrap()
+    }
+
     /// Starts a server, which migrates the store, and stops it.
     fn serve(&self) {
         let mut server =

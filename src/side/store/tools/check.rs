@@ -8,7 +8,7 @@ use std::path::Path;
 use rusqlite::{Connection, params};
 
 use super::{
-    PAGE, Report, RoomRow, Version, damages, epoch_of, eras, inspect, open_to_read, rooms,
+    PAGE, Report, RoomRow, Version, counted, damages, epoch_of, eras, inspect, open_to_read, rooms,
 };
 use crate::link::topic::room_of;
 use crate::side::store::audit::each_audited;
@@ -47,7 +47,8 @@ pub fn check(
     }
     let noted = lock.is_some().then(|| Removed::read(folder, None)).transpose()?;
     if let Some(Removed { damaged: lines @ 1.., .. }) = noted {
-        check.damage(&format!("removed.log: {lines} lines are not what was written"));
+        let lines = counted(lines, "line");
+        check.damage(&format!("removed.log: not what was written: {lines}"));
     }
     if check.damaged {
         return Ok(None);

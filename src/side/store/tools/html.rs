@@ -14,13 +14,14 @@
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use serde::Deserialize;
 use sha1::{Digest, Sha1};
 
+use super::counted;
 use super::export::{Choice, export_public};
 use super::line::{Any, Kind, MessageLine, RoomLine};
-use super::{beside, both_ends};
 use crate::auth::level::Joiners;
 use crate::link::facts::RoomSettings;
 use crate::side::store::error::StoreError;
@@ -59,13 +60,18 @@ pub fn export_html(
         return Err(StoreError::Exists { file: to.to_owned() });
     }
     let (read, write) = io::pipe()?;
-    let is_asked_for = choice.room.is_some();
-    let (private, damaged) = beside(
-        move || Pages::new(to, is_asked_for).all(BufReader::new(read)),
-        // The writer goes with it, which is the end of the lines.
-        || export_public(folder, choice, &mut BufWriter::new(write), tell),
-    );
-    let (damaged, private) = both_ends(damaged, private)?;
+    // The writer goes with what writes, which is the end of the lines.
+    let (private, damaged) = thread::scope(|scope| {
+        let is_asked_for = choice.room.is_some();
+        let pages = scope.spawn(move || Pages::new(to, is_asked_for).all(BufReader::new(read)));
+        let damaged = export_public(folder, choice, &mut BufWriter::new(write), tell);
+        (pages.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), damaged)
+    });
+    // If both failed, it is told why one did: that the other end took no more says less.
+    let (private, damaged) = match (private, damaged) {
+        (Ok(private), Ok(damaged)) => (private, damaged),
+        (Err(error), Ok(_) | Err(StoreError::Io(_))) | (_, Err(error)) => return Err(error),
+    };
     if private > 0 {
         tell(&format!("left out: rooms that not everybody may join: {private}"));
     }
@@ -166,11 +172,10 @@ impl Pages {
         push_head(&mut page, "Rooms", "All rooms of this archive")?;
         writeln!(page, "<h1>Rooms</h1>\n<ul>")?;
         for (title, link, messages) in &self.rooms {
-            let title = escaped(title);
+            let (title, messages) = (escaped(title), counted(*messages, "message"));
             writeln!(
                 page,
-                "<li><a href=\"{link}\">{title}</a> \
-                 <span class=\"more\">{messages} messages</span></li>"
+                "<li><a href=\"{link}\">{title}</a> <span class=\"more\">{messages}</span></li>"
             )?;
         }
         writeln!(page, "</ul>\n</body>\n</html>")?;

@@ -25,7 +25,7 @@ use super::line::{
     Any, EndLine, EraLine, FORMAT, HeadLine, Kind, MessageLine, Reaction, RoomLine, StandingLine,
     TrailLine,
 };
-use super::{Era, Report, Version, epoch_of, inspect, open_to_read};
+use super::{Era, Report, Version, counted, epoch_of, inspect, open_to_read};
 use crate::auth::level::{NEVER_MS, Role, Standing};
 use crate::base::name::is_name;
 use crate::limits::{
@@ -60,6 +60,23 @@ pub fn import(
     now_ms: u64,
     tell: &mut dyn FnMut(&str),
 ) -> Result<Report, StoreError> {
+    let ((), report) = fill(folder, made_secret, now_ms, tell, |import| take_in(import, input))?;
+    Ok(report)
+}
+
+/// Fills an empty store with the lines that `give` gives: with all of them, or with none. Returns
+/// what that has returned, too.
+///
+/// # Errors
+///
+/// If the store has rooms or a server, if `give` fails, or if the disk does.
+pub(super) fn fill<T>(
+    folder: &Path,
+    made_secret: &[u8; 32],
+    now_ms: u64,
+    tell: &mut dyn FnMut(&str),
+    give: impl FnOnce(&mut Import<'_>) -> Result<T, StoreError>,
+) -> Result<(T, Report), StoreError> {
     let file = folder.join(FILE);
     if file.exists() {
         let conn = open_to_read(&file, Version::UpToThis)?;
@@ -73,19 +90,29 @@ pub fn import(
     let (writer, why_not) = writer.here();
     why_not.map_or(Ok(()), Err)?;
     let conn = writer.shared_conn();
-    take_in(&conn, input, tell)?;
+    let given = fill_at_once(&conn, tell, give)?;
     checkpoint_all(&conn)?;
     drop((conn, writer, disk));
-    inspect(&file, Version::This)
+    Ok((given, inspect(&file, Version::This)?))
 }
 
-fn take_in(
+fn fill_at_once<T>(
     conn: &Connection,
-    input: &mut dyn BufRead,
     tell: &mut dyn FnMut(&str),
-) -> Result<(), StoreError> {
+    give: impl FnOnce(&mut Import<'_>) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
     let step = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
     let mut import = Import::new(&step, tell);
+    let given = give(&mut import)?;
+    let latest = import.life;
+    drop(import);
+    // Lives go on behind those that came with it.
+    step.execute("UPDATE meta SET value = max(value, ?1) WHERE key = 'life'", [latest])?;
+    step.commit()?;
+    Ok(given)
+}
+
+fn take_in(import: &mut Import<'_>, input: &mut dyn BufRead) -> Result<(), StoreError> {
     let (mut line, mut number) = (Vec::new(), 0);
     loop {
         line.clear();
@@ -107,15 +134,11 @@ fn take_in(
         let what = "the export is cut off: its last line is missing".to_owned();
         return Err(StoreError::Line { number, what });
     }
-    let latest = import.life;
-    drop(import);
-    // Lives go on behind those that came with it.
-    step.execute("UPDATE meta SET value = max(value, ?1) WHERE key = 'life'", [latest])?;
-    Ok(step.commit()?)
+    Ok(())
 }
 
 /// Why a line is not taken in.
-enum Fault {
+pub(super) enum Fault {
     Line(String),
     Store(StoreError),
 }
@@ -152,7 +175,8 @@ enum Part {
     Ended,
 }
 
-struct Import<'a> {
+/// The lines that a store is filled with, as they come.
+pub(super) struct Import<'a> {
     step: &'a Transaction<'a>,
     tell: &'a mut dyn FnMut(&str),
     part: Part,
@@ -198,7 +222,8 @@ impl<'a> Import<'a> {
         Self { step, tell, part: Part::Head, room: None, names, rooms: 0, messages: 0, life: 0 }
     }
 
-    fn line(&mut self, line: &[u8]) -> Result<(), Fault> {
+    /// Takes in the next line.
+    pub(super) fn line(&mut self, line: &[u8]) -> Result<(), Fault> {
         let text = std::str::from_utf8(line).map_err(|error| fault(error.to_string()))?;
         let Any { kind } = parse(text)?;
         match (self.part, kind) {
@@ -220,11 +245,10 @@ impl<'a> Import<'a> {
                 self.end_room()?;
                 let (has, had) = ((u64::from(self.rooms), self.messages), (rooms, messages));
                 if has != had {
-                    let (rooms, messages) = has;
-                    return Err(fault(format!(
-                        "there were {} rooms and {} messages, and {rooms} and {messages} came",
-                        had.0, had.1
-                    )));
+                    let of = |(rooms, messages): (u64, u64)| {
+                        format!("{} and {}", counted(rooms, "room"), counted(messages, "message"))
+                    };
+                    return Err(fault(format!("it says {}, and {} came", of(had), of(has))));
                 }
                 self.part = Part::Ended;
                 Ok(())

@@ -34,7 +34,6 @@ mod tests;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
@@ -88,26 +87,10 @@ pub fn open_named(file: &Path) -> io::Result<File> {
         .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", file.display())))
 }
 
-/// Does one thing in a thread of its own, and another one here meanwhile. Returns what came of that
-/// one, and of this. A panic there goes on here.
-fn beside<T: Send, H>(there: impl FnOnce() -> T + Send, here: impl FnOnce() -> H) -> (T, H) {
-    thread::scope(|scope| {
-        let there = scope.spawn(there);
-        let here = here();
-        (there.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), here)
-    })
-}
-
-/// What came of both ends of a pipe. If both failed, it is told why one did: that the other end
-/// took or gave no more says less.
-fn both_ends<W, R>(
-    written: Result<W, StoreError>,
-    read: Result<R, StoreError>,
-) -> Result<(W, R), StoreError> {
-    match (written, read) {
-        (Ok(written), Ok(read)) => Ok((written, read)),
-        (Ok(_) | Err(StoreError::Io(_)), Err(error)) | (Err(error), _) => Err(error),
-    }
+/// So many of something, as people read it: `1 room`, `2 rooms`.
+#[must_use]
+pub fn counted(count: u64, one: &str) -> String {
+    if count == 1 { format!("1 {one}") } else { format!("{count} {one}s") }
 }
 
 /// Copies a store, which a server may have, into a file; named by the time, if `to` is a folder, of

@@ -237,7 +237,7 @@ fn what_is_damaged_in_a_backup_or_in_what_was_noted_is_counted_and_the_rest_is_t
     assert_eq!(restored.damaged_lines, 1);
     let mut told = Vec::new();
     assert_eq!(check(&folder.0, None, &mut |what| told.push(what.to_owned())).unwrap(), None);
-    assert!(told.contains(&"removed.log: 1 lines are not what was written".to_owned()), "{told:?}");
+    assert!(told.contains(&"removed.log: not what was written: 1 line".to_owned()), "{told:?}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //!
 //! Deliberately absent: writing any. A name in a zip is only compared.
 
+use std::fmt::Display;
 use std::fs::{self, File};
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -13,7 +14,8 @@ use zip::result::ZipError;
 use crate::side::store::error::StoreError;
 use crate::side::store::tools::open_named;
 
-/// The largest file of an export that is read, in bytes: a zip of a few bytes may hold as much.
+/// The largest file of an export that is read whole, in bytes: a zip of a few bytes may hold as
+/// much.
 const FILE_BYTES_MAX: u64 = 4 << 30;
 
 /// How deep folders are looked into.
@@ -40,9 +42,10 @@ impl Archive {
             let mut magic = Vec::new();
             file.by_ref().take(4).read_to_end(&mut magic)?;
             if magic == *b"PK\x03\x04" {
-                let zip = ZipArchive::new(file).map_err(|error| archive.unreadable("", error))?;
+                let unreadable = |error| Place { path, name: "" }.unreadable(error);
+                let zip = ZipArchive::new(file).map_err(unreadable)?;
                 for name in zip.file_names() {
-                    let name = name.map_err(|error| archive.unreadable("", error))?;
+                    let name = name.map_err(unreadable)?;
                     archive.names.push(name.into_owned());
                 }
                 archive.zip = Some(zip);
@@ -64,28 +67,34 @@ impl Archive {
         &names[..names.partition_point(|name| name.starts_with(&prefix))]
     }
 
-    /// What a file holds; one that is alone has no name. `None` if there is none.
-    pub(super) fn read(&mut self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+    /// A file, to be read; one that is alone has no name. `None` if there is none.
+    pub(super) fn file(&mut self, name: &str) -> Result<Option<Box<dyn Read + '_>>, StoreError> {
         let is_alone = self.zip.is_none() && !self.path.is_dir();
         let is_named = self.names.binary_search_by(|known| (**known).cmp(name)).is_ok();
         if !(is_named || is_alone && name.is_empty()) {
             return Ok(None);
         }
-        let mut content = Vec::new();
-        if let Some(zip) = &mut self.zip {
-            let read = zip.by_name(name).map(|file| read_all(file, &mut content));
-            read.map_err(|error| self.unreadable(name, error))??;
-        } else {
+        let Some(zip) = &mut self.zip else {
             let path = if is_alone { self.path.clone() } else { self.path.join(name) };
-            read_all(File::open(path)?, &mut content)?;
-        }
+            return Ok(Some(Box::new(File::open(path)?)));
+        };
+        let place = Place { path: &self.path, name };
+        let file = zip.by_name(name).map_err(|error| place.unreadable(error))?;
+        Ok(Some(Box::new(file)))
+    }
+
+    /// What a file holds.
+    fn read(&mut self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let Some(file) = self.file(name)? else { return Ok(None) };
+        let mut content = Vec::new();
+        file.take(FILE_BYTES_MAX).read_to_end(&mut content)?;
         if content.len() as u64 >= FILE_BYTES_MAX {
             return Err(self.damaged(name, format!("it is longer than {FILE_BYTES_MAX} bytes")));
         }
         Ok(Some(content))
     }
 
-    /// The same, as JSON.
+    /// What a file holds, as JSON. `None` if there is none.
     pub(super) fn json<T: DeserializeOwned>(
         &mut self,
         name: &str,
@@ -95,17 +104,37 @@ impl Archive {
         read.map(Some).map_err(|error| self.damaged(name, error.to_string()))
     }
 
-    /// That a file of it is not what it should be.
-    pub(super) fn damaged(&self, name: &str, what: impl Into<String>) -> StoreError {
-        let what = what.into();
-        let what = if name.is_empty() { what } else { format!("{name}: {what}") };
-        StoreError::Damaged { file: self.path.clone(), what }
+    /// That something in it is not what it should be; `place` is as [`place`] names it.
+    pub(super) fn damaged(&self, place: &str, what: impl Into<String>) -> StoreError {
+        Place { path: &self.path, name: place }.damaged(what.into())
     }
 
-    fn unreadable(&self, name: &str, error: ZipError) -> StoreError {
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// A place within a file, as errors name it: by its line, or by its path in JSON.
+pub(super) fn place(name: &str, within: impl Display) -> String {
+    if name.is_empty() { within.to_string() } else { format!("{name}: {within}") }
+}
+
+/// Where in an export something is.
+struct Place<'a> {
+    path: &'a Path,
+    name: &'a str,
+}
+
+impl Place<'_> {
+    fn damaged(&self, what: String) -> StoreError {
+        StoreError::Damaged { file: self.path.to_owned(), what: place(self.name, what) }
+    }
+
+    fn unreadable(&self, error: ZipError) -> StoreError {
         match error {
             ZipError::Io(error) => StoreError::Io(error),
-            error => self.damaged(name, error.to_string()),
+            error => self.damaged(error.to_string()),
         }
     }
 }
@@ -113,11 +142,6 @@ impl Archive {
 /// Whether a file is of a kind, by the end of its name.
 pub(super) fn is_of_kind(name: &str, kind: &str) -> bool {
     Path::new(name).extension().is_some_and(|end| end.eq_ignore_ascii_case(kind))
-}
-
-/// Reads as much as a file may have.
-fn read_all(file: impl Read, content: &mut Vec<u8>) -> std::io::Result<usize> {
-    file.take(FILE_BYTES_MAX).read_to_end(content)
 }
 
 /// Adds the names of all files below a folder.

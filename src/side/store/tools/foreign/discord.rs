@@ -6,10 +6,11 @@ use serde::Deserialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::archive::{Archive, is_of_kind};
+use super::archive::{Archive, is_of_kind, place};
 use super::lines::Lines;
 use super::{Attached, Post, Room};
 use crate::side::store::error::StoreError;
+use crate::side::store::tools::counted;
 
 #[derive(Deserialize)]
 struct Export {
@@ -94,32 +95,38 @@ struct Reference {
 /// Kinds of messages that somebody has said: what is said to a bot has the number 20.
 const SAID: [&str; 4] = ["Default", "Reply", "ChatInputCommand", "20"];
 
-pub(super) fn convert(mut archive: Archive, lines: &mut Lines<'_>) -> Result<(), StoreError> {
+pub(super) fn convert(mut archive: Archive, lines: &mut Lines<'_, '_>) -> Result<(), StoreError> {
     let mut names = archive.names().to_vec();
     if names.is_empty() {
         names.push(String::new());
     }
     names.retain(|name| name.is_empty() || is_of_kind(name, "json"));
-    let (mut open_count, mut private_count, mut direct_count) = (0, 0, 0);
+    let (mut open_count, mut private_count, mut direct_count) = (0_u64, 0_u64, 0);
     let (mut unnamed_count, mut notes_count) = (0, 0);
-    for name in names {
+    for (number, name) in (0..).zip(names) {
         let Some(Export { channel, messages }) = archive.json::<Export>(&name)? else { continue };
         if channel.kind.starts_with("Direct") {
             direct_count += 1;
             continue;
         }
-        let nameless =
-            messages.iter().flat_map(|message| &message.reactions).filter(|of| of.users.is_empty());
-        unnamed_count += nameless.count();
-        let nobodys = messages.iter().filter(|message| !SAID.contains(&&*message.kind));
-        notes_count += nobodys.count();
-        let room = room(channel, messages).map_err(|what| archive.damaged(&name, what))?;
+        for (at, message) in messages.into_iter().enumerate() {
+            unnamed_count +=
+                message.reactions.iter().filter(|of| of.users.is_empty()).count() as u64;
+            if !SAID.contains(&&*message.kind) {
+                notes_count += 1;
+                continue;
+            }
+            let place = place(&name, format_args!("$.messages[{at}]"));
+            let post = post(message).map_err(|what| archive.damaged(&place, what))?;
+            lines.post(number, Post { place, ..post })?;
+        }
+        let room = Room { place: place(&name, "$.channel"), ..room(channel) };
         if room.is_private {
             private_count += 1;
         } else {
             open_count += 1;
         }
-        lines.room(room)?;
+        lines.room(number, &room)?;
     }
     if open_count + private_count + direct_count == 0 {
         return Err(archive.damaged("", "it is no export of Discord: no .json has a channel"));
@@ -128,31 +135,28 @@ pub(super) fn convert(mut archive: Archive, lines: &mut Lines<'_>) -> Result<(),
     lines.leave_out(notes_count, "notes of who came and went");
     lines.leave_out(unnamed_count, "reactions of which the export does not say whose they are");
     lines.note(format!(
-        "open to all, for an export of Discord does not say who may see a channel: {open_count} \
-         rooms"
+        "open to all, for an export of Discord does not say who may see a channel: {}",
+        counted(open_count, "room")
     ));
     if private_count > 0 {
         lines.note(format!(
-            "nobody's, for it does not say who is in a private thread: {private_count} rooms; only \
-             a token of level moderate lets somebody in"
+            "nobody's, for it does not say who is in a private thread: {}; only a token of level \
+             moderate lets somebody in",
+            counted(private_count, "room")
         ));
     }
     Ok(())
 }
 
-fn room(channel: Channel, messages: Vec<Message>) -> Result<Room, String> {
-    let posts: Result<Vec<_>, String> =
-        messages.into_iter().filter(|message| SAID.contains(&&*message.kind)).map(post).collect();
-    let posts = posts?;
-    Ok(Room {
+fn room(channel: Channel) -> Room {
+    Room {
         id: channel.id,
         title: channel.name.clone(),
         name: channel.name,
         topic: channel.topic.unwrap_or_default(),
         is_private: channel.kind.contains("Private"),
-        posts,
         ..Room::default()
-    })
+    }
 }
 
 fn post(message: Message) -> Result<Post, String> {
@@ -183,6 +187,7 @@ fn post(message: Message) -> Result<Post, String> {
         files: files.collect(),
         reactions: reactions.collect(),
         id: message.id,
+        ..Post::default()
     })
 }
 

@@ -4,12 +4,14 @@
 //! with offsets from 1 on; an answer stands behind what it answers.
 
 use std::collections::{HashMap, HashSet};
-use std::io::Write;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use sha1::{Digest, Sha1};
 
+use super::archive::place;
+use super::spool::{At, Place, Spool, Totals};
 use super::{Attached, Post, Product, Room};
 use crate::auth::level::{Joiners, Role, Speakers};
 use crate::limits::{
@@ -19,6 +21,7 @@ use crate::link::facts::RoomSettings;
 use crate::link::reacted::is_emoji;
 use crate::side::store::error::StoreError;
 use crate::side::store::tools::export::shown;
+use crate::side::store::tools::import::Fault;
 use crate::side::store::tools::line::{
     EndLine, EraLine, FORMAT, HeadLine, Kind, MessageLine, Reaction, RoomLine, StandingLine,
 };
@@ -26,34 +29,57 @@ use crate::side::store::tools::line::{
 /// A byte of a text takes so many in JSON, at most.
 const ESCAPED_BYTES_MAX: usize = 6;
 
+/// Whoever takes the lines.
+pub(super) type Take<'a> = dyn FnMut(&[u8]) -> Result<(), Fault> + 'a;
+
 /// What is written so far.
-pub(super) struct Lines<'a> {
+pub(super) struct Lines<'a, 't> {
     product: Product,
-    out: &'a mut dyn Write,
+    /// The export.
+    file: PathBuf,
+    take: &'a mut Take<'t>,
+    /// The one that is written.
+    line: Vec<u8>,
+    spool: Spool,
     names: HashSet<String>,
     rooms: u64,
     messages: u64,
+    /// How many messages of rooms that are not written yet have nothing in them.
+    empty: HashMap<u32, u64>,
     notes: Vec<String>,
 }
 
-impl<'a> Lines<'a> {
-    pub(super) fn begin(product: Product, out: &'a mut dyn Write) -> Result<Self, StoreError> {
-        let (names, notes) = (HashSet::new(), Vec::new());
-        let mut lines = Self { product, out, names, rooms: 0, messages: 0, notes };
-        lines.line(&HeadLine { kind: Kind::Chinwag, format: FORMAT })?;
+impl<'a, 't> Lines<'a, 't> {
+    pub(super) fn begin(
+        product: Product,
+        file: &Path,
+        take: &'a mut Take<'t>,
+    ) -> Result<Self, StoreError> {
+        let mut lines = Self {
+            product,
+            file: file.to_owned(),
+            take,
+            line: Vec::new(),
+            spool: Spool::new()?,
+            names: HashSet::new(),
+            rooms: 0,
+            messages: 0,
+            empty: HashMap::new(),
+            notes: Vec::new(),
+        };
+        lines.line("", &HeadLine { kind: Kind::Chinwag, format: FORMAT })?;
         Ok(lines)
     }
 
     /// Ends the export. Returns what was noted.
     pub(super) fn end(mut self) -> Result<Vec<String>, StoreError> {
         let (rooms, messages) = (self.rooms, self.messages);
-        self.line(&EndLine { kind: Kind::End, rooms, messages })?;
-        self.out.flush()?;
+        self.line("", &EndLine { kind: Kind::End, rooms, messages })?;
         Ok(self.notes)
     }
 
     /// Notes that something has no place here.
-    pub(super) fn leave_out(&mut self, count: usize, what: &str) {
+    pub(super) fn leave_out(&mut self, count: u64, what: &str) {
         if count > 0 {
             self.notes.push(format!("left out: {what}: {count}"));
         }
@@ -64,24 +90,38 @@ impl<'a> Lines<'a> {
         self.notes.push(what);
     }
 
-    fn line(&mut self, line: &impl Serialize) -> Result<(), StoreError> {
-        serde_json::to_writer(&mut *self.out, line).map_err(std::io::Error::from)?;
-        Ok(self.out.write_all(b"\n")?)
+    /// That something at this place in the export is not what it should be.
+    pub(super) fn damaged(&self, within: &str, what: impl Into<String>) -> StoreError {
+        StoreError::Damaged { file: self.file.clone(), what: place(within, what.into()) }
     }
 
-    /// Writes a room, with all that was said in it.
-    pub(super) fn room(&mut self, mut room: Room) -> Result<(), StoreError> {
-        let name = self.free_name(&room.name);
-        let said_nothing = |post: &Post| post.body.trim().is_empty() && post.files.is_empty();
-        let posts_count = room.posts.len();
-        room.posts.retain(|post| !said_nothing(post));
-        for post in &mut room.posts {
-            post.reactions = reactions(&post.reactions);
+    /// Gives a line that is made of what stands at this place in the export.
+    fn line(&mut self, within: &str, line: &impl Serialize) -> Result<(), StoreError> {
+        self.line.clear();
+        serde_json::to_writer(&mut self.line, line).map_err(std::io::Error::from)?;
+        self.line.push(b'\n');
+        (self.take)(&self.line).map_err(|fault| match fault {
+            Fault::Line(what) => self.damaged(within, what),
+            Fault::Store(error) => error,
+        })
+    }
+
+    /// Takes a message of a room that will be written under this number. They come in any order.
+    pub(super) fn post(&mut self, room: u32, mut post: Post) -> Result<(), StoreError> {
+        if post.says_nothing() {
+            *self.empty.entry(room).or_default() += 1;
+            return Ok(());
         }
-        let empty_count = posts_count - room.posts.len();
+        post.reactions = reactions(&post.reactions);
+        self.spool.put(room, &post)
+    }
+
+    /// Writes a room, with all that was said in it: what came under its number.
+    pub(super) fn room(&mut self, number: u32, room: &Room) -> Result<(), StoreError> {
+        let name = self.free_name(&room.name);
+        let empty_count = self.empty.remove(&number).unwrap_or_default();
         self.leave_out(empty_count, &format!("messages of {name:?} without text and files"));
-        room.posts.sort_by_key(|post| post.at_ms);
-        let changed = room.posts.iter().filter(|post| is_changed(post)).count() as u64;
+        let Totals { messages, changed, first_ms } = self.spool.totals(number)?;
 
         let settings = RoomSettings {
             topic: topic(&room.topic).map(Into::into),
@@ -92,10 +132,9 @@ impl<'a> Lines<'a> {
         let creator = room.creator.as_deref().map(user).filter(|creator| !creator.is_empty());
         let title = cut(&room.title, TITLE_BYTES_MAX);
         // Where that is not known, the first message is the next best.
-        let first_ms = room.posts.first().map(|post| post.at_ms);
         let created_ms = room.created_ms.or(first_ms).unwrap_or_default();
         let created_at = milliseconds(created_ms);
-        self.line(&RoomLine {
+        let line = RoomLine {
             kind: Kind::Room,
             room: name.as_str().into(),
             title: if title.is_empty() { name.clone() } else { title }.into(),
@@ -104,22 +143,25 @@ impl<'a> Lines<'a> {
             by: creator.clone().map(Into::into),
             settings: (settings != RoomSettings::DEFAULT).then(|| settings.json().into()),
             floor: 0,
-            last: room.posts.len() as u64,
+            last: messages,
             last_change: changed,
             changed_floor: changed,
-        })?;
+        };
+        self.line(&room.place, &line)?;
         self.rooms += 1;
         let epoch = self.epoch(&room.id);
-        self.line(&EraLine {
+        let line = EraLine {
             kind: Kind::Era,
             room: name.as_str().into(),
             first: 1,
             first_change: 1,
             epoch: shown(epoch).into(),
             life: 0,
-        })?;
-        self.standings(&name, &room, creator)?;
-        self.posts(&name, epoch, &room.posts)
+        };
+        self.line(&room.place, &line)?;
+        self.standings(&name, room, creator)?;
+        self.posts(number, &name, epoch)?;
+        self.spool.forget(number)
     }
 
     /// Who made a room owns it; who is in a private one is its member.
@@ -138,67 +180,85 @@ impl<'a> Lines<'a> {
         standings.sort_unstable_by(|one, other| one.0.cmp(&other.0));
         standings.dedup_by(|one, other| one.0 == other.0);
         for (user, role) in standings.into_iter().filter(|(user, _)| !user.is_empty()) {
-            self.line(&StandingLine {
+            let line = StandingLine {
                 kind: Kind::Standing,
                 room: name.into(),
                 user: user.into(),
                 role: Some(role.as_str().into()),
                 muted_until: None,
                 banned_until: None,
-            })?;
+            };
+            self.line(&room.place, &line)?;
         }
         Ok(())
     }
 
-    fn posts(&mut self, room: &str, epoch: u64, posts: &[Post]) -> Result<(), StoreError> {
-        let mut offsets = HashMap::new();
-        let mut threads: Vec<Option<u64>> = Vec::new();
-        let (mut change, mut shortened) = (0, 0);
-        for (offset, post) in (1_u64..).zip(posts) {
-            let answered = post.reply_to.as_deref().and_then(|id| offsets.get(id)).copied();
-            let thread = answered.map(|answered: u64| {
-                let of_answered = usize::try_from(answered - 1).ok().and_then(|at| threads.get(at));
-                of_answered.copied().flatten().unwrap_or(answered)
-            });
-            offsets.insert(post.id.as_str(), offset);
-            threads.push(thread);
-            let is_changed = is_changed(post);
-            change += u64::from(is_changed);
-
-            let body = cut_body(&post.body);
-            shortened += usize::from(body.len() < post.body.len());
-            let user = user(&post.user);
-            let user = if user.is_empty() { "unknown".to_owned() } else { user };
-            let name = cut(&post.name, NAME_BYTES_MAX);
-            self.line(&MessageLine {
-                kind: Kind::Message,
-                room: room.into(),
-                offset,
-                id: format!("{}-{offset}", shown(epoch)).into(),
-                at: milliseconds(post.at_ms),
-                name: if name.is_empty() { user.clone() } else { name }.into(),
-                user: user.into(),
-                body: Some(&raw(&body)?),
-                key: None,
-                reply_to: answered,
-                thread,
-                edited_at: post.edited_ms,
-                deleted_at: None,
-                deleted_by: None,
-                pinned_at: post.pinned_ms,
-                pinned_by: None,
-                mentions: mentions(post)?.as_deref(),
-                data: files(&post.files)?.as_deref(),
-                stream: false,
-                reactions: (!post.reactions.is_empty()).then(|| borrowed(&post.reactions)),
-                _extra: None,
-                change: is_changed.then_some(change),
-            })?;
-            self.messages += 1;
+    fn posts(&mut self, number: u32, room: &str, epoch: u64) -> Result<(), StoreError> {
+        let (mut offset, mut change, mut shortened) = (0, 0, 0);
+        let mut at = At::default();
+        loop {
+            let (posts, behind) = self.spool.next(number, at)?;
+            if posts.is_empty() {
+                break;
+            }
+            at = behind;
+            for post in posts {
+                offset += 1;
+                change += u64::from(post.is_changed());
+                let body = cut_body(&post.body);
+                shortened += u64::from(body.len() < post.body.len());
+                self.message(room, epoch, (offset, change), &post, &body)?;
+            }
         }
         if shortened > 0 {
             self.notes.push(format!("shortened: messages of {room:?}: {shortened}"));
         }
+        Ok(())
+    }
+
+    /// Writes a message; `change` is the number of its change, if something has become of it.
+    fn message(
+        &mut self,
+        room: &str,
+        epoch: u64,
+        (offset, change): (u64, u64),
+        post: &Post,
+        body: &str,
+    ) -> Result<(), StoreError> {
+        let answered = post.reply_to.as_deref().map(|id| self.spool.place(id)).transpose()?;
+        let answered = answered.flatten();
+        let thread = answered.map(|answered| answered.thread.unwrap_or(answered.offset));
+        self.spool.note(&post.id, Place { offset, thread })?;
+        let user = user(&post.user);
+        let user = if user.is_empty() { "unknown".to_owned() } else { user };
+        let name = cut(&post.name, NAME_BYTES_MAX);
+        let (body, mentions, data) = (raw(&body)?, mentions(post)?, files(&post.files)?);
+        let line = MessageLine {
+            kind: Kind::Message,
+            room: room.into(),
+            offset,
+            id: format!("{}-{offset}", shown(epoch)).into(),
+            at: milliseconds(post.at_ms),
+            name: if name.is_empty() { user.clone() } else { name }.into(),
+            user: user.into(),
+            body: Some(&body),
+            key: None,
+            reply_to: answered.map(|answered| answered.offset),
+            thread,
+            edited_at: post.edited_ms,
+            deleted_at: None,
+            deleted_by: None,
+            pinned_at: post.pinned_ms,
+            pinned_by: None,
+            mentions: mentions.as_deref(),
+            data: data.as_deref(),
+            stream: false,
+            reactions: (!post.reactions.is_empty()).then(|| borrowed(&post.reactions)),
+            _extra: None,
+            change: post.is_changed().then_some(change),
+        };
+        self.line(&post.place, &line)?;
+        self.messages += 1;
         Ok(())
     }
 
@@ -218,11 +278,6 @@ impl<'a> Lines<'a> {
         let digest = Sha1::digest(format!("{:?} {id}", self.product));
         digest.iter().take(8).fold(0, |epoch, byte| epoch << 8 | u64::from(*byte))
     }
-}
-
-/// Whether something has become of it since it was said.
-fn is_changed(post: &Post) -> bool {
-    post.edited_ms.is_some() || post.pinned_ms.is_some() || !post.reactions.is_empty()
 }
 
 /// Who has reacted, as far as it may be kept.

@@ -1,13 +1,15 @@
 //! A bulk export of Mattermost: a line of JSON for each team, channel, user and post; in a zip it
-//! is its one `.jsonl`.
+//! is its one `.jsonl`. It is read a line at a time: what is kept of it does not grow with the
+//! posts, which come in the order of their times whatever their channel is.
 //!
 //! Source: "Bulk loading data", Mattermost's documentation, and its `imports` package.
 
 use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Read};
 
 use serde::Deserialize;
 
-use super::archive::{Archive, is_of_kind};
+use super::archive::{Archive, is_of_kind, place};
 use super::lines::Lines;
 use super::{Attached, Post, Room, emoji, first_of};
 use crate::side::store::error::StoreError;
@@ -99,68 +101,128 @@ struct Attachment {
     path: String,
 }
 
-/// A channel, with all that was said in it.
+/// The longest line, in bytes: a post has all its replies.
+const LINE_BYTES_MAX: u64 = 64 << 20;
+
+/// What is known of an export, as its lines come.
 #[derive(Default)]
-struct Said {
-    room: Room,
-    team: String,
+struct Known {
+    teams: u32,
+    /// In the order of the export, each with its team: the number of a room is its place here.
+    channels: Vec<(Room, String)>,
+    /// By team and name.
+    by_name: HashMap<(String, String), u32>,
+    /// What others see of users.
+    names: HashMap<String, String>,
+    direct: u64,
+    homeless: u64,
+    noted: u64,
 }
 
-pub(super) fn convert(mut archive: Archive, lines: &mut Lines<'_>) -> Result<(), StoreError> {
+pub(super) fn convert(mut archive: Archive, lines: &mut Lines<'_, '_>) -> Result<(), StoreError> {
     let name = archive.names().iter().find(|name| is_of_kind(name, "jsonl")).cloned();
     if name.is_none() && !archive.names().is_empty() {
         return Err(archive.damaged("", "it is no export of Mattermost: there is no .jsonl"));
     }
     let name = name.unwrap_or_default();
-    let content = archive.read(&name)?.unwrap_or_default();
-    let mut teams = 0;
-    // In the order of the export.
-    let mut channels: Vec<Said> = Vec::new();
-    let mut by_name: HashMap<(String, String), usize> = HashMap::new();
-    let mut names: HashMap<String, String> = HashMap::new();
-    let (mut direct, mut homeless, mut noted) = (0, 0, 0);
-    for (number, text) in (1..).zip(content.split(|byte| *byte == b'\n')) {
-        if text.trim_ascii().is_empty() {
-            continue;
-        }
-        let line: Line = serde_json::from_slice(text).map_err(|error| {
-            archive.damaged(&name, format!("line {number} is no line of such an export: {error}"))
-        })?;
-        match line {
-            Line { team: Some(Team { name }), .. } => teams += usize::from(!name.is_empty()),
-            Line { channel: Some(channel), .. } => {
-                by_name.insert((channel.team.clone(), channel.name.clone()), channels.len());
-                channels.push(Said { team: channel.team.clone(), room: room(channel) });
+    let mut known = Known::default();
+    if let Some(file) = archive.file(&name)? {
+        let mut file = BufReader::new(file);
+        let mut text = Vec::new();
+        for number in 1_u64.. {
+            text.clear();
+            let place = place(&name, format_args!("line {number}"));
+            (&mut file).take(LINE_BYTES_MAX).read_until(b'\n', &mut text)?;
+            if text.is_empty() {
+                break;
             }
-            Line { user: Some(user), .. } => {
-                for (team, channel) in user.channels() {
-                    if let Some(at) = by_name.get(&(team, channel)) {
-                        channels[*at].room.members.push(user.username.clone());
-                    }
-                }
-                names.insert(user.username.clone(), user.shown());
+            if text.len() as u64 == LINE_BYTES_MAX {
+                return Err(lines.damaged(&place, "it is too long"));
             }
-            Line { post: Some(post), .. } => {
-                let at = by_name.get(&(post.team.clone(), post.channel.clone()));
-                let Some(Said { room, .. }) = at.and_then(|at| channels.get_mut(*at)) else {
-                    homeless += 1;
-                    continue;
-                };
-                noted += take(&mut room.posts, post, None, &names);
+            if text.trim_ascii().is_empty() {
+                continue;
             }
-            Line { kind, .. } => direct += usize::from(kind == "direct_post"),
+            let line = serde_json::from_slice(&text).map_err(|error| {
+                // Its own number of a line is always 1.
+                let what = error.to_string().replace(" at line 1 column ", " at byte ");
+                lines.damaged(&place, format!("it is none of such an export: {what}"))
+            })?;
+            known.hear(line, place, lines)?;
         }
     }
-    lines.leave_out(direct, "direct messages");
-    lines.leave_out(homeless, "messages of channels that are not in the export");
-    lines.leave_out(noted, "notes of who came and went");
-    for Said { mut room, team } in channels {
-        if teams > 1 {
+    lines.leave_out(known.direct, "direct messages");
+    lines.leave_out(known.homeless, "messages of channels that are not in the export");
+    lines.leave_out(known.noted, "notes of who came and went");
+    for (number, (mut room, team)) in (0..).zip(known.channels) {
+        if known.teams > 1 {
             room.name = format!("{team}-{}", room.name);
         }
-        lines.room(room)?;
+        lines.room(number, &room)?;
     }
     Ok(())
+}
+
+impl Known {
+    fn hear(
+        &mut self,
+        line: Line,
+        place: String,
+        lines: &mut Lines<'_, '_>,
+    ) -> Result<(), StoreError> {
+        match line {
+            Line { team: Some(Team { name }), .. } => self.teams += u32::from(!name.is_empty()),
+            Line { channel: Some(channel), .. } => {
+                let Ok(number) = u32::try_from(self.channels.len()) else {
+                    return Err(lines.damaged(&place, "more channels than there may be"));
+                };
+                let (team, name) = (channel.team.clone(), channel.name.clone());
+                self.by_name.insert((team.clone(), name), number);
+                self.channels.push((Room { place, ..room(channel) }, team));
+            }
+            Line { user: Some(user), .. } => {
+                for of in user.channels() {
+                    let number = self.by_name.get(&of).map(|number| *number as usize);
+                    let room = number.and_then(|number| self.channels.get_mut(number));
+                    // Nobody asks who is in one that all may join.
+                    if let Some((room, _)) = room.filter(|(room, _)| room.is_private) {
+                        room.members.push(user.username.clone());
+                    }
+                }
+                self.names.insert(user.username.clone(), user.shown());
+            }
+            Line { post: Some(post), .. } => {
+                let of = (post.team.clone(), post.channel.clone());
+                match self.by_name.get(&of).copied() {
+                    Some(room) => self.take(room, post, (place, None), lines)?,
+                    None => self.homeless += 1,
+                }
+            }
+            Line { kind, .. } => self.direct += u64::from(kind == "direct_post"),
+        }
+        Ok(())
+    }
+
+    /// Takes a post, with its replies: by where it stands, which no other one does.
+    fn take(
+        &mut self,
+        room: u32,
+        mut message: Written,
+        (place, answered): (String, Option<&str>),
+        lines: &mut Lines<'_, '_>,
+    ) -> Result<(), StoreError> {
+        let replies = message.replies.take().unwrap_or_default();
+        // What Mattermost itself says of a channel.
+        if message.kind.as_deref().is_some_and(|kind| kind.starts_with("system_")) {
+            self.noted += 1;
+            return Ok(());
+        }
+        lines.post(room, post(message, place.clone(), answered, &self.names))?;
+        for (number, reply) in replies.into_iter().enumerate() {
+            let of_reply = format!("{place}, replies[{number}]");
+            self.take(room, reply, (of_reply, Some(&place)), lines)?;
+        }
+        Ok(())
+    }
 }
 
 fn room(channel: Channel) -> Room {
@@ -176,24 +238,12 @@ fn room(channel: Channel) -> Room {
     }
 }
 
-/// Takes a post with its replies. Returns how many were none.
-fn take(
-    posts: &mut Vec<Post>,
-    mut message: Written,
-    root: Option<&str>,
+fn post(
+    message: Written,
+    place: String,
+    answered: Option<&str>,
     names: &HashMap<String, String>,
-) -> usize {
-    let replies = message.replies.take().unwrap_or_default();
-    // What Mattermost itself says of a channel.
-    if message.kind.as_deref().is_some_and(|kind| kind.starts_with("system_")) {
-        return 1;
-    }
-    let id = posts.len().to_string();
-    posts.push(post(message, id.clone(), root, names));
-    replies.into_iter().map(|reply| take(posts, reply, Some(&id), names)).sum()
-}
-
-fn post(message: Written, id: String, root: Option<&str>, names: &HashMap<String, String>) -> Post {
+) -> Post {
     let mut reactions: Vec<(String, Vec<String>)> = Vec::new();
     for Reaction { user, emoji_name } in message.reactions.unwrap_or_default() {
         let emoji = emoji(&emoji_name);
@@ -210,12 +260,13 @@ fn post(message: Written, id: String, root: Option<&str>, names: &HashMap<String
         url: None,
     });
     Post {
-        id,
+        id: place.clone(),
+        place,
         at_ms: message.create_at,
         name: names.get(&message.user).unwrap_or(&message.user).clone(),
         user: message.user,
         body: message.message.unwrap_or_default(),
-        reply_to: root.map(str::to_owned),
+        reply_to: answered.map(str::to_owned),
         edited_ms: message.edit_at.filter(|at| *at > 0),
         pinned_ms: message.is_pinned.unwrap_or_default().then_some(message.create_at),
         mentions: Vec::new(),

@@ -2,8 +2,12 @@
 //! others, so what is written could have been written by a server.
 //!
 //! ```text
-//!   zip, folder or file ── Archive ── slack | mattermost | discord ── Room ── Lines ── import
+//!   zip, folder or file ── Archive ── slack | mattermost | discord ─┬─ Post ── Spool ──┐
+//!                                                                   └─ Room ───────── Lines ── import
 //! ```
+//!
+//! Messages wait in the spool until their room is written, so what is in memory does not grow with
+//! how many there are. What errors name is where something stands in the export.
 //!
 //! Users are known here by the ids that the product has of them. What has no place here is left
 //! out, and told: direct messages, files (but for their names), what nobody said.
@@ -15,18 +19,18 @@ mod discord;
 mod lines;
 mod mattermost;
 mod slack;
+mod spool;
 #[cfg(test)]
 mod tests;
 
-use std::io::{self, BufReader, BufWriter, Write};
 use std::path::Path;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use self::archive::Archive;
-use self::lines::Lines;
-use super::import::import;
-use super::{Report, beside, both_ends};
+use self::lines::{Lines, Take};
+use super::Report;
+use super::import::fill;
 use crate::side::store::error::StoreError;
 
 /// A product that rooms come from.
@@ -56,26 +60,22 @@ pub fn import_from(
     tell: &mut dyn FnMut(&str),
 ) -> Result<Report, StoreError> {
     let archive = Archive::open(file)?;
-    let (read, write) = io::pipe()?;
-    let (notes, report) = beside(
-        move || convert(product, archive, &mut BufWriter::new(write)),
-        // The reader goes with it: should it end early, the other side does too.
-        || import(folder, &mut BufReader::new(read), made_secret, now_ms, tell),
-    );
-    let (notes, report) = both_ends(notes, report)?;
+    let (notes, report) = fill(folder, made_secret, now_ms, tell, |import| {
+        convert(product, archive, &mut |line| import.line(line))
+    })?;
     for what in &notes {
         tell(what);
     }
     Ok(report)
 }
 
-/// Writes an export of another product as lines. Returns what is to be told of it.
+/// Gives an export of another product to `take`, as lines. Returns what is to be told of it.
 fn convert(
     product: Product,
     archive: Archive,
-    out: &mut dyn Write,
+    take: &mut Take<'_>,
 ) -> Result<Vec<String>, StoreError> {
-    let mut lines = Lines::begin(product, out)?;
+    let mut lines = Lines::begin(product, archive.path(), take)?;
     match product {
         Product::Slack => slack::convert(archive, &mut lines)?,
         Product::Mattermost => mattermost::convert(archive, &mut lines)?,
@@ -84,9 +84,11 @@ fn convert(
     lines.end()
 }
 
-/// A room of another product, with all that was said in it.
+/// A room of another product. What was said in it comes by itself.
 #[derive(Default)]
 struct Room {
+    /// Where it stands in the export.
+    place: String,
     /// Which one it is, to the product.
     id: String,
     name: String,
@@ -101,13 +103,13 @@ struct Room {
     creator: Option<String>,
     /// Of a private one.
     members: Vec<String>,
-    /// In any order.
-    posts: Vec<Post>,
 }
 
 /// A message of another product.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 struct Post {
+    /// Where it stands in the export.
+    place: String,
     /// Which one of the room it is, to the product.
     id: String,
     /// Unix time, in milliseconds.
@@ -125,8 +127,19 @@ struct Post {
     reactions: Vec<(String, Vec<String>)>,
 }
 
+impl Post {
+    /// Whether something has become of it since it was said.
+    fn is_changed(&self) -> bool {
+        self.edited_ms.is_some() || self.pinned_ms.is_some() || !self.reactions.is_empty()
+    }
+
+    fn says_nothing(&self) -> bool {
+        self.body.trim().is_empty() && self.files.is_empty()
+    }
+}
+
 /// A file that hung on a message, by the names that `data.files` has for it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Attached {
     name: String,
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]

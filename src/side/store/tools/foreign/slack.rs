@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use serde::Deserialize;
 
-use super::archive::{Archive, is_of_kind};
+use super::archive::{Archive, is_of_kind, place};
 use super::lines::Lines;
 use super::{Attached, Post, Room, emoji, first_of};
 use crate::side::store::error::StoreError;
@@ -127,7 +127,7 @@ struct Known {
     channels: HashMap<String, String>,
 }
 
-pub(super) fn convert(mut archive: Archive, lines: &mut Lines<'_>) -> Result<(), StoreError> {
+pub(super) fn convert(mut archive: Archive, lines: &mut Lines<'_, '_>) -> Result<(), StoreError> {
     let Some(public) = archive.json::<Vec<Channel>>("channels.json")? else {
         return Err(archive.damaged("", "it is no export of Slack: there is no channels.json"));
     };
@@ -136,7 +136,7 @@ pub(super) fn convert(mut archive: Archive, lines: &mut Lines<'_>) -> Result<(),
     let mut direct_count = 0;
     for name in ["dms.json", "mpims.json"] {
         let direct: Option<Vec<serde::de::IgnoredAny>> = archive.json(name)?;
-        direct_count += direct.map_or(0, |direct| direct.len());
+        direct_count += direct.map_or(0, |direct| direct.len() as u64);
     }
     lines.leave_out(direct_count, "direct conversations");
     let folders: HashSet<&str> = public.iter().chain(&private).map(|of| &*of.name).collect();
@@ -145,23 +145,25 @@ pub(super) fn convert(mut archive: Archive, lines: &mut Lines<'_>) -> Result<(),
         is_of_kind(name, "json") && folder.is_some_and(|folder| !folders.contains(folder))
     };
     let homeless_count = archive.names().iter().filter(is_homeless).count();
-    lines.leave_out(homeless_count, "files of channels that are not in the export");
+    lines.leave_out(homeless_count as u64, "files of channels that are not in the export");
     let both = public.iter().chain(&private);
     let channels = both.map(|channel| (channel.id.clone(), channel.name.clone())).collect();
     let users = users.into_iter().map(|user| (user.id.clone(), user)).collect();
     let known = Known { users, channels };
     let mut notes_count = 0;
-    let public = public.iter().map(|channel| (channel, false));
-    for (channel, is_private) in public.chain(private.iter().map(|channel| (channel, true))) {
-        let mut room = room(channel, is_private, &known);
-        notes_count += say(&mut archive, channel, &known, &mut room.posts)?;
-        lines.room(room)?;
+    let of = |file: &'static str, is_private| move |(at, of)| (file, at, of, is_private);
+    let public = public.iter().enumerate().map(of("channels.json", false));
+    let private = private.iter().enumerate().map(of("groups.json", true));
+    for (number, (file, at, channel, is_private)) in (0..).zip(public.chain(private)) {
+        notes_count += say(&mut archive, number, channel, &known, lines)?;
+        let room = Room { place: place(file, format_args!("$[{at}]")), ..room(channel, &known) };
+        lines.room(number, &Room { is_private, ..room })?;
     }
     lines.leave_out(notes_count, "notes of who came and went");
     Ok(())
 }
 
-fn room(channel: &Channel, is_private: bool, known: &Known) -> Room {
+fn room(channel: &Channel, known: &Known) -> Room {
     let topic = [&channel.topic, &channel.purpose]
         .map(|text| text.as_ref().and_then(|text| text.value.as_deref()));
     Room {
@@ -169,38 +171,40 @@ fn room(channel: &Channel, is_private: bool, known: &Known) -> Room {
         name: channel.name.clone(),
         title: channel.name.clone(),
         topic: plain(first_of(topic).unwrap_or_default(), known, &mut Vec::new()),
-        is_private,
         is_archived: channel.is_archived,
         created_ms: Some(channel.created.saturating_mul(1_000)),
         creator: channel.creator.clone(),
         members: channel.members.clone(),
-        posts: Vec::new(),
+        ..Room::default()
     }
 }
 
 /// Reads what was said in a channel. Returns how much of it nobody has said.
 fn say(
     archive: &mut Archive,
+    number: u32,
     channel: &Channel,
     known: &Known,
-    posts: &mut Vec<Post>,
-) -> Result<usize, StoreError> {
+    lines: &mut Lines<'_, '_>,
+) -> Result<u64, StoreError> {
     let pins: HashMap<_, _> = channel.pins.iter().map(|pin| (&*pin.id, pin.created)).collect();
     let names = archive.names_below(&channel.name).iter();
     let days: Vec<_> = names.filter(|name| is_of_kind(name, "json")).cloned().collect();
     let mut notes_count = 0;
     for day in days {
-        for message in archive.json::<Vec<Message>>(&day)?.unwrap_or_default() {
+        let messages = archive.json::<Vec<Message>>(&day)?.unwrap_or_default();
+        for (at, message) in messages.into_iter().enumerate() {
             let is_said = message.subtype.as_deref().is_none_or(|kind| SAID.contains(&kind));
             if !is_said {
                 notes_count += 1;
                 continue;
             }
+            let place = place(&day, format_args!("$[{at}]"));
             let at_ms = milliseconds(&message.ts).ok_or_else(|| {
-                archive.damaged(&day, format!("{:?} is no time of a message", message.ts))
+                archive.damaged(&place, format!("{:?} is no time of a message", message.ts))
             })?;
             let pinned_ms = pins.get(&*message.ts).map(|created| created.saturating_mul(1_000));
-            posts.push(post(message, at_ms, pinned_ms, known));
+            lines.post(number, Post { place, ..post(message, at_ms, pinned_ms, known) })?;
         }
     }
     Ok(notes_count)
@@ -242,6 +246,7 @@ fn post(message: Message, at_ms: u64, pinned_ms: Option<u64>, known: &Known) -> 
             .map(|reaction| (emoji(&reaction.name), reaction.users))
             .collect(),
         id: message.ts,
+        ..Post::default()
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a fixture does not show: zips, names that are taken, bounds. Whole exports: `tests/store`.
 
 use std::fs::{self, File};
+use std::io::Write as _;
 
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
@@ -10,27 +11,39 @@ use crate::limits::{BODY_BYTES_MAX, NAME_BYTES_MAX};
 use crate::side::store::tests::Folder;
 
 /// All lines of some rooms, and what is told of them.
-fn lines_of(rooms: Vec<Room>) -> (Vec<serde_json::Value>, Vec<String>) {
+fn lines_of(rooms: &[(Room, Vec<Post>)]) -> (Vec<serde_json::Value>, Vec<String>) {
     let mut out = Vec::new();
-    let mut lines = Lines::begin(Product::Slack, &mut out).unwrap();
-    for room in rooms {
-        lines.room(room).unwrap();
-    }
-    let notes = lines.end().unwrap();
-    let text = String::from_utf8(out).unwrap();
-    (text.lines().map(|line| serde_json::from_str(line).unwrap()).collect(), notes)
+    let notes = give(rooms, &mut |line| {
+        out.push(serde_json::from_slice(line).unwrap());
+        Ok(())
+    });
+    (out, notes.unwrap())
 }
 
 /// Takes in lines of rooms, as the command does.
-fn taken_in(rooms: Vec<Room>) -> Result<(), StoreError> {
+fn taken_in(rooms: &[(Room, Vec<Post>)]) -> Result<(), StoreError> {
     let folder = Folder::new();
-    let mut out = Vec::new();
-    let mut lines = Lines::begin(Product::Slack, &mut out).unwrap();
-    for room in rooms {
-        lines.room(room).unwrap();
+    let tell = &mut |what: &str| panic!("{what}");
+    fill(&folder.0, &[7; 32], 1, tell, |import| give(rooms, &mut |line| import.line(line)))
+        .map(drop)
+}
+
+fn give(rooms: &[(Room, Vec<Post>)], take: &mut Take<'_>) -> Result<Vec<String>, StoreError> {
+    let mut lines = Lines::begin(Product::Slack, Path::new("export.zip"), take)?;
+    // What comes of one room stands between what comes of others.
+    let mut posts: Vec<_> = (0..)
+        .zip(rooms)
+        .flat_map(|(number, (_, posts))| posts.iter().map(move |post| (number, post)))
+        .collect();
+    posts.reverse();
+    for (number, post) in posts {
+        let text = serde_json::to_string(post).unwrap();
+        lines.post(number, serde_json::from_str(&text).unwrap())?;
     }
-    lines.end().unwrap();
-    import(&folder.0, &mut &out[..], &[7; 32], 1, &mut |what| panic!("{what}")).map(drop)
+    for (number, (room, _)) in (0..).zip(rooms) {
+        lines.room(number, room)?;
+    }
+    lines.end()
 }
 
 fn post(id: &str, at_ms: u64, body: &str) -> Post {
@@ -52,7 +65,11 @@ fn an_export_in_a_zip_is_read_as_one_in_a_folder() {
     }
     zip.finish().unwrap();
     let mut out = Vec::new();
-    convert(Product::Slack, Archive::open(&path).unwrap(), &mut out).unwrap();
+    let take = &mut |line: &[u8]| {
+        out.extend_from_slice(line);
+        Ok(())
+    };
+    convert(Product::Slack, Archive::open(&path).unwrap(), take).unwrap();
     let out = String::from_utf8(out).unwrap();
     assert!(out.contains(r#""at":2500,"user":"U1","name":"U1","body":"hi""#), "{out}");
 
@@ -64,10 +81,10 @@ fn an_export_in_a_zip_is_read_as_one_in_a_folder() {
 
 #[test]
 fn rooms_have_names_of_their_own() {
-    let named = |name: &str| Room { name: name.to_owned(), ..Room::default() };
+    let named = |name: &str| (Room { name: name.to_owned(), ..Room::default() }, Vec::new());
     let long = "é".repeat(100);
     let (lines, _) =
-        lines_of(vec![named("a"), named("a"), named(""), named("\n"), named(&long), named(&long)]);
+        lines_of(&[named("a"), named("a"), named(""), named("\n"), named(&long), named(&long)]);
     let rooms = lines.iter().filter(|line| line["kind"] == "room");
     let seen: Vec<_> = rooms.map(|room| room["room"].as_str().unwrap()).collect();
     assert_eq!(seen[..4], ["a", "a-2", "room", "room-2"]);
@@ -87,8 +104,7 @@ fn an_answer_stands_behind_what_it_answers_and_in_its_thread() {
         answer("d", 5, "a"),
         answer("e", 40, "x"),
     ];
-    let room = Room { posts, ..Room::default() };
-    let (lines, _) = lines_of(vec![room]);
+    let (lines, _) = lines_of(&[(Room::default(), posts)]);
     let messages = lines.iter().filter(|line| line["kind"] == "message");
     let seen: Vec<_> = messages
         .map(|line| {
@@ -127,13 +143,11 @@ fn what_is_longer_than_a_server_takes_is_shortened_and_taken_in() {
         is_private: true,
         creator: Some("u\n1".to_owned()),
         members: vec!["u1".to_owned(), "u2".to_owned(), "u2".to_owned(), String::new()],
-        posts: vec![Post { files: Vec::new(), ..post("b", 1, " \n") }],
         ..Room::default()
     };
-    let with_rich = Room { posts: vec![rich, post("b", 1, " ")], ..room() };
-    let (_, notes) = lines_of(vec![
-        room(),
-        Room { posts: vec![post("c", 1, &"\u{1}".repeat(BODY_BYTES_MAX))], ..room() },
+    let (_, notes) = lines_of(&[
+        (room(), vec![post("b", 1, " \n")]),
+        (room(), vec![post("c", 1, &"\u{1}".repeat(BODY_BYTES_MAX))]),
     ]);
     assert_eq!(
         notes,
@@ -142,7 +156,26 @@ fn what_is_longer_than_a_server_takes_is_shortened_and_taken_in() {
             "shortened: messages of \"tea-2\": 1"
         ]
     );
-    taken_in(vec![with_rich]).unwrap();
+    taken_in(&[(room(), vec![rich, post("b", 1, " ")])]).unwrap();
+}
+
+#[test]
+fn messages_of_one_time_stay_in_their_order_however_many_there_are() {
+    let posts: Vec<_> = (0..50).map(|number| post("", 7, &format!("m{number}"))).collect();
+    let bodies: Vec<_> = posts.iter().rev().map(|post| post.body.clone()).collect();
+    let (lines, _) = lines_of(&[(Room::default(), posts)]);
+    let messages = lines.iter().filter(|line| line["kind"] == "message");
+    let seen: Vec<_> = messages.map(|line| line["body"].as_str().unwrap()).collect();
+    assert_eq!(seen, bodies, "they were put in from the last on");
+}
+
+#[test]
+fn what_a_store_does_not_take_is_named_by_where_it_stands_in_the_export() {
+    let late = Post { place: "tea/day.json: $[3]".to_owned(), ..post("a", u64::MAX, "hi") };
+    let error = taken_in(&[(Room::default(), vec![post("b", 1, "hi"), late])]).unwrap_err();
+    let expected = "tea/day.json: $[3]: `at` is before 1, or far from now";
+    assert!(error.to_string().contains(expected), "{error}");
+    assert!(matches!(error, StoreError::Damaged { file, .. } if file == Path::new("export.zip")));
 }
 
 #[test]
