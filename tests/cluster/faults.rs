@@ -32,6 +32,14 @@ fn follow(engine: &Server, host: &str, port: &str) {
     told::<()>(engine, &["REPLICAOF", host, port]);
 }
 
+/// Waits until a replica has all that its primary has.
+pub(crate) fn wait_for_replica(primary: &Server, replica: &Server) {
+    until("the replica has it", || {
+        let offset = has(primary, "master_repl_offset");
+        offset.is_some() && has(replica, "slave_repl_offset") == offset
+    });
+}
+
 /// Says something until it is accepted. Returns its offset.
 pub(crate) fn say_at_last(client: &mut Client, body: &str) -> u64 {
     let mut offset = None;
@@ -135,9 +143,7 @@ pub(crate) fn check_lost_tail(
     ann.say("kept");
     bob.say("kept too");
     cyd.hear_until("kept");
-    until("the replica has it", || {
-        has(replica, "slave_repl_offset") == has(primary, "master_repl_offset")
-    });
+    wait_for_replica(primary, replica);
     // The replica hears nothing of the next one, though it goes on to ask.
     told::<()>(primary, &["ACL", "SETUSER", "default", "-psync", "-sync"]);
     told::<()>(primary, &["CLIENT", "KILL", "TYPE", "replica"]);
