@@ -19,15 +19,25 @@ pub(crate) fn told<A: FromRedisValue>(engine: &Server, words: &[&str]) -> A {
     command.arg(&words[1..]).query(&mut engine.look()).expect("an answer")
 }
 
-/// What an engine says of its replication.
+/// What an engine says of its replication; nothing, if whoever turns it ends all connections.
 pub(crate) fn has(engine: &Server, name: &str) -> Option<String> {
-    let all: String = told(engine, &["INFO", "replication"]);
+    let client = redis::Client::open(engine.url()).expect("an address");
+    let mut look = client.get_connection().ok()?;
+    let all: String = redis::cmd("INFO").arg("replication").query(&mut look).ok()?;
     all.lines().find_map(|line| Some(line.strip_prefix(name)?.strip_prefix(':')?.trim().to_owned()))
 }
 
 /// An engine follows another, or none.
 fn follow(engine: &Server, host: &str, port: &str) {
     told::<()>(engine, &["REPLICAOF", host, port]);
+}
+
+/// Waits until a replica has all that its primary has.
+pub(crate) fn wait_for_replica(primary: &Server, replica: &Server) {
+    until("the replica has it", || {
+        let offset = has(primary, "master_repl_offset");
+        offset.is_some() && has(replica, "slave_repl_offset") == offset
+    });
 }
 
 /// Says something until it is accepted. Returns its offset.
@@ -133,9 +143,7 @@ pub(crate) fn check_lost_tail(
     ann.say("kept");
     bob.say("kept too");
     cyd.hear_until("kept");
-    until("the replica has it", || {
-        has(replica, "slave_repl_offset") == has(primary, "master_repl_offset")
-    });
+    wait_for_replica(primary, replica);
     // The replica hears nothing of the next one, though it goes on to ask.
     told::<()>(primary, &["ACL", "SETUSER", "default", "-psync", "-sync"]);
     told::<()>(primary, &["CLIENT", "KILL", "TYPE", "replica"]);

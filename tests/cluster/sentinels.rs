@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use crate::faults::{check_lost_tail, has, pair, say_at_last, told};
+use crate::faults::{check_lost_tail, has, pair, say_at_last, told, wait_for_replica};
 use crate::nodes::{Client, node, two_who_have_spoken};
 use crate::peer::ask;
 use crate::server::{self, until};
@@ -150,8 +150,7 @@ fn an_old_primary_that_begins_again_is_not_gone_to_and_becomes_a_replica() {
     for client in [&mut bob, &mut cyd] {
         client.hear_until("three");
     }
-    let Watched { primary, replica, .. } = &watched;
-    until("it has all", || has(primary, "slave_repl_offset") == has(replica, "master_repl_offset"));
+    wait_for_replica(&watched.replica, &watched.primary);
 }
 
 #[test]
@@ -184,6 +183,8 @@ fn a_primary_that_stood_still_for_too_long_is_not_believed_when_it_goes_on() {
     // Nodes would wait for it, if it were not for sentinels.
     let nodes = watched.nodes(&["engine.ack=primary", "engine.dead_ms=600000"]);
     let (mut ann, mut bob) = two_who_have_spoken(&nodes);
+    // What it has not heard would be lost, and both be told.
+    wait_for_replica(&watched.primary, &watched.replica);
     watched.primary.signal("-STOP");
     let doubtful = ann.ask("new_msg", &json!({ "body": "two", "key": "k" }));
     assert_eq!(doubtful["response"]["reason"], "unconfirmed", "{doubtful}");

@@ -1,6 +1,7 @@
 //! Sentinels: whom of them is believed, and what is said where none can be. What they do when a
 //! primary dies is in `tests/cluster/`; here each is alone, and told what it believes.
 
+use std::thread;
 use std::time::Duration;
 
 use chinwag::side::engine::redis::{ConnectError, Event, Target};
@@ -110,7 +111,9 @@ fn sentinels_that_are_away_or_refuse_are_done_without_and_others_are_learned_of(
         let mut node = Node::connect_by(&connector).await.expect("a connection");
         where_is(&mut node, &[&server]).await;
         // As soon as it is named it is asked as those that are configured.
-        timeout(Duration::from_secs(30), is_asked(&learned, &mut node)).await.expect("in time");
+        timeout(Duration::from_secs(30), wait_until_asked(&learned, &mut node))
+            .await
+            .expect("in time");
         drop(configured);
         drop(node);
         let mut node = Node::connect_by(&connector).await.expect("a connection");
@@ -118,12 +121,37 @@ fn sentinels_that_are_away_or_refuse_are_done_without_and_others_are_learned_of(
     });
 }
 
-async fn is_asked(sentinel: &Server, node: &mut Node) {
+async fn wait_until_asked(sentinel: &Server, node: &mut Node) {
     let mut look = sentinel.look();
-    let mut list = || redis::cmd("CLIENT").arg("LIST").query::<String>(&mut look).expect("a list");
-    while !list().contains("cmd=sentinel") {
+    while !is_asked(&mut look) {
         node.hear().await;
     }
+}
+
+/// Whether somebody else has asked a sentinel all that it is asked.
+fn is_asked(look: &mut redis::Connection) -> bool {
+    let list: String = redis::cmd("CLIENT").arg("LIST").query(look).expect("a list");
+    list.contains("cmd=sentinel|sentinels")
+}
+
+#[test]
+fn a_primary_that_hangs_while_it_is_connected_to_is_left_as_soon_as_sentinels_give_it_up() {
+    let (old, new) = (Server::start(Kind::Redis, &[]), Server::start(Kind::Redis, &[]));
+    let (late, knows) = (sentinel(Kind::Redis, 1, &old), sentinel(Kind::Redis, 2, &new));
+    let service = service(&[late.port, knows.port], &old);
+    let target = Target { timeout_ms: 600_000, ..service };
+    let mut look = late.look();
+    knows.signal("-STOP");
+    old.signal("-STOP");
+    let speaks = thread::spawn(move || {
+        while !is_asked(&mut look) {
+            thread::yield_now();
+        }
+        knows.signal("-CONT");
+        knows
+    });
+    check_passing(&target, &format!("by now they name 127.0.0.1:{}", new.port));
+    speaks.join().expect("it has spoken");
 }
 
 #[test]

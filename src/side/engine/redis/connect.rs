@@ -144,10 +144,16 @@ impl Connector {
             Way::Sentinels(sentinels) => Arc::clone(sentinels),
         };
         let (primary, info) = sentinels.lock().await.primary(self.timeout()).await?;
-        let connected = self.connect_to(info, events).await;
+        let every = Duration::from_millis(self.target.ping_ms);
+        let connected = tokio::select! {
+            connected = self.connect_to(info, events) => connected,
+            // It hangs, and is given up meanwhile.
+            other = sentinel::moved(&sentinels, &primary, every) => {
+                Err(ConnectError::Passing(format!("by now they name {other}").into()))
+            }
+        };
         let mut connection = connected
             .map_err(|failure| failure.at(format!("{primary}, which sentinels name as primary")))?;
-        let every = Duration::from_millis(self.target.ping_ms);
         connection.end_when(async move {
             let other = sentinel::moved(&sentinels, &primary, every).await;
             format!("sentinels name {other} as primary, and no more {primary}")
