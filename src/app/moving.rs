@@ -45,7 +45,7 @@ mod with_both {
     use crate::link::whole::WholeRoom;
     use crate::side::engine::{Moved, Moving, MovingError};
     use crate::side::store::StoreError;
-    use crate::side::store::tools::{Extent, each_room};
+    use crate::side::store::tools::{Extent, each_room, secret_of};
 
     /// Why it was not done.
     enum Why {
@@ -67,7 +67,9 @@ mod with_both {
     /// Returns what to say, and how much is damaged.
     fn try_to_move(config: &EngineConfig, folder: &Path) -> Result<(String, u64), Why> {
         let node = u64::from_ne_bytes(random()?);
-        let target = cluster::target(config, node, random()?).expect("it was looked at before");
+        // Invites of before are good, if the engine has no secret yet.
+        let secret = secret_of(folder)?;
+        let target = cluster::target(config, node, secret).expect("it was looked at before");
         let lines = usize::try_from(AUDIT_LINES_MAX).expect("few");
         let extent = Extent { messages: config.history, lines };
         let mut moving = Moving::connect(target)?;
@@ -98,7 +100,8 @@ mod with_both {
                 (EXIT_CONFIG, format!("engine.url: rooms cannot be kept there: {why}"))
             }
             MovingError::InUse(count) => {
-                (EXIT_OS, format!("{count} servers have the engine: end them before"))
+                let what = "end them, and wait for cluster.lease_ms if one was killed";
+                (EXIT_OS, format!("{count} servers have the engine: {what}"))
             }
             MovingError::Engine(why) => (EXIT_OS, format!("engine.url: {why}")),
             MovingError::System(error) => (EXIT_OS, error.to_string()),

@@ -940,8 +940,13 @@ pub struct EngineLimits {
     pub waiting_bytes: usize,
     /// Entries of one room that are appended at a time: one call of the engine is not interrupted.
     pub call_entries: usize,
-    /// Rooms that are read at a time.
+    /// Rooms that are read at a time, whole: the engine has all of what it answers in memory, and
+    /// cuts off whoever has it wait for too much (`client-output-buffer-limit`).
     pub reads_at_once: usize,
+    /// Rooms of which it is looked at a time whether something was said in them.
+    pub looks_at_once: usize,
+    /// Pages that wait to be read; beyond it they are refused.
+    pub pages_waiting: usize,
     /// Bytes that are pushed of a room while it is read; beyond it the room is read once more.
     pub held_bytes: usize,
     /// After so many milliseconds without an answer a push is answered.
@@ -962,7 +967,9 @@ impl Default for EngineLimits {
             room_waiting: 256,
             waiting_bytes: 4 * 1_024 * 1_024,
             call_entries: 64,
-            reads_at_once: 512,
+            reads_at_once: 4,
+            looks_at_once: 512,
+            pages_waiting: 1_024,
             held_bytes: 1_024 * 1_024,
             timeout_ms: 2_000,
             ping_ms: 1_000,

@@ -189,15 +189,31 @@ impl<P> Presence<P> {
     }
 
     /// Inserts a member that is on another node: it is seen, and is none of those that are told.
+    ///
+    /// Whoever has left, and is back as it was before that is told, has never left: its entry is
+    /// called as before, and a client that is told of a join and a leave of one entry forgets it.
     pub fn join_elsewhere(
         &mut self,
         identity: Identity,
         place: P,
         meta: Option<Box<str>>,
         online_at_s: u64,
-    ) -> Slot {
+    ) -> Slot
+    where
+        P: PartialEq,
+    {
         self.elsewhere.listed += 1;
-        self.insert(identity, place, meta, online_at_s, true)
+        let is_it = |slot: &Slot| {
+            let member = &self.members[slot.index()];
+            let is_called_so = member.place == place && member.identity.name() == identity.name();
+            !member.live && is_called_so && self.metas.get(&slot.0) == meta.as_ref()
+        };
+        let Some(slot) = self.devices(identity.user()).into_iter().find(is_it) else {
+            return self.insert(identity, place, meta, online_at_s, true);
+        };
+        self.members[slot.index()].live = true;
+        self.present.set(slot.0, true);
+        slot
     }
 
     fn insert(

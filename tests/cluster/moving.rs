@@ -93,6 +93,7 @@ fn a_room_of_a_store_goes_on_in_an_engine_as_if_nothing_had_been() {
     ok(&ann.ask("msg_delete", &json!({ "offset": 3 })));
     ok(&ann.ask("room_set", &json!({ "topic": "leaves" })));
     ok(&ann.ask("room_member", &json!({ "user": bob.user(), "banned_s": 3600 })));
+    let invite = ok(&ann.ask("room_invite", &json!({})))["invite"].clone();
     let before = seen(&mut ann);
     let late = ann.cursor(5, 4);
     stop(server);
@@ -119,6 +120,8 @@ fn a_room_of_a_store_goes_on_in_an_engine_as_if_nothing_had_been() {
     assert_eq!(bodies(&joined["changed"]), [json!("won"), json!("two"), json!("")], "{joined}");
     let mut ann = Client::join_as(&nodes[1], &anns, "tea", &json!({}));
     assert_eq!(ann.say("six"), 6);
+    ok(&ann.ask("room_set", &json!({ "join": "members" })));
+    Client::join(&nodes[1], "cyd", "tea", &json!({ "invite": invite }));
     let refused = Client::try_join(&nodes[1], &bobs, "tea");
     assert_eq!(refused["response"]["reason"], "banned", "{refused}");
     // A server that has the engine would not hear of rooms that come from elsewhere.
@@ -151,6 +154,40 @@ fn what_an_engine_does_not_keep_stays_behind_and_cursors_before_it_are_told() {
     assert_eq!((messages.len(), &messages[0]["offset"]), (10, &json!(3)), "{page}");
     assert_eq!(messages[9]["body"], "doce", "{page}");
     assert_eq!(ann.say("13"), 13);
+}
+
+#[test]
+fn a_room_is_closed_to_all_until_all_of_it_is_moved() {
+    let folder = Folder::new("part");
+    let server = folder.serve();
+    let owner = server.token("owner");
+    // Nothing was said in it.
+    server.found(&owner, "den");
+    let mut room = Client::join_as(&server, &owner, "den", &json!({}));
+    ok(&room.ask("room_set", &json!({ "join": "members" })));
+    stop(server);
+    let engine = servers::Server::start(Kind::Redis, &[]);
+    check(&folder.move_to(&engine, 1_000), 0, "rooms: 1 moved");
+    // As it is where the command was killed: of the facts nothing is there.
+    let mut look = engine.look();
+    let keys: Vec<String> = redis::cmd("KEYS").arg("*:room:den").query(&mut look).expect("keys");
+    for key in &keys {
+        let is_meta = key.contains(":m:");
+        let mut cut = redis::cmd(if is_meta { "SET" } else { "DEL" });
+        cut.arg(key).arg(is_meta.then_some("0 moving"));
+        cut.query::<redis::Value>(&mut look).expect("it is cut short");
+    }
+    let stranger = nodes(&engine, 1, &[]);
+    let refused = Client::try_join(&stranger[0], &stranger[0].token("eve"), "den");
+    assert_eq!(refused["response"]["reason"], "unavailable", "{refused}");
+    for node in stranger {
+        stop(node);
+    }
+    check(&folder.move_to(&engine, 1_000), 0, "rooms: 1 moved, 0 left alone that were there\n");
+    let nodes = nodes(&engine, 1, &[]);
+    let refused = Client::try_join(&nodes[0], &nodes[0].token("eve"), "den");
+    assert_eq!(refused["response"]["reason"], "unauthorized", "{refused}");
+    Client::join_as(&nodes[0], &owner, "den", &json!({}));
 }
 
 #[test]

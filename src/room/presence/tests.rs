@@ -43,6 +43,22 @@ fn who_comes_and_leaves_within_a_tick_is_never_seen() {
 }
 
 #[test]
+fn who_is_back_elsewhere_as_it_was_before_its_leave_is_told_has_never_left() {
+    let mut presence = Presence::<()>::default();
+    let ann = presence.join_elsewhere(identity("ann"), (), None, 0);
+    assert_eq!(tick(&mut presence, &LIMITS), [one("ann", &[1]), vec![]]);
+    presence.leave_elsewhere(ann);
+    assert_eq!(presence.join_elsewhere(identity("ann"), (), None, 0), ann);
+    assert!(!presence.tick(&LIMITS));
+    assert_eq!((presence.elsewhere_count(), presence.present_count()), (1, 1));
+    // With another meta it is another entry.
+    presence.leave_elsewhere(ann);
+    let other = presence.join_elsewhere(identity("ann"), (), Some("{}".into()), 0);
+    assert_eq!(tick(&mut presence, &LIMITS), [one("ann", &[2]), one("ann", &[1])]);
+    presence.leave_elsewhere(other);
+}
+
+#[test]
 fn a_slot_whose_leave_is_not_told_yet_is_not_given_out() {
     let mut presence = Presence::<()>::default();
     let ann = presence.join(identity("ann"), (), None, 0, true);

@@ -279,7 +279,7 @@ impl Given {
     fn heard(
         &mut self,
         ticket: Option<Ticket>,
-        change: u64,
+        (change, now_ms): (u64, u64),
         (what, line): (What<'_>, Option<&AuditLine<'_>>),
     ) {
         self.unheard.retain(|(of, _)| Some(*of) != ticket);
@@ -289,7 +289,8 @@ impl Given {
         let before = self.latest();
         self.push(ticket, what, line);
         self.decisions.last_mut().expect("it was pushed").change = change;
-        let is_other = before.holding(0) != self.latest().holding(0);
+        // What was over when it was decided is over now.
+        let is_other = before.holding(now_ms) != self.latest().holding(now_ms);
         assert!(!is_other || line.is_some(), "what is done has a line: {what:?}");
         if let Some(ticket) = ticket.filter(|ticket| self.kept_before.contains(ticket)) {
             self.is_kept(ticket);
@@ -403,9 +404,11 @@ impl Ledger {
                 }
             }
             FromLog::Entry { room, ticket, placed, what, line, .. } if self.is_shared => {
+                let now_ms = self.now_ms;
                 if let Some(given) = self.of_key(*room) {
                     let line = line.map(LineText::line);
-                    given.heard(*ticket, placed.marks.change, (*what, line.as_ref()));
+                    let change = placed.marks.change;
+                    given.heard(*ticket, (change, now_ms), (*what, line.as_ref()));
                 }
             }
             FromLog::Turned { room, kept, .. } if self.is_shared => {

@@ -1,8 +1,8 @@
-//! What an engine is asked, and what it answers and says: values, so that what decides (`core`)
+//! What an engine is asked, and what it answers and says: values, so that what decides (`follower`)
 //! knows no protocol, and tests can put a pretended engine in the place of a real one.
 //!
 //! ```text
-//!   core ── Command ──> shell ── RESP3 ──> Redis, Valkey
+//!   follower ── Command ──> redis ── RESP3 ──> Redis, Valkey
 //!        <─ Reply, Pushed ──        <────
 //! ```
 //!

@@ -60,7 +60,7 @@ pub struct Moving {
 }
 
 impl Moving {
-    /// Connects to an engine that no server has.
+    /// Connects to an engine.
     ///
     /// # Errors
     ///
@@ -69,14 +69,7 @@ impl Moving {
         let node = target.node;
         let runtime = runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(MovingError::System)?;
-        let mover = runtime.block_on(async {
-            let mut mover = Mover::connect(target).await?;
-            match mover.nodes().await {
-                Ok(0) => Ok(mover),
-                Ok(count) => Err(MovingError::InUse(count)),
-                Err(error) => Err(MovingError::Engine(error.to_string().into())),
-            }
-        })?;
+        let mover = runtime.block_on(Mover::connect(target))?;
         let origin = Origin { node, shard: 0, number: None };
         Ok(Self { runtime, mover, origin, epochs: SplitMix64::new(node) })
     }
@@ -85,14 +78,20 @@ impl Moving {
     ///
     /// # Errors
     ///
-    /// If the engine does not take it: then it is not there, and may be placed again.
+    /// If servers have the engine, or it does not take the room: then that is not there, and may be
+    /// placed again.
     pub fn place(&mut self, room: WholeRoom) -> Result<Moved, MovingError> {
         let whole = self.whole(room);
-        match self.runtime.block_on(self.mover.place(&whole)) {
-            Ok(true) => Ok(Moved::Placed),
-            Ok(false) => Ok(Moved::WasThere),
-            Err(error) => Err(MovingError::Engine(error.to_string().into())),
-        }
+        let Self { runtime, mover, .. } = self;
+        let placed = runtime.block_on(async {
+            match mover.nodes().await {
+                Ok(0) => mover.place(&whole).await.map_err(|error| (error, &whole.topic)),
+                Ok(count) => return Err(MovingError::InUse(count)),
+                Err(error) => Err((error, &whole.topic)),
+            }
+            .map_err(|(error, topic)| MovingError::Engine(format!("{topic}: {error}").into()))
+        })?;
+        Ok(if placed { Moved::Placed } else { Moved::WasThere })
     }
 
     /// A room as the engine has it.

@@ -343,7 +343,7 @@ pub(super) fn made_at(conn: &Connection) -> Result<i64, StoreError> {
 }
 
 /// What signs guests' tokens. A store has it from its first life on.
-fn secret_in(conn: &Connection) -> Result<[u8; 32], StoreError> {
+pub(super) fn secret_in(conn: &Connection) -> Result<[u8; 32], StoreError> {
     let sql = "SELECT value FROM meta WHERE key = 'guest_secret'";
     Ok(conn.query_row(sql, [], |row| row.get(0))?)
 }

@@ -16,6 +16,8 @@ pub(super) struct Leases {
     life: Option<u64>,
     /// Others, with their lives.
     others: BTreeMap<u64, u64>,
+    /// Lives of nodes that live another one by now, and until when what they have said stands.
+    ending: Vec<(u64, u64, u64)>,
     /// Since when it has answered, without having been silent for as long as a lease.
     answers_ms: u64,
     /// When it answered last.
@@ -25,7 +27,15 @@ pub(super) struct Leases {
 
 impl Leases {
     pub(super) fn new(me: u64) -> Self {
-        Self { me, life: None, others: BTreeMap::new(), answers_ms: 0, answered_ms: 0, due_ms: 0 }
+        Self {
+            me,
+            life: None,
+            others: BTreeMap::new(),
+            ending: Vec::new(),
+            answers_ms: 0,
+            answered_ms: 0,
+            due_ms: 0,
+        }
     }
 
     /// Who this node is.
@@ -86,17 +96,22 @@ impl Leases {
             self.answers_ms = now_ms;
         }
         self.answered_ms = now_ms;
-        // Of a node that lives another life by now, the one before is over whatever else.
-        let is_over = |(node, life): &(&u64, &u64)| match living.get(node) {
-            Some(other) => other > life,
-            None => now_ms.saturating_sub(self.answers_ms) >= lease_ms,
+        let is_missed = |(node, _): &(&u64, &u64)| {
+            !living.contains_key(node) && now_ms.saturating_sub(self.answers_ms) >= lease_ms
         };
-        let gone: Vec<_> =
-            self.others.iter().filter(is_over).map(|(node, life)| (*node, *life)).collect();
+        let mut gone: Vec<_> =
+            self.others.iter().filter(is_missed).map(|(node, life)| (*node, *life)).collect();
         for (node, _) in &gone {
             self.others.remove(node);
         }
-        self.others.extend(living);
+        // A node that lives another life was only taken for dead. It says everything again, and
+        // what it has not said by then is over.
+        for (node, life) in &living {
+            let before = self.others.insert(*node, *life).filter(|before| before < life);
+            self.ending.extend(before.map(|before| (*node, before, now_ms + lease_ms)));
+        }
+        let ended = self.ending.extract_if(.., |(_, _, until_ms)| *until_ms <= now_ms);
+        gone.extend(ended.map(|(node, life, _)| (node, life)));
         gone
     }
 }
@@ -150,12 +165,14 @@ mod tests {
     }
 
     #[test]
-    fn the_life_before_is_over_as_soon_as_there_is_another() {
+    fn the_life_before_is_over_a_lease_after_there_is_another() {
         let mut leases = Leases::new(1);
         leases.connected(0);
         leases.gone(0, 10, &[(2, 6)]);
-        assert_eq!(leases.gone(1, 10, &[(2, 7)]), [(2, 6)]);
-        assert_eq!(leases.gone(2, 10, &[(2, 7)]), []);
+        assert_eq!(leases.gone(1, 10, &[(2, 7)]), []);
+        assert_eq!(leases.gone(6, 10, &[(2, 7)]), []);
+        assert_eq!(leases.gone(11, 10, &[(2, 7)]), [(2, 6)]);
+        assert_eq!(leases.gone(12, 10, &[(2, 7)]), []);
         assert!(leases.is_new_life(5));
         assert!(!leases.is_new_life(5));
     }

@@ -171,8 +171,12 @@ pub(super) struct Follower {
     to_follow: VecDeque<RoomId>,
     /// Those that could not be, and when that is tried again.
     refused: VecDeque<(u64, RoomId)>,
-    /// How many rooms are being read.
+    /// How many rooms are being followed again.
+    following: usize,
+    /// How many rooms are being read, whole,
     reading: usize,
+    /// and what is read next.
+    to_read: VecDeque<(Asked, Box<str>)>,
     /// How many bytes are to be appended, or are being.
     waiting_bytes: usize,
     /// No room has waited for too long before this time.
@@ -206,7 +210,9 @@ impl Follower {
             connected: None,
             to_follow: VecDeque::new(),
             refused: VecDeque::new(),
+            following: 0,
             reading: 0,
+            to_read: VecDeque::new(),
             waiting_bytes: 0,
             late_ms: u64::MAX,
             unreplicated: Vec::new(),
@@ -258,16 +264,19 @@ impl Follower {
             }
             ToEngine::Close { room } => self.close(ways, (shard, room)),
             ToEngine::Read { number, room, wanted } => {
-                let asked = |id| Asked::Page(id, number, wanted);
-                let command = |topic| Command::Read { topic };
-                self.read(ways, (shard, room), number, asked, command);
+                if self.to_read.len() >= self.node.limits.pages_waiting {
+                    return ways.tell(shard, &FromEngine::NotRead { number, why: Why::Busy });
+                }
+                if let Some((id, topic)) = self.room_to_read(ways, (shard, room), number) {
+                    self.read_whole(ways, Asked::Page(id, number, wanted), topic);
+                }
             }
             ToEngine::Lines { number, room, wanted, bytes } => {
-                let page = AuditPage::default();
-                let trail = Box::new(Trail { number, wanted, bytes, page });
-                let asked = |id| Asked::Lines(id, trail);
-                let command = |topic| lines_of(topic, wanted);
-                self.read(ways, (shard, room), number, asked, command);
+                if let Some((id, topic)) = self.room_to_read(ways, (shard, room), number) {
+                    let page = AuditPage::default();
+                    let trail = Box::new(Trail { number, wanted, bytes, page });
+                    self.ask(ways, Asked::Lines(id, trail), lines_of(topic, wanted));
+                }
             }
             ToEngine::Restarted {} => {
                 let of_shard = self.by_key.keys().filter(|(of, _)| *of == shard);
@@ -322,11 +331,11 @@ impl Follower {
 
     /// Follows rooms that wait for that, as many at a time as may be.
     fn follow_next(&mut self, ways: &mut impl Ways) {
-        while self.connected.is_some() && self.reading < self.node.limits.reads_at_once {
+        while self.connected.is_some() && self.following < self.node.limits.looks_at_once {
             let Some(id) = self.to_follow.pop_front() else { return };
             let Some(followed) = self.rooms.get_mut(&id) else { continue };
             followed.begin_reading();
-            self.reading += 1;
+            self.following += 1;
             let (topic, is_known) = (followed.topic.clone(), followed.known.is_some());
             let subscribe = Command::Subscribe { topic: topic.clone() };
             self.ask(ways, Asked::Subscribe, subscribe);
@@ -334,8 +343,24 @@ impl Follower {
                 // In most rooms nothing was said meanwhile, and all of a room is much to read.
                 self.ask(ways, Asked::Look(id), Command::Look { topic });
             } else {
-                self.ask(ways, Asked::Follow(id), Command::Read { topic });
+                self.read_whole(ways, Asked::Follow(id), topic);
             }
+        }
+    }
+
+    /// Reads all that there is of a room, as soon as its turn comes.
+    fn read_whole(&mut self, ways: &mut impl Ways, asked: Asked, topic: Box<str>) {
+        self.to_read.push_back((asked, topic));
+        self.read_next(ways);
+    }
+
+    /// Reads what waits for its turn, as much at a time as may be.
+    fn read_next(&mut self, ways: &mut impl Ways) {
+        while self.reading < self.node.limits.reads_at_once
+            && let Some((asked, topic)) = self.to_read.pop_front()
+        {
+            self.reading += 1;
+            self.ask(ways, asked, Command::Read { topic });
         }
     }
 
@@ -343,9 +368,9 @@ impl Follower {
     fn read_again(&mut self, ways: &mut impl Ways, id: RoomId) {
         let Some(followed) = self.rooms.get_mut(&id) else { return };
         followed.begin_reading();
-        self.reading += 1;
+        self.following += 1;
         let topic = followed.topic.clone();
-        self.ask(ways, Asked::Follow(id), Command::Read { topic });
+        self.read_whole(ways, Asked::Follow(id), topic);
     }
 
     /// Lets go of a room.
@@ -450,21 +475,19 @@ impl Follower {
         self.ask(ways, Asked::Say(id, number), command);
     }
 
-    /// Asks for what a home wants to read.
-    fn read(
-        &mut self,
+    /// The room of which a home wants to read something; none, if that is refused.
+    fn room_to_read(
+        &self,
         ways: &mut impl Ways,
         key: (u16, RoomKey),
         number: u64,
-        asked: impl FnOnce(RoomId) -> Asked,
-        command: impl FnOnce(Box<str>) -> Command,
-    ) {
+    ) -> Option<(RoomId, Box<str>)> {
         let id = self.by_key.get(&key).copied().filter(|_| self.connected.is_some());
-        let topic = id.and_then(|id| Some((id, self.rooms.get(&id)?.topic.clone())));
-        match topic {
-            Some((id, topic)) => self.ask(ways, asked(id), command(topic)),
-            None => ways.tell(key.0, &FromEngine::NotRead { number, why: Why::Unavailable }),
+        let room = id.and_then(|id| Some((id, self.rooms.get(&id)?.topic.clone())));
+        if room.is_none() {
+            ways.tell(key.0, &FromEngine::NotRead { number, why: Why::Unavailable });
         }
+        room
     }
 
     /// There is a connection: all rooms are followed again.
@@ -488,13 +511,14 @@ impl Follower {
             return;
         }
         self.tell_all(ways, &FromEngine::Health { is_up: false });
-        self.reading = 0;
+        (self.following, self.reading) = (0, 0);
         self.to_follow.clear();
         self.refused.clear();
         self.is_replicating = false;
         let unreplicated = std::mem::take(&mut self.unreplicated);
         Self::doubt(ways, unreplicated);
-        for (_, asked) in std::mem::take(&mut self.asked) {
+        let to_read = std::mem::take(&mut self.to_read).into_iter().map(|(asked, _)| asked);
+        for asked in std::mem::take(&mut self.asked).into_values().chain(to_read) {
             self.not_answered(ways, asked);
         }
         let ids: Vec<_> = self.rooms.keys().copied().collect();
@@ -559,6 +583,10 @@ impl Follower {
         self.heard_ms = now_ms;
         // Of a connection that has ended it is of no use.
         let Some(asked) = self.asked.remove(&number) else { return };
+        if matches!(asked, Asked::Follow(_) | Asked::Page(..)) {
+            self.reading = self.reading.saturating_sub(1);
+            self.read_next(ways);
+        }
         self.is_replicating &= !matches!(asked, Asked::Replicas(_));
         match (asked, result) {
             (Asked::Append(id), Ok(Reply::Appended { head, receipts })) => {
@@ -705,7 +733,7 @@ impl Follower {
 
     /// One room less is being read.
     fn read_ended(&mut self, ways: &mut impl Ways) {
-        self.reading = self.reading.saturating_sub(1);
+        self.following = self.following.saturating_sub(1);
         self.follow_next(ways);
     }
 
@@ -726,7 +754,7 @@ impl Follower {
             return self.was_read(ways, now_ms, id, &state);
         }
         let topic = followed.topic.clone();
-        self.ask(ways, Asked::Follow(id), Command::Read { topic });
+        self.read_whole(ways, Asked::Follow(id), topic);
     }
 
     /// A room cannot be read.

@@ -1,15 +1,16 @@
 //! Rooms that were kept elsewhere are placed in the engine.
 //!
 //! ```text
-//!   keys of before, without meta ── DEL ──> messages, lines, keys ──> facts, list, meta
+//!   meta: moving ── keys of before: DEL ──> messages, lines, keys ──> facts, list, meta
 //!                                            many commands             one transaction
 //! ```
 //!
-//! A room is there as soon as its meta is. So one whose placing was cut off is placed again from
-//! the beginning, and one that is there is left alone.
+//! A room is there as soon as its meta is. Until then that says that it is being placed, and no
+//! server opens it. So one whose placing was cut off is placed again from the beginning, and one
+//! that is there is left alone.
 //!
-//! Deliberately absent: servers that have the engine meanwhile. Whoever places rooms asks first
-//! whether there are any.
+//! Deliberately absent: rooms that servers make meanwhile. Whoever places rooms asks before each
+//! one whether there are any.
 
 use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, RedisResult, Value, cmd, pipe};
@@ -24,6 +25,9 @@ use crate::side::engine::command::{Ended, Founded, Head, State};
 
 /// How much is under way at a time, in bytes, about.
 const PART_BYTES: usize = 1 << 20;
+
+/// The meta of a room that is being placed: no version of a server understands it.
+const MOVING: &str = "0 moving";
 
 /// Keys live for so much longer than is configured, as with `chinwag_1_append`.
 const HOUR_S: u64 = 3_600;
@@ -82,7 +86,11 @@ impl Mover {
     pub(in crate::side::engine) async fn place(&mut self, whole: &Whole) -> RedisResult<bool> {
         let [meta, stream, keys, older, changed, facts, audit, listed] =
             self.names.of(&whole.topic).all();
-        if cmd("EXISTS").arg(&meta).query_async(&mut self.redis).await? {
+        // Until all is there, nobody can open it.
+        let mut begin = cmd("SET");
+        begin.arg(&meta).arg(MOVING).arg("NX").arg("GET");
+        let there: Option<String> = begin.query_async(&mut self.redis).await?;
+        if there.is_some_and(|there| there != MOVING) {
             return Ok(false);
         }
         let Whole { topic, state, founded, lines, keys: receipts } = whole;
@@ -96,7 +104,8 @@ impl Mover {
             let command = parts.command("XADD", record.len()).await?;
             command.arg(&stream).arg(id).arg("d").arg(record).arg("t").arg(at);
         }
-        if state.messages.last().is_none_or(|last| last.offset < head.top.offset) {
+        let last = state.messages.last().map_or(0, |last| last.offset);
+        if last < head.top.offset {
             // The stream has seen it: offsets go on behind it, should the meta ever be lost.
             let id = format!("{}-0", head.top.offset);
             parts.command("XADD", 0).await?.arg(&stream).arg(&id).arg("d").arg("");

@@ -44,7 +44,7 @@ pub use foreign::{Product, import_from};
 pub use html::export_html;
 pub use import::import;
 #[cfg(feature = "engine-redis")]
-pub use moving::{Extent, each_room};
+pub use moving::{Extent, each_room, secret_of};
 pub use reapply::Reapplied;
 pub use restore::{Restored, restore};
 

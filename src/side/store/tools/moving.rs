@@ -21,7 +21,7 @@ use crate::link::said::MessageText;
 use crate::link::topic::room_of;
 use crate::link::whole::{WholeMessage, WholeRoom};
 use crate::side::store::audit::{AuditRow, each_audited};
-use crate::side::store::disk::{FILE, lock};
+use crate::side::store::disk::{FILE, lock, secret_in};
 use crate::side::store::error::StoreError;
 use crate::side::store::row::{
     Message, OFFSET_MAX, ROOM_MAX, StandingRow, each_standing, id_of, offset_of, select_messages,
@@ -35,6 +35,15 @@ pub struct Extent {
     pub messages: u32,
     /// So many of the last lines of its audit trail.
     pub lines: usize,
+}
+
+/// What signs invites to the rooms of a store, and guests' tokens.
+///
+/// # Errors
+///
+/// If there is no store, or it cannot be read.
+pub fn secret_of(folder: &Path) -> Result<[u8; 32], StoreError> {
+    secret_in(&open_to_read(&folder.join(FILE), Version::This)?)
 }
 
 /// Hands each room of a store to `take`, and tells each damage that it finds. Returns how many it
