@@ -490,7 +490,9 @@ mod tests {
         Told::Noted {}.put(&mut inside);
         for is_kept_first in [false, true] {
             let mut ports = mesh::connect(2, 64);
-            ports.iter().for_each(|port| port.set_waker(Arc::new(NobodySleeps)));
+            for port in &ports {
+                port.set_waker(Arc::new(NobodySleeps));
+            }
             let mut log = EngineLog::new(ports.swap_remove(0), 1, 7, EngineLimits::default());
             log.is_up = true;
             let judged = Judged { epoch: 1, rev: 0 };

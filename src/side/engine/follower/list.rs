@@ -319,7 +319,9 @@ impl List {
     /// What a shard that has asked is told, if there is something.
     pub(super) fn news(&mut self, shard: u16) -> Option<News> {
         let Told { upto, asked } = self.told[usize::from(shard)];
-        let number = asked.filter(|_| upto < self.last_change)?;
+        // The last changes may be of rooms that are gone, as all the others know.
+        let has_news = upto < self.last_change && self.changes.range(upto + 1..).next().is_some();
+        let number = asked.filter(|_| has_news)?;
         let (mut rooms, mut next) = (Vec::new(), upto);
         for (change, topic) in self.changes.range(upto + 1..).take(STORE_LISTED_MAX as usize) {
             if let Some(row) = self.row(topic) {
