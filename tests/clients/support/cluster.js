@@ -9,7 +9,7 @@
  */
 
 import { spawn, spawnSync } from "node:child_process";
-import { readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { connect, createServer } from "node:net";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -20,6 +20,8 @@ import { Server } from "./server.js";
 
 const DEPLOY = fileURLToPath(new URL("../../../docs/deploy/cluster/", import.meta.url));
 const COUNT = 3;
+/** Not in everybody's path. */
+const HAPROXY = existsSync("/usr/sbin/haproxy") ? "/usr/sbin/haproxy" : "haproxy";
 
 /** A port that nobody has just now. */
 async function freePort() {
@@ -131,9 +133,9 @@ export class Cluster {
       text = text.replaceAll(`10.0.0.${at + 1}:4000`, `127.0.0.1:${node.port}`);
     }
     writeFileSync(file, text);
-    const { status, stdout, stderr } = spawnSync("haproxy", ["-c", "-f", file], { encoding: "utf8" });
+    const { status, stdout, stderr } = spawnSync(HAPROXY, ["-c", "-f", file], { encoding: "utf8" });
     if (status !== 0) throw new Error(`haproxy.cfg: ${stdout}${stderr}`);
-    this.#run("haproxy", ["-db", "-f", file]);
+    this.#run(HAPROXY, ["-db", "-f", file]);
     this.#proxy = port;
     await until("the proxy", async () => (await fetch(`http://127.0.0.1:${port}/readyz`).catch(() => ({}))).ok);
   }
