@@ -19,8 +19,8 @@
 //! When this node drains, the last leave of each room says so at once. What remains when it ends is
 //! over by the node's goodbye, which others hear as [`FromLog::Gone`].
 //!
-//! Deliberately absent: leases and goodbyes, which belong to the log; and how many are in a room for
-//! the list (`listings`).
+//! Deliberately absent: leases and goodbyes, which belong to the log; and how many are in a room
+//! for the list (`listings`).
 //!
 //! Called by: `rooms`, and `shard` for the timers. Calls: `room::slices`, the log, `ticks`.
 

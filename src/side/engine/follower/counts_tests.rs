@@ -9,7 +9,7 @@
 //! Nodes crash and come back, are cut off and connect again, are given up while they live, and hear
 //! late of those who are. All change in between.
 //!
-//! What it does not model: what the engine keeps (`listing_tests`), and how nodes learn who lives.
+//! What it does not model: what the engine keeps, and how nodes learn who lives.
 
 use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};

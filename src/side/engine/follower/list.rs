@@ -1,5 +1,5 @@
-//! The list of all rooms of all nodes: what is kept of each in the engine, and how many are there on
-//! each node.
+//! The list of all rooms of all nodes: what is kept of each in the engine, and how many are there
+//! on each node.
 //!
 //! ```text
 //!   what the engine keeps ── keep ──────┐
@@ -280,8 +280,8 @@ impl List {
         its
     }
 
-    /// About so many of the rooms in which somebody is on this node, from a partition on, and before
-    /// which one they end.
+    /// About so many of the rooms in which somebody is on this node, from a partition on, and
+    /// before which one they end.
     pub(super) fn part(&self, from: u16, rooms_max: usize) -> (u16, Vec<u8>) {
         let (mut upto, mut rooms) = (from, Vec::new());
         let (mut counted, mut looked_at) = (0, 0);

@@ -12,7 +12,7 @@
 //! what homes have asked. Later each is read once more from time to time, since nobody says when
 //! the engine forgets a room.
 //!
-//! Called by: `follower`. Calls: `list`, `counts`.
+//! Called by: `side::engine::follower`. Calls: `list`, `counts`.
 
 #[cfg(test)]
 use std::collections::BTreeMap;

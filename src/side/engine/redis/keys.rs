@@ -18,9 +18,9 @@
 //! ```
 //!
 //! The first word of `m` is the layout. `x` has each message that has changed, which is not in `s`
-//! any more; deletions stay there longer. Of founded rooms `m`, `r` and `a` stay always. `f` has the
-//! rooms of which something is kept: founded ones that all may join (`o`) or not (`p`), and others
-//! (`-`), with the hour of Unix time in which they were renewed last.
+//! any more; deletions stay there longer. Of founded rooms `m`, `r` and `a` stay always. `f` has
+//! the rooms of which something is kept: founded ones that all may join (`o`) or not (`p`), and
+//! others (`-`), with the hour of Unix time in which they were renewed last.
 
 use std::fmt::Display;
 
