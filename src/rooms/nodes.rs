@@ -17,7 +17,7 @@
 //! Invariant: without a life of this node nothing is said, and no room has a slice.
 //!
 //! When this node drains, the last leave of each room says so at once. What remains when it ends is
-//! over by the node's goodbye, which others hear as [`FromLog::Gone`].
+//! over by the node's goodbye, which others hear as `FromLog::Gone`.
 //!
 //! Deliberately absent: leases and goodbyes, which belong to the log; and how many are in a room
 //! for the list (`listings`).

@@ -14,7 +14,7 @@
 //! place on that they name. So one that begins anew is told all, and one that is slow each room
 //! once.
 //!
-//! Invariants, checked by [`List::check`]:
+//! Invariants, checked by `List::check`:
 //!
 //! 1. of a room in which nobody is and of which nothing is kept there is a row only until all
 //!    shards have been told that it is gone;
