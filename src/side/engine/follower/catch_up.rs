@@ -27,9 +27,9 @@ pub(super) struct Missed<'a> {
 }
 
 /// What a home has missed that was told up to `known`. `None`, if that does not lead on from there:
-/// messages are gone that it has not, something was decided or noted, or that is lost, the room has turned
-/// more than once, or this version cannot read what is there. Of what was decided only what follows
-/// from it is there, and not who was put out.
+/// messages are gone that it has not, something was decided or noted, or that is lost, the room has
+/// turned more than once, or this version cannot read what is there. Of what was decided only what
+/// follows from it is there, and not who was put out.
 pub(super) fn missed<'a>(known: &Head, state: &'a State) -> Option<Missed<'a>> {
     let head = state.head.as_ref()?;
     let turned = if head.epoch == known.epoch {

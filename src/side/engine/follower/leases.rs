@@ -1,7 +1,7 @@
 //! Which nodes live: each says so again and again, and is believed for as long as its lease.
 //!
-//! An engine that is away, or takes no writes, declares nobody dead. So for the time of a lease after
-//! it has answered again nobody is missed: all have to say first that they live.
+//! An engine that is away, or takes no writes, declares nobody dead. So for the time of a lease
+//! after it has answered again nobody is missed: all have to say first that they live.
 //!
 //! Deliberately absent: clocks. The leases of others are judged by the engine's, this module's
 //! waits by the one that it is given.

@@ -118,7 +118,8 @@ impl Connector {
         Ok(Self { target, way, sentinels_answering })
     }
 
-    /// What all nodes sign by is this from now on: an engine that comes back empty is given it again.
+    /// What all nodes sign by is this from now on: an engine that comes back empty is given it
+    /// again.
     pub fn keep_secret(&mut self, secret: [u8; 32]) {
         self.target.made_secret = secret;
     }

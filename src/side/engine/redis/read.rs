@@ -1,5 +1,5 @@
-//! Answers and pushes of the engine as values. What has another form than ours is [`Malformed`], and
-//! what somebody else has put into a room is that room's alone: [`Failure::Layout`].
+//! Answers and pushes of the engine as values. What has another form than ours is [`Malformed`],
+//! and what somebody else has put into a room is that room's alone: [`Failure::Layout`].
 
 use std::str;
 
