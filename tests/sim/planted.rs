@@ -23,12 +23,11 @@ fn check_within(seeds: u64, bug: Bug, checks: &[&str]) {
     check_seeds((0..seeds).collect(), bug, checks);
 }
 
-/// The same, where seeds have one log or another: at an engine and at a store.
+/// The same, where seeds have one log or another: at this one.
 #[track_caller]
-fn check_at_both(bug: Bug, checks: &[&str]) {
-    let of_kind = |kind| (0..SEEDS).filter(|seed| LogKind::of(*seed, Some(bug)) == kind).collect();
-    check_seeds(of_kind(LogKind::Engine), bug, checks);
-    check_seeds(of_kind(LogKind::Store), bug, checks);
+fn check_at(kind: LogKind, bug: Bug, checks: &[&str]) {
+    let seeds = (0..2 * RARE_SEEDS).filter(|seed| LogKind::of(*seed, Some(bug)) == kind).collect();
+    check_seeds(seeds, bug, checks);
 }
 
 #[track_caller]
@@ -324,12 +323,15 @@ fn a_deleted_message_that_a_recovery_leaves_out_is_found() {
 
 #[test]
 fn a_page_that_is_older_than_a_change_that_its_reader_heard_is_found() {
-    check_at_both(Bug::ReadAsSaid, &["a page is never older than what its reader has heard"]);
+    for kind in [LogKind::Engine, LogKind::Store] {
+        check_at(kind, Bug::ReadAsSaid, &["a page is never older than what its reader has heard"]);
+    }
 }
 
 #[test]
 fn a_deleted_body_that_is_in_a_later_frame_is_found() {
-    check(Bug::ReadAsSaid, &["a deleted body is in no frame after that"]);
+    // An engine has other things to say of such reads before this one.
+    check_at(LogKind::Store, Bug::ReadAsSaid, &["a deleted body is in no frame after that"]);
 }
 
 #[test]
