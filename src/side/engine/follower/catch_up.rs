@@ -32,20 +32,7 @@ pub(super) struct Missed<'a> {
 /// follows from it is there, and not who was put out.
 pub(super) fn missed<'a>(known: &Head, state: &'a State) -> Option<Missed<'a>> {
     let head = state.head.as_ref()?;
-    let turned = if head.epoch == known.epoch {
-        None
-    } else {
-        let is_known = |ended: &&Ended| {
-            (ended.epoch, ended.rev, ended.audited) == (known.epoch, known.rev, known.audited)
-        };
-        Some(head.lineage.first().filter(is_known)?.kept)
-    };
-    let base = turned.map_or(known.top, |kept| known.top.min(kept));
-    let is_decided = (head.rev, head.audited) != (known.rev, known.audited);
-    let is_forgotten = head.floor > base.change && head.top.change > base.change;
-    if is_decided || is_forgotten || !base.is_within(head.top) {
-        return None;
-    }
+    let (turned, base) = leads_on(known, head)?;
     let messages = state.messages.iter().filter(|of| of.offset > base.offset);
     let mut messages: Vec<_> =
         messages.map(|of| (of.offset, (of.record.clone(), of.at_ms))).collect();
@@ -80,11 +67,25 @@ pub(super) fn missed<'a>(known: &Head, state: &'a State) -> Option<Missed<'a>> {
 
 /// Whether nothing was said in a room since its home was told up to `known`.
 pub(super) fn has_missed_nothing(known: &Head, head: &Head) -> bool {
-    let state = State { head: Some(head.clone()), is_current: true, ..State::default() };
-    missed(known, &state).is_some_and(|missed| {
-        let base = missed.turned.map_or(known.top, |kept| known.top.min(kept));
-        base == head.top
-    })
+    leads_on(known, head).is_some_and(|(_, base)| base == head.top)
+}
+
+/// Up to where what a home has is still true, if the room has turned, and from where it is told
+/// what it has missed. `None`, if where the room stands does not lead on from there.
+fn leads_on(known: &Head, head: &Head) -> Option<(Option<Marks>, Marks)> {
+    let turned = if head.epoch == known.epoch {
+        None
+    } else {
+        let is_known = |ended: &&Ended| {
+            (ended.epoch, ended.rev, ended.audited) == (known.epoch, known.rev, known.audited)
+        };
+        Some(head.lineage.first().filter(is_known)?.kept)
+    };
+    let base = turned.map_or(known.top, |kept| known.top.min(kept));
+    let is_decided = (head.rev, head.audited) != (known.rev, known.audited);
+    let is_forgotten = head.floor > base.change && head.top.change > base.change;
+    let does = !is_decided && !is_forgotten && base.is_within(head.top);
+    does.then_some((turned, base))
 }
 
 fn done(place: Place, record: Vec<u8>) -> Done {

@@ -769,6 +769,12 @@ impl Follower {
             self.refused.push_back((now_ms + self.node.limits.ping_ms, id));
             return;
         }
+        self.lose_place(ways, id);
+    }
+
+    /// Lets go of a room that cannot be told any further: its home may open it again.
+    fn lose_place(&mut self, ways: &mut impl Ways, id: RoomId) {
+        let Some(followed) = self.rooms.get(&id) else { return };
         let (shard, room) = followed.key;
         ways.tell(
             shard,
@@ -802,7 +808,7 @@ impl Follower {
         };
         self.read_ended(ways);
         if !is_on {
-            return self.not_followed(ways, now_ms, id, &Failure::Layout);
+            return self.lose_place(ways, id);
         }
         let Some(followed) = self.rooms.get_mut(&id) else { return };
         if followed.has_overflown() {
@@ -813,7 +819,7 @@ impl Follower {
             ways.tell(shard, &FromEngine::Missed { room });
         }
         for held in followed.go_live() {
-            self.heard(ways, now_ms, id, held);
+            self.heard(ways, id, held);
         }
         self.call(ways, now_ms, id);
     }
@@ -824,7 +830,7 @@ impl Follower {
         match pushed {
             Pushed::News { topic, news } => {
                 if let Some(id) = self.by_topic.get(&topic).copied() {
-                    self.heard(ways, now_ms, id, Held::News(news));
+                    self.heard(ways, id, Held::News(news));
                 }
             }
             Pushed::Listed(listed) => self.listing.keep(listed),
@@ -833,7 +839,7 @@ impl Follower {
             }
             Pushed::Said { topic, record } => {
                 if let Some(id) = self.by_topic.get(&topic).copied() {
-                    self.heard(ways, now_ms, id, Held::Said(record));
+                    self.heard(ways, id, Held::Said(record));
                 }
             }
             Pushed::Told { record } => {
@@ -842,14 +848,14 @@ impl Follower {
                     return self.hear_node(ways, now_ms, record);
                 }
                 if let Some(id) = self.by_topic.get(topic).copied() {
-                    self.heard(ways, now_ms, id, Held::Said(record.to_vec()));
+                    self.heard(ways, id, Held::Said(record.to_vec()));
                 }
             }
         }
     }
 
     /// Handles what is heard of a room: it is told, or held until the room has been read.
-    fn heard(&mut self, ways: &mut impl Ways, now_ms: u64, id: RoomId, heard: Held) {
+    fn heard(&mut self, ways: &mut impl Ways, id: RoomId, heard: Held) {
         let node = self.node.id;
         let Some(followed) = self.rooms.get_mut(&id) else { return };
         if followed.stage == Stage::Live {
@@ -863,7 +869,7 @@ impl Follower {
             match leads_on {
                 LeadsOn::Yes => return,
                 LeadsOn::No => {}
-                LeadsOn::Never => return self.not_followed(ways, now_ms, id, &Failure::Layout),
+                LeadsOn::Never => return self.lose_place(ways, id),
             }
         }
         followed.hold(heard, self.node.limits.held_bytes);
