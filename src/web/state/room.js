@@ -273,16 +273,19 @@ export function nameOf(room, user) {
 /** The user's own last message that may be edited. */
 export function lastEditable(room, self) {
   const messages = room.segments.at(-1)?.messages ?? [];
-  const last = room.change === null ? undefined : messages.findLast(({ user, deleted }) => user === self && !deleted);
+  const last = isOpenToActs(room) ? messages.findLast(({ user, deleted }) => user === self && !deleted) : undefined;
   const message = last && messageAt(room, last.offset);
   return message && possible(message, rightsIn(room), self).has("edit") ? message : undefined;
 }
+
+/** Whether anything can be done to messages: the server changes them, and one is not kept out of the room. */
+export const isOpenToActs = ({ change, status }) => change !== null && status !== "refused";
 
 /** What `possible` asks of a room. */
 export const rightsIn = (room) => ({
   speak: room.silence === null, react: mayReact(room), moderates: moderates(room),
   // Who looks after the room needs to tell nobody.
-  report: !moderates(room) && room.status !== "refused",
+  report: !moderates(room),
 });
 
 /** The room goes on in another epoch, with all that is shown of it. */

@@ -6,7 +6,7 @@
 import { isFor, possible, textChangeOf } from "./changes.js";
 import { REACT } from "./reactions.js";
 import { isOut, powersOver } from "./rights.js";
-import { endOf, isSameLine, rightsIn, storedAt, withActs } from "./room.js";
+import { endOf, isOpenToActs, isSameLine, rightsIn, storedAt, withActs } from "./room.js";
 
 /** Messages of one sender that are closer than this stand under one name. */
 const GROUP_MS = 5 * 60_000;
@@ -87,7 +87,7 @@ function messageRow(room, line, message, lead, isOwn, self) {
   const { offset } = message;
   const key = `${line}-${offset}`;
   const own = isOwn(message.user);
-  const isNow = line === room.line && room.change !== null;
+  const isNow = line === room.line && isOpenToActs(room);
   const { acts, shown } = withActs(room, line, message);
   const may = isNow ? possible(shown, rightsIn(room), self) : new Set();
   if (may.size > 0) for (const power of powersOver(room, message.user, isOwn)) may.add(power);

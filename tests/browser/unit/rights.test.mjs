@@ -1,7 +1,7 @@
 /** What one may do in a room: as data, and with the real protocol client, the test as server. */
 import assert from "node:assert/strict";
 import { beforeEach, mock, test } from "node:test";
-import { createRoom, nameOf } from "../../../src/web/state/room.js";
+import { createRoom, lastEditable, nameOf } from "../../../src/web/state/room.js";
 import { rows } from "../../../src/web/state/rows.js";
 import * as rights from "../../../src/web/state/rights.js";
 import { actParts, rulingReason, silenceText, spanText, untilText } from "../../../src/web/view/words.js";
@@ -248,6 +248,23 @@ test("who was put out of a room is told why, and comes back only when they ask t
   admit([message(2)], { recovered: true });
   assert.deepEqual([room().status, room().refusal], ["joined", null]);
   assert.equal(JSON.parse(local.getItem("chinwag.rooms"))[0][0], "tea");
+});
+
+test("who was put out of a room can do nothing to its messages", async () => {
+  const { chat, room } = await opened();
+  wire().breaks();
+  await reconnects();
+  admit([message(1), message(2, "me")], { change: 0 });
+  const may = () => rows(room(), isOwn, 0, "me").flatMap((row) => (row.kind === "message" ? [[...row.may].join(" ")] : []));
+  assert.deepEqual(may(), ["reply react report", "reply react edit delete"]);
+  assert.equal(lastEditable(room(), "me").offset, 2);
+  live("room_removed", { reason: "banned", until: 0, by: "ann" });
+  wire().says(wire().sentLast("phx_join").joinRef, null, "room:tea", "phx_close", {});
+  assert.deepEqual(may(), ["", ""]);
+  assert.equal(lastEditable(room(), "me"), undefined);
+  chat.comeBack("tea");
+  admit([message(3)], { recovered: true, change: 0 });
+  assert.deepEqual(may(), ["reply react report", "reply react edit delete", "reply react report"]);
 });
 
 test("who is banned is told until when each time they try to come in", async () => {
