@@ -105,6 +105,11 @@ pub const SEARCH_MESSAGES_MAX: u32 = 50;
 /// Messages in it when the client names no number.
 pub const SEARCH_MESSAGES_DEFAULT: u32 = 20;
 
+/// How many bytes of a room's messages in memory one search looks at, before whoever searches asks
+/// again: as many as a room has there by default. That is 2 ms of a turn, or 8 where each letter is
+/// a word of its own.
+pub const SEARCH_LOOKED_BYTES_MAX: usize = 512 * 1_024;
+
 /// How long a poll waits for something to say, in milliseconds. Proxies often give up after 30 s.
 pub const POLL_WINDOW_MS: u64 = 10_000;
 

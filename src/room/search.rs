@@ -7,6 +7,7 @@
 //!
 //! Called by: `rooms`. Calls: `history`.
 
+use crate::limits::SEARCH_LOOKED_BYTES_MAX;
 use crate::link::log::Hits;
 use crate::link::message::text;
 use crate::link::record::Searched;
@@ -15,18 +16,33 @@ use crate::wire::json;
 
 /// Words that are looked for. All of them must be there; of the last one the beginning is enough.
 #[derive(Debug)]
-struct Words(Vec<String>);
+struct Words {
+    /// None in a query without a word, which finds nothing.
+    last: Option<String>,
+    /// In order, and each once.
+    others: Vec<String>,
+}
 
 impl Words {
     fn of(query: &str) -> Self {
-        Self(words(query).collect())
+        let mut others: Vec<_> = words(query).collect();
+        let last = others.pop();
+        others.sort_unstable();
+        others.dedup();
+        Self { last, others }
     }
 
+    /// Reads the text once, and no further than it must: a body may be thousands of words.
     fn are_in(&self, text: &str) -> bool {
-        let Some((last, others)) = self.0.split_last() else { return false };
-        let found: Vec<_> = words(text).collect();
-        found.iter().any(|word| word.starts_with(last.as_str()))
-            && others.iter().all(|other| found.contains(other))
+        let Some(last) = &self.last else { return false };
+        let (mut is_last_there, mut missing) = (false, self.others.clone());
+        words(text).any(|word| {
+            is_last_there |= word.starts_with(last.as_str());
+            if let Ok(place) = missing.binary_search(&word) {
+                missing.remove(place);
+            }
+            is_last_there && missing.is_empty()
+        })
     }
 }
 
@@ -37,7 +53,7 @@ fn words(text: &str) -> impl Iterator<Item = String> {
 
 impl Room {
     /// Appends the answer to `msg_search`, the newest message first. Returns how many bytes were
-    /// looked at.
+    /// looked at: where that is as much as one search may, whoever asks goes on behind it.
     pub(crate) fn push_found(
         &self,
         out: &mut Vec<u8>,
@@ -53,24 +69,27 @@ impl Room {
                 && body.and_then(json::string).is_some_and(|body| words.are_in(&body))
         };
         let (mut count, mut looked_at) = (0, 0);
-        let (mut last, mut more_before) = (None, None);
+        let (mut behind, mut more_before) = (None, None);
         out.extend_from_slice(b"{\"messages\":[");
         let begin = out.len();
         for message in self.history().newest_before(before.unwrap_or(u64::MAX)) {
-            looked_at += message.len();
-            if !is_wanted(text(message)) {
-                continue;
-            }
-            if count == limit || out.len() - begin + message.len() > bytes_max && count > 0 {
-                more_before = last.map(offset_of);
+            if looked_at >= SEARCH_LOOKED_BYTES_MAX {
+                more_before = behind.map(offset_of);
                 break;
             }
-            if count > 0 {
-                out.push(b',');
+            looked_at += message.len();
+            if is_wanted(text(message)) {
+                if count == limit || out.len() - begin + message.len() > bytes_max && count > 0 {
+                    more_before = behind.map(offset_of);
+                    break;
+                }
+                if count > 0 {
+                    out.push(b',');
+                }
+                out.extend_from_slice(message);
+                count += 1;
             }
-            out.extend_from_slice(message);
-            last = Some(text(message));
-            count += 1;
+            behind = Some(text(message));
         }
         push_end(out, more_before);
         looked_at
@@ -125,6 +144,10 @@ mod tests {
             ("\u{e9}t\u{e9}", "L'\u{c9}T\u{c9}", true),
             ("", "tea", false),
             ("?!", "?!", false),
+            ("a a b a te", "b a tea", true),
+            ("tea b b", "b tea", true),
+            ("tea five tea", "tea at four", false),
+            ("tea five five", "tea at four", false),
         ] {
             assert_eq!(Words::of(query).are_in(text), is_in, "{query:?} in {text:?}");
         }

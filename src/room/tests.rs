@@ -9,10 +9,10 @@ use super::*;
 use crate::auth::identity::NEVER_S;
 use crate::base::arena::Key;
 use crate::base::bitset::BitSet;
-use crate::limits::{ChatLimits, PresenceLimits};
+use crate::limits::{ChatLimits, PresenceLimits, SEARCH_LOOKED_BYTES_MAX};
 use crate::link::ids::{Count, Cursor, Receipt};
 use crate::link::log::{Marks, Opened, Part, Stretch, View, Wanted, What};
-use crate::link::record::From;
+use crate::link::record::{From, Searched};
 use crate::link::refusal::Refusal;
 use crate::link::said::{Fate, MessageText, Said};
 
@@ -60,6 +60,17 @@ pub(super) fn join_as(room: &mut Room, user: &str, token: Level, conn: u64) -> S
 
 /// Publishes as it is done with a log in memory. Gives the receipt, and what members hear.
 fn publish(room: &mut Room, slot: Slot, body: &str, key: Option<&str>) -> (Receipt, String) {
+    publish_into(&HISTORY, room, slot, body, key)
+}
+
+/// The same in a room with a history of another size.
+fn publish_into(
+    limits: &HistoryLimits,
+    room: &mut Room,
+    slot: Slot,
+    body: &str,
+    key: Option<&str>,
+) -> (Receipt, String) {
     let key_hash = key.map(|key| KeyHash([u64::from(slot.0), key.len() as u64]));
     let author = room.member(slot).expect("a member").identity.clone();
     let said = Said { user: author.user(), name: author.name(), body, key, ..Said::default() };
@@ -71,7 +82,7 @@ fn publish(room: &mut Room, slot: Slot, body: &str, key: Option<&str>) -> (Recei
     let What::Message(said) = entry.what else { panic!("a message") };
     let receipt = room.next_receipt(now(5));
     let mut out = Vec::new();
-    assert!(room.apply(said, Fate::default(), receipt, key_hash, &HISTORY, &mut out));
+    assert!(room.apply(said, Fate::default(), receipt, key_hash, limits, &mut out));
     (receipt, String::from_utf8(out).expect("UTF-8"))
 }
 
@@ -403,4 +414,33 @@ fn in_a_large_room_the_true_number_is_news_and_who_is_not_listed_is_told_of_itse
         String::from_utf8_lossy(&own).into_owned()
     };
     assert!(!own.contains("\"u0\"") && own.contains("\"u5\""), "{own}");
+}
+
+#[test]
+fn a_search_looks_at_so_much_of_what_is_in_memory_and_whoever_asks_goes_on() {
+    let limits = HistoryLimits { messages: 1_000, room_bytes: 4 << 20, ..HISTORY };
+    let mut room = Room::new("room:tea", 1);
+    let ann = join(&mut room, "ann", 0, 1);
+    let long = format!("\"{}\"", "a ".repeat(4_096));
+    for number in 0..200 {
+        let body = if number % 150 == 0 { "\"tea\"" } else { &long };
+        publish_into(&limits, &mut room, ann, body, None);
+    }
+    let (mut before, mut found) = (None, Vec::new());
+    let answers = std::iter::from_fn(|| {
+        let mut looked_at = 0;
+        let answer = written(|out| {
+            let searched = Searched { query: "\"tea\"", from: None, before, limit: 50 };
+            looked_at = room.push_found(out, searched, limits.page_bytes);
+        });
+        assert!(looked_at < SEARCH_LOOKED_BYTES_MAX + long.len() + 1_000, "{looked_at}");
+        let has = |offset: &u64| answer.contains(&format!(r#""offset":{offset},"#));
+        found.extend((1..=200).filter(has));
+        let [next, more] = crate::wire::json::fields(&answer, ["before", "more"]);
+        before = next.map(|next| next.parse().expect("an offset"));
+        assert_eq!(more, Some(if before.is_some() { "true" } else { "false" }));
+        Some(before.is_some())
+    });
+    assert_eq!(answers.take_while(|more| *more).count(), 3, "1.6 MB in steps of 512 KiB");
+    assert_eq!(found, [151, 1]);
 }
