@@ -22,7 +22,8 @@ use super::leases::Leases;
 use super::list::{List, News};
 #[cfg(test)]
 use super::planted::{self, Planted};
-use super::{Asked, Follower, Node, Ways, to_node};
+use super::saying::to_node;
+use super::{Asked, Follower, Node, Ways};
 use crate::limits::{COUNTS_ROOMS_MAX, LISTS_READ_AGAIN_MS, LISTS_READ_AT_ONCE};
 use crate::link::engine::{Counted, FromEngine};
 use crate::link::kept::read_whole;
@@ -278,38 +279,11 @@ impl Follower {
         self.say_counts(ways, said);
         due_ms.min(again_ms)
     }
-
-    /// Says that this node leaves: others need not wait until its lease ends.
-    pub(in crate::side::engine) fn leave(&mut self, ways: &mut impl Ways) {
-        let Some(life) = self.leases.life().filter(|_| self.connected.is_some()) else { return };
-        self.is_leaving = true;
-        // First, so that nobody who hears of it finds that it lives.
-        let node = self.node.id;
-        self.ask(ways, Asked::Nothing, Command::Leave { node, life });
-        let record = self.node.sealed(Counted::Leaves { life });
-        let others: Vec<_> = self.leases.others().keys().copied().collect();
-        for node in others {
-            let command = Command::Tell { node, record: to_node(LOBBY, &record) };
-            self.ask(ways, Asked::Nothing, command);
-        }
-    }
-
-    /// Whether all that was asked has been answered.
-    pub(in crate::side::engine) fn is_idle(&self) -> bool {
-        self.connected.is_none() || self.asked.is_empty()
-    }
-
-    /// Handles that another node has left.
-    fn has_left(&mut self, ways: &mut impl Ways, node: u64, life: u64) {
-        if self.leases.has_left(node, life) {
-            self.tell_gone(ways, &[(node, life)]);
-        }
-    }
 }
 
 impl Node {
     /// A record for other nodes.
-    fn sealed(&self, what: Counted<'_>) -> Vec<u8> {
+    pub(super) fn sealed(&self, what: Counted<'_>) -> Vec<u8> {
         let mut inside = Vec::new();
         what.put(&mut inside);
         sealed(Origin { node: self.id, shard: 0, number: None }, &inside)
