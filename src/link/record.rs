@@ -10,7 +10,8 @@
 //! simulator's planted bugs know messages by them (`tests/sim/faults.rs`). The rings of a store are
 //! others, with numbers of their own (`link::store`).
 //!
-//! Records never leave the process, so a record that cannot be read is a bug, and panics.
+//! These records never leave the process, so one that cannot be read is a bug, and panics: see
+//! [`Field::take`]. What comes from elsewhere is read by [`Field::read`].
 
 use crate::auth::identity::{Identity, NEVER_S};
 use crate::auth::level::{Inviters, Joiners, Level, Reactors, Restraint, Role, Speakers};
@@ -82,11 +83,11 @@ macro_rules! records {
                 }
             }
 
-            fn take(record: &mut &'a [u8]) -> Self {
-                match u8::take(record) {
-                    $($tag => Self::$variant { $($field: Field::take(record)),* },)*
-                    other => unreachable!("no message has the number {other}"),
-                }
+            fn read(record: &mut &'a [u8]) -> Option<Self> {
+                Some(match u8::read(record)? {
+                    $($tag => Self::$variant { $($field: Field::read(record)?),* },)*
+                    _ => return None,
+                })
             }
         }
     };
@@ -272,12 +273,12 @@ impl Field<'_> for Restart {
         life.put(out);
     }
 
-    fn take(record: &mut &[u8]) -> Self {
-        match u8::take(record) {
-            RESTARTED => Self::Restarted { life: u32::take(record) },
-            HELLO => Self::Hello { life: u32::take(record) },
-            other => unreachable!("no message has the number {other}"),
-        }
+    fn read(record: &mut &[u8]) -> Option<Self> {
+        Some(match u8::read(record)? {
+            RESTARTED => Self::Restarted { life: u32::read(record)? },
+            HELLO => Self::Hello { life: u32::read(record)? },
+            _ => return None,
+        })
     }
 }
 
@@ -578,8 +579,18 @@ impl<'a> OwnEntries<'a> {
 pub(crate) trait Field<'a>: Sized {
     /// Appends the value.
     fn put(self, out: &mut Vec<u8>);
-    /// Takes a value from the front.
-    fn take(record: &mut &'a [u8]) -> Self;
+    /// Takes a value from the front; `None`, if none stands there. What is left is of no use then.
+    fn read(record: &mut &'a [u8]) -> Option<Self>;
+
+    /// Takes a value from the front of a record that this process has written.
+    ///
+    /// # Panics
+    ///
+    /// If none stands there: it is a bug.
+    #[inline]
+    fn take(record: &mut &'a [u8]) -> Self {
+        Self::read(record).expect("a record is read as it was written")
+    }
 
     /// A record of this value alone, to be read later.
     fn into_record(self) -> Box<[u8]> {
@@ -596,10 +607,11 @@ macro_rules! numbers {
                 out.extend_from_slice(&self.to_le_bytes());
             }
 
-            fn take(record: &mut &[u8]) -> Self {
-                let (bytes, rest) = record.split_first_chunk().expect("the record goes on");
+            #[inline]
+            fn read(record: &mut &[u8]) -> Option<Self> {
+                let (bytes, rest) = record.split_first_chunk()?;
                 *record = rest;
-                Self::from_le_bytes(*bytes)
+                Some(Self::from_le_bytes(*bytes))
             }
         }
     )* };
@@ -612,8 +624,8 @@ impl Field<'_> for usize {
         (self as u64).put(out);
     }
 
-    fn take(record: &mut &[u8]) -> Self {
-        Self::try_from(u64::take(record)).expect("it was one before")
+    fn read(record: &mut &[u8]) -> Option<Self> {
+        Self::try_from(u64::read(record)?).ok()
     }
 }
 
@@ -622,8 +634,8 @@ impl Field<'_> for bool {
         u8::from(self).put(out);
     }
 
-    fn take(record: &mut &[u8]) -> Self {
-        u8::take(record) != 0
+    fn read(record: &mut &[u8]) -> Option<Self> {
+        Some(u8::read(record)? != 0)
     }
 }
 
@@ -633,11 +645,12 @@ impl<'a> Field<'a> for &'a [u8] {
         out.extend_from_slice(self);
     }
 
-    fn take(record: &mut &'a [u8]) -> Self {
-        let length = u32::take(record) as usize;
-        let (bytes, rest) = record.split_at(length);
+    #[inline]
+    fn read(record: &mut &'a [u8]) -> Option<Self> {
+        let length = u32::read(record)? as usize;
+        let (bytes, rest) = record.split_at_checked(length)?;
         *record = rest;
-        bytes
+        Some(bytes)
     }
 }
 
@@ -646,8 +659,8 @@ impl<'a> Field<'a> for &'a str {
         self.as_bytes().put(out);
     }
 
-    fn take(record: &mut &'a [u8]) -> Self {
-        simdutf8::basic::from_utf8(Field::take(record)).expect("it was a string before")
+    fn read(record: &mut &'a [u8]) -> Option<Self> {
+        simdutf8::basic::from_utf8(Field::read(record)?).ok()
     }
 }
 
@@ -659,8 +672,9 @@ impl<'a, T: Field<'a>> Field<'a> for Option<T> {
         }
     }
 
-    fn take(record: &mut &'a [u8]) -> Self {
-        bool::take(record).then(|| T::take(record))
+    fn read(record: &mut &'a [u8]) -> Option<Self> {
+        let is_there = bool::read(record)?;
+        read_if(is_there, record)
     }
 }
 
@@ -669,8 +683,8 @@ impl<T> Field<'_> for Key<T> {
         self.to_u64().put(out);
     }
 
-    fn take(record: &mut &[u8]) -> Self {
-        Self::from_u64(u64::take(record))
+    fn read(record: &mut &[u8]) -> Option<Self> {
+        u64::read(record).map(Self::from_u64)
     }
 }
 
@@ -679,8 +693,8 @@ impl Field<'_> for Slot {
         self.0.put(out);
     }
 
-    fn take(record: &mut &[u8]) -> Self {
-        Self(u32::take(record))
+    fn read(record: &mut &[u8]) -> Option<Self> {
+        u32::read(record).map(Self)
     }
 }
 
@@ -689,9 +703,15 @@ impl Field<'_> for AddressHash {
         self.0.put(out);
     }
 
-    fn take(record: &mut &[u8]) -> Self {
-        Self(u64::take(record))
+    fn read(record: &mut &[u8]) -> Option<Self> {
+        u64::read(record).map(Self)
     }
+}
+
+/// A value that stands there only if that was said before.
+#[expect(clippy::option_option, reason = "the outer one is as with `Field::read`")]
+fn read_if<'a, T: Field<'a>>(is_there: bool, record: &mut &'a [u8]) -> Option<Option<T>> {
+    if is_there { T::read(record).map(Some) } else { Some(None) }
 }
 
 /// Encodes a structure as its fields, in this order.
@@ -712,8 +732,8 @@ macro_rules! struct_fields {
             $($field.put(out);)*
         }
 
-        fn take(record: &mut &$life [u8]) -> Self {
-            Self { $($field: Field::take(record)),* }
+        fn read(record: &mut &$life [u8]) -> Option<Self> {
+            Some(Self { $($field: Field::read(record)?),* })
         }
     };
 }
@@ -734,8 +754,8 @@ macro_rules! word_fields {
                 self.bits().put(out);
             }
 
-            fn take(record: &mut &[u8]) -> Self {
-                Self::from_bits(u8::take(record)).expect("it was one before")
+            fn read(record: &mut &[u8]) -> Option<Self> {
+                Self::from_bits(u8::read(record)?)
             }
         }
     )* };
@@ -774,17 +794,17 @@ impl<'a> Field<'a> for NewMessage<'a> {
         }
     }
 
-    fn take(record: &mut &'a [u8]) -> Self {
-        let flags = u8::take(record);
+    fn read(record: &mut &'a [u8]) -> Option<Self> {
+        let flags = u8::read(record)?;
         let is = |flag: u8| flags & flag != 0;
-        Self {
-            body: Field::take(record),
-            key: is(has::KEY).then(|| Field::take(record)),
-            mentions: is(has::MENTIONS).then(|| Field::take(record)),
-            data: is(has::DATA).then(|| Field::take(record)),
-            reply_to: is(has::REPLY_TO).then(|| u64::take(record)),
+        Some(Self {
+            body: Field::read(record)?,
+            key: read_if(is(has::KEY), record)?,
+            mentions: read_if(is(has::MENTIONS), record)?,
+            data: read_if(is(has::DATA), record)?,
+            reply_to: read_if(is(has::REPLY_TO), record)?,
             stream: is(has::STREAM),
-        }
+        })
     }
 }
 
@@ -805,16 +825,16 @@ impl<'a> Field<'a> for Verb<'a> {
         }
     }
 
-    fn take(record: &mut &'a [u8]) -> Self {
-        match u8::take(record) {
+    fn read(record: &mut &'a [u8]) -> Option<Self> {
+        Some(match u8::read(record)? {
             0 => {
-                let (body, mentions) = (Field::take(record), Field::take(record));
-                Self::Edit { body, mentions, data: Field::take(record) }
+                let (body, mentions) = (Field::read(record)?, Field::read(record)?);
+                Self::Edit { body, mentions, data: Field::read(record)? }
             }
             1 => Self::Delete,
-            2 => Self::Pin { on: bool::take(record) },
-            other => unreachable!("no verb has the number {other}"),
-        }
+            2 => Self::Pin { on: bool::read(record)? },
+            _ => return None,
+        })
     }
 }
 
@@ -834,12 +854,12 @@ impl<'a> Field<'a> for Addition<'a> {
         }
     }
 
-    fn take(record: &mut &'a [u8]) -> Self {
-        match u8::take(record) {
-            0 => Self::Reaction { emoji: Field::take(record), on: bool::take(record) },
-            1 => Self::Text { text: Field::take(record), is_last: bool::take(record) },
-            other => unreachable!("no addition has the number {other}"),
-        }
+    fn read(record: &mut &'a [u8]) -> Option<Self> {
+        Some(match u8::read(record)? {
+            0 => Self::Reaction { emoji: Field::read(record)?, on: bool::read(record)? },
+            1 => Self::Text { text: Field::read(record)?, is_last: bool::read(record)? },
+            _ => return None,
+        })
     }
 }
 
@@ -855,13 +875,13 @@ impl<'a, T: Field<'a>> Field<'a> for Given<T> {
         }
     }
 
-    fn take(record: &mut &'a [u8]) -> Self {
-        match u8::take(record) {
+    fn read(record: &mut &'a [u8]) -> Option<Self> {
+        Some(match u8::read(record)? {
             0 => Self::Nothing,
             1 => Self::Null,
-            2 => Self::Value(Field::take(record)),
-            other => unreachable!("nothing is given with the number {other}"),
-        }
+            2 => Self::Value(Field::read(record)?),
+            _ => return None,
+        })
     }
 }
 
@@ -875,8 +895,8 @@ impl<'a> Field<'a> for Who<'a> {
         name.put(out);
     }
 
-    fn take(record: &mut &'a [u8]) -> Self {
-        Self::There { user: Field::take(record), name: Field::take(record) }
+    fn read(record: &mut &'a [u8]) -> Option<Self> {
+        Some(Self::There { user: Field::read(record)?, name: Field::read(record)? })
     }
 }
 
@@ -894,12 +914,12 @@ impl<'a> Field<'a> for Payload<'a> {
         }
     }
 
-    fn take(record: &mut &'a [u8]) -> Self {
-        if u8::take(record) == 0 {
-            Self::Json(Field::take(record))
+    fn read(record: &mut &'a [u8]) -> Option<Self> {
+        Some(if u8::read(record)? == 0 {
+            Self::Json(Field::read(record)?)
         } else {
-            Self::Binary(Field::take(record))
-        }
+            Self::Binary(Field::read(record)?)
+        })
     }
 }
 
@@ -915,15 +935,15 @@ impl Field<'_> for From {
         offset.put(out);
     }
 
-    fn take(record: &mut &[u8]) -> Self {
-        let (number, offset) = (u8::take(record), u64::take(record));
-        match number {
+    fn read(record: &mut &[u8]) -> Option<Self> {
+        let (number, offset) = (u8::read(record)?, u64::read(record)?);
+        Some(match number {
             0 => Self::Latest,
             1 => Self::Before(offset),
             2 => Self::After(offset),
             3 => Self::Around(offset),
-            other => unreachable!("no page begins with the number {other}"),
-        }
+            _ => return None,
+        })
     }
 }
 
@@ -938,14 +958,14 @@ impl Field<'_> for View {
         root.put(out);
     }
 
-    fn take(record: &mut &[u8]) -> Self {
-        let (number, root) = (u8::take(record), u64::take(record));
-        match number {
+    fn read(record: &mut &[u8]) -> Option<Self> {
+        let (number, root) = (u8::read(record)?, u64::read(record)?);
+        Some(match number {
             0 => Self::Room,
             1 => Self::Thread(root),
             2 => Self::Pins,
-            other => unreachable!("no view has the number {other}"),
-        }
+            _ => return None,
+        })
     }
 }
 

@@ -26,12 +26,10 @@ use super::saying::to_node;
 use super::{Asked, Follower, Node, Ways};
 use crate::limits::{COUNTS_ROOMS_MAX, LISTS_READ_AGAIN_MS, LISTS_READ_AT_ONCE};
 use crate::link::engine::{Counted, FromEngine};
-use crate::link::kept::read_whole;
-use crate::link::record::Field;
 use crate::link::topic::LOBBY;
 use crate::side::engine::command::{Command, Listed};
 use crate::side::engine::partition::partition;
-use crate::side::engine::record::{Origin, sealed, unsealed};
+use crate::side::engine::written::{counted, read_counted};
 
 const HOUR_MS: u64 = 3_600_000;
 
@@ -215,8 +213,7 @@ impl Follower {
     /// Handles what another node says of its rooms, or of itself.
     pub(super) fn hear_node(&mut self, ways: &mut impl Ways, now_ms: u64, record: &[u8]) {
         // Else it is of a version that writes otherwise.
-        let Some((Origin { node: from, .. }, inside)) = unsealed(record) else { return };
-        let told: Counted<'_> = read_whole(inside);
+        let Ok((from, told)) = read_counted(record) else { return };
         if let Counted::Leaves { life } = told {
             return self.has_left(ways, from, life);
         }
@@ -225,7 +222,7 @@ impl Follower {
         let Some(life) = leases.life().filter(|_| from != node.id) else { return };
         let mut said = Vec::new();
         counts.hear(list, (now_ms, life), from, told, &mut |to, what| {
-            said.push((to, node.sealed(what)));
+            said.push((to, counted(node.id, what)));
         });
         self.say_counts(ways, said);
     }
@@ -274,18 +271,9 @@ impl Follower {
         let Some(life) = leases.life() else { return again_ms };
         let mut said = Vec::new();
         let due_ms = counts.tick(list, (now_ms, life), leases.others(), &mut |to, what| {
-            said.push((to, node.sealed(what)));
+            said.push((to, counted(node.id, what)));
         });
         self.say_counts(ways, said);
         due_ms.min(again_ms)
-    }
-}
-
-impl Node {
-    /// A record for other nodes.
-    pub(super) fn sealed(&self, what: Counted<'_>) -> Vec<u8> {
-        let mut inside = Vec::new();
-        what.put(&mut inside);
-        sealed(Origin { node: self.id, shard: 0, number: None }, &inside)
     }
 }

@@ -55,13 +55,14 @@ mod reading;
 mod replicas;
 mod room;
 mod saying;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use leases::Leases;
 use listing::Listing;
 use reading::Trail;
-pub(super) use reading::line_of;
 use replicas::Unreplicated;
 #[cfg(test)]
 use room::Stage;

@@ -7,6 +7,7 @@ use super::{Asked, Follower, Ways};
 use crate::link::engine::{Counted, FromEngine, push_life};
 use crate::link::topic::LOBBY;
 use crate::side::engine::command::Command;
+use crate::side::engine::written::counted;
 
 impl Follower {
     /// Asks which nodes live.
@@ -51,7 +52,7 @@ impl Follower {
         // First, so that nobody who hears of it finds that it lives.
         let node = self.node.id;
         self.ask(ways, Asked::Nothing, Command::Leave { node, life });
-        let record = self.node.sealed(Counted::Leaves { life });
+        let record = counted(node, Counted::Leaves { life });
         let others: Vec<_> = self.leases.others().keys().copied().collect();
         for node in others {
             let command = Command::Tell { node, record: to_node(LOBBY, &record) };

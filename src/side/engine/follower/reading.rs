@@ -7,15 +7,14 @@
 use super::planted::{self, Planted};
 use super::room::Stage;
 use super::{Asked, Follower, RoomId, Ways};
-use crate::link::audit::{AuditLine, AuditPage, AuditWanted};
+use crate::link::audit::{AuditPage, AuditWanted};
 use crate::link::engine::FromEngine;
 use crate::link::ids::RoomKey;
-use crate::link::kept::read_whole;
 use crate::link::log::{Wanted, Why};
 use crate::link::message::text;
 use crate::side::engine::command::{Command, State};
-use crate::side::engine::record::unsealed;
 use crate::side::engine::view::Messages;
+use crate::side::engine::written::{read_line, warned};
 
 /// Lines of an audit trail that are being read.
 pub(super) struct Trail {
@@ -74,7 +73,7 @@ impl Follower {
             }
             return;
         }
-        let page = Messages::of(state).page(wanted);
+        let page = Messages::of(&followed.topic, state).page(wanted);
         ways.tell(shard, &FromEngine::Read { number, run: page.run() });
     }
 
@@ -88,7 +87,7 @@ impl Follower {
     ) {
         let Some(followed) = self.rooms.get(&id) else { return };
         let (shard, topic) = (followed.key.0, followed.topic.clone());
-        if let Some(more) = trail.add(lines) {
+        if let Some(more) = trail.add(&topic, lines) {
             let page = trail.page.end(more);
             let (number, page) = (trail.number, text(&page));
             return ways.tell(shard, &FromEngine::Lines { number, page });
@@ -135,11 +134,11 @@ impl Trail {
 
     /// Adds lines that were read. Says whether there are more of those that are wanted; `None`, if
     /// more must be read for that.
-    fn add(&mut self, lines: &[(u64, Vec<u8>)]) -> Option<bool> {
+    fn add(&mut self, topic: &str, lines: &[(u64, Vec<u8>)]) -> Option<bool> {
         let AuditWanted { limit, act, .. } = self.wanted;
         for (number, record) in lines {
             self.wanted.before = *number;
-            let Some((at_ms, line)) = line_of(*number, record) else { continue };
+            let Some((at_ms, line)) = warned(read_line(topic, *number, record)) else { continue };
             if act.is_some_and(|act| act != line.act) {
                 continue;
             }
@@ -151,14 +150,4 @@ impl Trail {
         }
         (lines.len() <= limit as usize).then_some(false)
     }
-}
-
-/// A line of an audit trail, and when it was written.
-pub(in crate::side::engine) fn line_of(number: u64, record: &[u8]) -> Option<(u64, AuditLine<'_>)> {
-    let (_, inside) = unsealed(record)?;
-    let (at_ms, line): (u64, AuditLine<'_>) = {
-        let (at_ms, rest) = inside.split_first_chunk::<8>()?;
-        (u64::from_le_bytes(*at_ms), read_whole(rest))
-    };
-    Some((at_ms, AuditLine { number, ..line }))
 }
