@@ -21,7 +21,7 @@
 //! Deliberately absent: Redis, and who waits for an answer.
 
 use crate::auth::level::Standing;
-use crate::link::audit::AuditWanted;
+use crate::link::audit::{AuditLine, AuditWanted};
 use crate::link::ids::RoomKey;
 use crate::link::kept::{Found, Run};
 use crate::link::log::{Judged, Marks, Wanted, Why};
@@ -81,10 +81,11 @@ records! {
         161 Opened { room: RoomKey, is_new: bool, rev: u64, found: Found<'a> }
         /// It cannot be read now.
         162 NotOpened { room: RoomKey, why: Why }
-        /// The next entry of a room: of this shard by its number, if there is one.
+        /// The next entry of a room: of this shard by its number, if there is one. `record` is a
+        /// [`Told`].
         163 Entry {
             room: RoomKey, number: Option<u64>, marks: Marks, at_ms: u64, rev: u64,
-            record: &'a [u8], line_number: u64, line: &'a [u8],
+            record: &'a [u8], line: Option<AuditLine<'a>>,
         }
         /// An entry is kept.
         164 Kept { number: u64, marks: Marks, at_ms: u64 }
@@ -174,8 +175,8 @@ impl Field<'_> for Why {
         number.put(out);
     }
 
-    fn take(record: &mut &[u8]) -> Self {
-        match u8::take(record) {
+    fn read(record: &mut &[u8]) -> Option<Self> {
+        Some(match u8::read(record)? {
             0 => Self::Storage,
             1 => Self::Unavailable,
             2 => Self::Unconfirmed,
@@ -183,8 +184,8 @@ impl Field<'_> for Why {
             4 => Self::Conflict,
             5 => Self::Full,
             6 => Self::Gone,
-            other => unreachable!("no reason has the number {other}"),
-        }
+            _ => return None,
+        })
     }
 }
 
@@ -210,11 +211,13 @@ pub(crate) fn push_count(rooms: &mut Vec<u8>, topic: &str, present: Option<u32>)
     present.put(rooms);
 }
 
-/// The rooms of [`push_count`].
-pub(crate) fn read_counts(mut rooms: &[u8]) -> impl Iterator<Item = (&str, Option<u32>)> {
-    std::iter::from_fn(move || {
-        (!rooms.is_empty()).then(|| (Field::take(&mut rooms), Field::take(&mut rooms)))
-    })
+/// The rooms of [`push_count`]; `None`, if they are not as it writes them.
+pub(crate) fn read_counts(mut rooms: &[u8]) -> Option<Vec<(&str, Option<u32>)>> {
+    let mut counts = Vec::new();
+    while !rooms.is_empty() {
+        counts.push((Field::read(&mut rooms)?, Field::read(&mut rooms)?));
+    }
+    Some(counts)
 }
 
 /// Appends a node and its life.
@@ -236,6 +239,7 @@ pub(crate) fn read_lives(mut nodes: &[u8]) -> Vec<(u64, u64)> {
 mod tests {
     use super::*;
     use crate::base::arena::Key;
+    use crate::link::audit::AuditAct;
     use crate::link::kept::read_whole;
 
     #[track_caller]
@@ -286,7 +290,8 @@ mod tests {
         for (topic, present) in counts {
             push_count(&mut rooms, topic, present);
         }
-        assert!(read_counts(&rooms).eq(counts));
+        assert_eq!(read_counts(&rooms), Some(counts.into()));
+        assert_eq!(read_counts(&rooms[1..]), None);
         let (life, version, rooms) = (u64::MAX, 7, &*rooms);
         check(Counted::Want { life, version, from: 3 }, &mut Vec::new());
         check(Counted::Part { life, version, from: 3, upto: u16::MAX, rooms }, &mut Vec::new());
@@ -304,11 +309,12 @@ mod tests {
         assert_eq!(read_lives(&nodes), [(5, 6), (7, u64::MAX)]);
         check(FromEngine::Gone { nodes: &nodes }, &mut Vec::new());
         check(FromEngine::Life { node: 5, life: 6 }, &mut Vec::new());
-        let (record, line) = (&[1, 2][..], &[3][..]);
+        let record = &[1, 2][..];
         let (number, at_ms, rev) = (Some(4), 5, 6);
-        let entry =
-            FromEngine::Entry { room, number, marks, at_ms, rev, record, line_number: 7, line };
-        check(entry, &mut Vec::new());
+        for line in [None, Some(AuditLine::new(7, AuditAct::MsgPin, "é"))] {
+            let entry = FromEngine::Entry { room, number, marks, at_ms, rev, record, line };
+            check(entry, &mut Vec::new());
+        }
         for why in [
             Why::Storage,
             Why::Unavailable,

@@ -396,12 +396,12 @@ impl Field<'_> for Sentence {
         seconds.put(out);
     }
 
-    fn take(record: &mut &[u8]) -> Self {
-        match u64::take(record) {
+    fn read(record: &mut &[u8]) -> Option<Self> {
+        Some(match u64::read(record)? {
             0 => Self::Lifted,
             u64::MAX => Self::ForEver,
             seconds => Self::Seconds(seconds),
-        }
+        })
     }
 }
 

@@ -240,17 +240,17 @@ impl Field<'_> for Wanted {
         view.put(out);
     }
 
-    fn take(record: &mut &[u8]) -> Self {
-        let (after, upto) = (u64::take(record), u64::take(record));
-        let part = match (u8::take(record), u64::take(record)) {
+    fn read(record: &mut &[u8]) -> Option<Self> {
+        let (after, upto) = (u64::read(record)?, u64::read(record)?);
+        let part = match (u8::read(record)?, u64::read(record)?) {
             (0, _) => Part::Newest,
             (1, _) => Part::Oldest,
             (2, _) => Part::All,
             (_, offset) => Part::Around(offset),
         };
-        let (messages, bytes) = (u32::take(record), usize::take(record));
-        let (changed, view) = (Field::take(record), Field::take(record));
-        Self { after, upto, part, messages, bytes, changed, view }
+        let (messages, bytes) = (u32::read(record)?, usize::read(record)?);
+        let (changed, view) = (Field::read(record)?, Field::read(record)?);
+        Some(Self { after, upto, part, messages, bytes, changed, view })
     }
 }
 
@@ -263,11 +263,11 @@ impl<'a> Field<'a> for Said<'a> {
         thread.put(out);
     }
 
-    fn take(record: &mut &'a [u8]) -> Self {
-        let (user, name) = (Field::take(record), Field::take(record));
-        let NewMessage { body, key, reply_to, mentions, data, stream } = Field::take(record);
-        let thread = Field::take(record);
-        Self { user, name, body, key, reply_to, thread, mentions, data, stream }
+    fn read(record: &mut &'a [u8]) -> Option<Self> {
+        let (user, name) = (Field::read(record)?, Field::read(record)?);
+        let NewMessage { body, key, reply_to, mentions, data, stream } = Field::read(record)?;
+        let thread = Field::read(record)?;
+        Some(Self { user, name, body, key, reply_to, thread, mentions, data, stream })
     }
 }
 
@@ -291,19 +291,26 @@ impl<'a> Field<'a> for Fate<'a> {
         }
     }
 
-    fn take(record: &mut &'a [u8]) -> Self {
-        if !bool::take(record) {
-            return Self::default();
+    fn read(record: &mut &'a [u8]) -> Option<Self> {
+        if !bool::read(record)? {
+            return Some(Self::default());
         }
-        let change = u64::take(record);
-        let (edited, deleted) = (Field::take(record), Field::take(record));
-        let (pinned, reacted) = (Field::take(record), Field::take(record));
-        let (replies, epoch) = (Field::take(record), Field::take(record));
-        Self { change, edited, deleted, pinned, reacted, replies, epoch }
+        let change = u64::read(record)?;
+        let (edited, deleted) = (Field::read(record)?, Field::read(record)?);
+        let (pinned, reacted) = (Field::read(record)?, Field::read(record)?);
+        let (replies, epoch) = (Field::read(record)?, Field::read(record)?);
+        Some(Self { change, edited, deleted, pinned, reacted, replies, epoch })
     }
 }
 
-/// Reads a record that holds one message and nothing behind it.
+/// The value that a record holds, of which nothing is known; `None`, if it does not hold one, and
+/// nothing behind it.
+#[cfg(feature = "engine-redis")]
+pub(crate) fn try_read_whole<'a, T: Field<'a>>(mut record: &'a [u8]) -> Option<T> {
+    T::read(&mut record).filter(|_| record.is_empty())
+}
+
+/// Reads a record of this process that holds one message and nothing behind it.
 ///
 /// # Panics
 ///

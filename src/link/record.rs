@@ -11,10 +11,12 @@
 //! simulator's planted bugs know messages by them (`tests/sim/faults.rs`). The rings of a store are
 //! others, with numbers of their own (`link::store`).
 //!
-//! Records never leave the process, so a record that cannot be read is a bug, and panics.
+//! These records never leave the process, so one that cannot be read is a bug, and panics: see
+//! [`Field::take`]. What comes from elsewhere is read by [`Field::read`].
 
 mod field;
 
+use field::read_if;
 pub(super) use field::word_fields;
 pub(crate) use field::{Field, struct_fields};
 
@@ -87,11 +89,11 @@ macro_rules! records {
                 }
             }
 
-            fn take(record: &mut &'a [u8]) -> Self {
-                match u8::take(record) {
-                    $($tag => Self::$variant { $($field: Field::take(record)),* },)*
-                    other => unreachable!("no message has the number {other}"),
-                }
+            fn read(record: &mut &'a [u8]) -> Option<Self> {
+                Some(match u8::read(record)? {
+                    $($tag => Self::$variant { $($field: Field::read(record)?),* },)*
+                    _ => return None,
+                })
             }
         }
     };
@@ -277,12 +279,12 @@ impl Field<'_> for Restart {
         life.put(out);
     }
 
-    fn take(record: &mut &[u8]) -> Self {
-        match u8::take(record) {
-            RESTARTED => Self::Restarted { life: u32::take(record) },
-            HELLO => Self::Hello { life: u32::take(record) },
-            other => unreachable!("no message has the number {other}"),
-        }
+    fn read(record: &mut &[u8]) -> Option<Self> {
+        Some(match u8::read(record)? {
+            RESTARTED => Self::Restarted { life: u32::read(record)? },
+            HELLO => Self::Hello { life: u32::read(record)? },
+            _ => return None,
+        })
     }
 }
 
@@ -610,17 +612,17 @@ impl<'a> Field<'a> for NewMessage<'a> {
         }
     }
 
-    fn take(record: &mut &'a [u8]) -> Self {
-        let flags = u8::take(record);
+    fn read(record: &mut &'a [u8]) -> Option<Self> {
+        let flags = u8::read(record)?;
         let is = |flag: u8| flags & flag != 0;
-        Self {
-            body: Field::take(record),
-            key: is(has::KEY).then(|| Field::take(record)),
-            mentions: is(has::MENTIONS).then(|| Field::take(record)),
-            data: is(has::DATA).then(|| Field::take(record)),
-            reply_to: is(has::REPLY_TO).then(|| u64::take(record)),
+        Some(Self {
+            body: Field::read(record)?,
+            key: read_if(is(has::KEY), record)?,
+            mentions: read_if(is(has::MENTIONS), record)?,
+            data: read_if(is(has::DATA), record)?,
+            reply_to: read_if(is(has::REPLY_TO), record)?,
             stream: is(has::STREAM),
-        }
+        })
     }
 }
 
@@ -641,16 +643,16 @@ impl<'a> Field<'a> for Verb<'a> {
         }
     }
 
-    fn take(record: &mut &'a [u8]) -> Self {
-        match u8::take(record) {
+    fn read(record: &mut &'a [u8]) -> Option<Self> {
+        Some(match u8::read(record)? {
             0 => {
-                let (body, mentions) = (Field::take(record), Field::take(record));
-                Self::Edit { body, mentions, data: Field::take(record) }
+                let (body, mentions) = (Field::read(record)?, Field::read(record)?);
+                Self::Edit { body, mentions, data: Field::read(record)? }
             }
             1 => Self::Delete,
-            2 => Self::Pin { on: bool::take(record) },
-            other => unreachable!("no verb has the number {other}"),
-        }
+            2 => Self::Pin { on: bool::read(record)? },
+            _ => return None,
+        })
     }
 }
 
@@ -670,12 +672,12 @@ impl<'a> Field<'a> for Addition<'a> {
         }
     }
 
-    fn take(record: &mut &'a [u8]) -> Self {
-        match u8::take(record) {
-            0 => Self::Reaction { emoji: Field::take(record), on: bool::take(record) },
-            1 => Self::Text { text: Field::take(record), is_last: bool::take(record) },
-            other => unreachable!("no addition has the number {other}"),
-        }
+    fn read(record: &mut &'a [u8]) -> Option<Self> {
+        Some(match u8::read(record)? {
+            0 => Self::Reaction { emoji: Field::read(record)?, on: bool::read(record)? },
+            1 => Self::Text { text: Field::read(record)?, is_last: bool::read(record)? },
+            _ => return None,
+        })
     }
 }
 
@@ -691,13 +693,13 @@ impl<'a, T: Field<'a>> Field<'a> for Given<T> {
         }
     }
 
-    fn take(record: &mut &'a [u8]) -> Self {
-        match u8::take(record) {
+    fn read(record: &mut &'a [u8]) -> Option<Self> {
+        Some(match u8::read(record)? {
             0 => Self::Nothing,
             1 => Self::Null,
-            2 => Self::Value(Field::take(record)),
-            other => unreachable!("nothing is given with the number {other}"),
-        }
+            2 => Self::Value(Field::read(record)?),
+            _ => return None,
+        })
     }
 }
 
@@ -711,8 +713,8 @@ impl<'a> Field<'a> for Who<'a> {
         name.put(out);
     }
 
-    fn take(record: &mut &'a [u8]) -> Self {
-        Self::There { user: Field::take(record), name: Field::take(record) }
+    fn read(record: &mut &'a [u8]) -> Option<Self> {
+        Some(Self::There { user: Field::read(record)?, name: Field::read(record)? })
     }
 }
 
@@ -728,15 +730,15 @@ impl Field<'_> for From {
         offset.put(out);
     }
 
-    fn take(record: &mut &[u8]) -> Self {
-        let (number, offset) = (u8::take(record), u64::take(record));
-        match number {
+    fn read(record: &mut &[u8]) -> Option<Self> {
+        let (number, offset) = (u8::read(record)?, u64::read(record)?);
+        Some(match number {
             0 => Self::Latest,
             1 => Self::Before(offset),
             2 => Self::After(offset),
             3 => Self::Around(offset),
-            other => unreachable!("no page begins with the number {other}"),
-        }
+            _ => return None,
+        })
     }
 }
 

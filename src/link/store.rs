@@ -145,14 +145,14 @@ impl<'a> Field<'a> for LoadPart<'a> {
         }
     }
 
-    fn take(record: &mut &'a [u8]) -> Self {
-        match u8::take(record) {
+    fn read(record: &mut &'a [u8]) -> Option<Self> {
+        Some(match u8::read(record)? {
             0 => Self::Tail,
-            1 => Self::Messages(Field::take(record)),
-            2 => Self::Words(Field::take(record)),
-            3 => Self::Audit(Field::take(record), Field::take(record)),
-            other => unreachable!("no part has the number {other}"),
-        }
+            1 => Self::Messages(Field::read(record)?),
+            2 => Self::Words(Field::read(record)?),
+            3 => Self::Audit(Field::read(record)?, Field::read(record)?),
+            _ => return None,
+        })
     }
 }
 

@@ -3,8 +3,8 @@
 //! Here are those of the language and those that other parts define. What only messages carry has
 //! its form beside it.
 //!
-//! Deliberately absent: errors. Records never leave the process, so bytes that are no value are a
-//! bug.
+//! Deliberately absent: what is wrong with bytes that are no value. Whoever reads them knows whether
+//! that is a bug ([`Field::take`]) or may be ([`Field::read`]).
 
 use crate::auth::level::{Inviters, Joiners, Level, Reactors, Restraint, Role, Speakers};
 use crate::base::arena::Key;
@@ -17,8 +17,18 @@ use crate::wire::phx::Payload;
 pub(crate) trait Field<'a>: Sized {
     /// Appends the value.
     fn put(self, out: &mut Vec<u8>);
-    /// Takes a value from the front.
-    fn take(record: &mut &'a [u8]) -> Self;
+    /// Takes a value from the front; `None`, if none stands there. What is left is of no use then.
+    fn read(record: &mut &'a [u8]) -> Option<Self>;
+
+    /// Takes a value from the front of a record that this process has written.
+    ///
+    /// # Panics
+    ///
+    /// If none stands there: it is a bug.
+    #[inline]
+    fn take(record: &mut &'a [u8]) -> Self {
+        Self::read(record).expect("a record is read as it was written")
+    }
 
     /// A record of this value alone, to be read later.
     fn into_record(self) -> Box<[u8]> {
@@ -35,10 +45,11 @@ macro_rules! numbers {
                 out.extend_from_slice(&self.to_le_bytes());
             }
 
-            fn take(record: &mut &[u8]) -> Self {
-                let (bytes, rest) = record.split_first_chunk().expect("the record goes on");
+            #[inline]
+            fn read(record: &mut &[u8]) -> Option<Self> {
+                let (bytes, rest) = record.split_first_chunk()?;
                 *record = rest;
-                Self::from_le_bytes(*bytes)
+                Some(Self::from_le_bytes(*bytes))
             }
         }
     )* };
@@ -51,8 +62,8 @@ impl Field<'_> for usize {
         (self as u64).put(out);
     }
 
-    fn take(record: &mut &[u8]) -> Self {
-        Self::try_from(u64::take(record)).expect("it was one before")
+    fn read(record: &mut &[u8]) -> Option<Self> {
+        Self::try_from(u64::read(record)?).ok()
     }
 }
 
@@ -61,8 +72,8 @@ impl Field<'_> for bool {
         u8::from(self).put(out);
     }
 
-    fn take(record: &mut &[u8]) -> Self {
-        u8::take(record) != 0
+    fn read(record: &mut &[u8]) -> Option<Self> {
+        Some(u8::read(record)? != 0)
     }
 }
 
@@ -72,11 +83,12 @@ impl<'a> Field<'a> for &'a [u8] {
         out.extend_from_slice(self);
     }
 
-    fn take(record: &mut &'a [u8]) -> Self {
-        let length = u32::take(record) as usize;
-        let (bytes, rest) = record.split_at(length);
+    #[inline]
+    fn read(record: &mut &'a [u8]) -> Option<Self> {
+        let length = u32::read(record)? as usize;
+        let (bytes, rest) = record.split_at_checked(length)?;
         *record = rest;
-        bytes
+        Some(bytes)
     }
 }
 
@@ -85,8 +97,8 @@ impl<'a> Field<'a> for &'a str {
         self.as_bytes().put(out);
     }
 
-    fn take(record: &mut &'a [u8]) -> Self {
-        simdutf8::basic::from_utf8(Field::take(record)).expect("it was a string before")
+    fn read(record: &mut &'a [u8]) -> Option<Self> {
+        simdutf8::basic::from_utf8(Field::read(record)?).ok()
     }
 }
 
@@ -98,8 +110,9 @@ impl<'a, T: Field<'a>> Field<'a> for Option<T> {
         }
     }
 
-    fn take(record: &mut &'a [u8]) -> Self {
-        bool::take(record).then(|| T::take(record))
+    fn read(record: &mut &'a [u8]) -> Option<Self> {
+        let is_there = bool::read(record)?;
+        read_if(is_there, record)
     }
 }
 
@@ -108,8 +121,8 @@ impl<T> Field<'_> for Key<T> {
         self.to_u64().put(out);
     }
 
-    fn take(record: &mut &[u8]) -> Self {
-        Self::from_u64(u64::take(record))
+    fn read(record: &mut &[u8]) -> Option<Self> {
+        u64::read(record).map(Self::from_u64)
     }
 }
 
@@ -118,8 +131,8 @@ impl Field<'_> for Slot {
         self.0.put(out);
     }
 
-    fn take(record: &mut &[u8]) -> Self {
-        Self(u32::take(record))
+    fn read(record: &mut &[u8]) -> Option<Self> {
+        u32::read(record).map(Self)
     }
 }
 
@@ -128,9 +141,15 @@ impl Field<'_> for AddressHash {
         self.0.put(out);
     }
 
-    fn take(record: &mut &[u8]) -> Self {
-        Self(u64::take(record))
+    fn read(record: &mut &[u8]) -> Option<Self> {
+        u64::read(record).map(Self)
     }
+}
+
+/// A value that stands there only if that was said before.
+#[expect(clippy::option_option, reason = "the outer one is as with `Field::read`")]
+pub(super) fn read_if<'a, T: Field<'a>>(is_there: bool, record: &mut &'a [u8]) -> Option<Option<T>> {
+    if is_there { T::read(record).map(Some) } else { Some(None) }
 }
 
 /// Encodes a structure as its fields, in this order.
@@ -151,8 +170,8 @@ macro_rules! struct_fields {
             $($field.put(out);)*
         }
 
-        fn take(record: &mut &$life [u8]) -> Self {
-            Self { $($field: Field::take(record)),* }
+        fn read(record: &mut &$life [u8]) -> Option<Self> {
+            Some(Self { $($field: Field::read(record)?),* })
         }
     };
 }
@@ -172,8 +191,8 @@ macro_rules! word_fields {
                 self.bits().put(out);
             }
 
-            fn take(record: &mut &[u8]) -> Self {
-                Self::from_bits(u8::take(record)).expect("it was one before")
+            fn read(record: &mut &[u8]) -> Option<Self> {
+                Self::from_bits(u8::read(record)?)
             }
         }
     )* };
@@ -197,12 +216,12 @@ impl<'a> Field<'a> for Payload<'a> {
         }
     }
 
-    fn take(record: &mut &'a [u8]) -> Self {
-        if u8::take(record) == 0 {
-            Self::Json(Field::take(record))
+    fn read(record: &mut &'a [u8]) -> Option<Self> {
+        Some(if u8::read(record)? == 0 {
+            Self::Json(Field::read(record)?)
         } else {
-            Self::Binary(Field::take(record))
-        }
+            Self::Binary(Field::read(record)?)
+        })
     }
 }
 
@@ -217,13 +236,13 @@ impl Field<'_> for View {
         root.put(out);
     }
 
-    fn take(record: &mut &[u8]) -> Self {
-        let (number, root) = (u8::take(record), u64::take(record));
-        match number {
+    fn read(record: &mut &[u8]) -> Option<Self> {
+        let (number, root) = (u8::read(record)?, u64::read(record)?);
+        Some(match number {
             0 => Self::Room,
             1 => Self::Thread(root),
             2 => Self::Pins,
-            other => unreachable!("no view has the number {other}"),
-        }
+            _ => return None,
+        })
     }
 }

@@ -18,11 +18,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::record::{Origin, key_hash, sealed};
-use super::view::{fact, standing_of};
+use super::record::key_hash;
+use super::written::{Fact, Writer};
 use crate::auth::level::{Joiners, Standing};
 use crate::limits::EngineLimits;
-use crate::link::audit::{AuditLine, LineText};
+use crate::link::audit::LineText;
 use crate::link::engine::{Act, FromEngine, ToEngine, Told, push_fact, read_lives};
 use crate::link::facts::RoomSettings;
 use crate::link::ids::RoomKey;
@@ -53,10 +53,8 @@ pub struct EngineLog {
     listing: Option<u64>,
     /// What will not be read, since its room is closed, and has not been told.
     not_read: Vec<(RoomKey, Ticket)>,
-    /// Memory to write and read a record in,
+    /// Memory to write and read a record in.
     record: Vec<u8>,
-    /// and what is inside of one.
-    inside: Vec<u8>,
 }
 
 /// Something that will be answered.
@@ -88,7 +86,6 @@ impl EngineLog {
             listing: None,
             not_read: Vec::new(),
             record: Vec::new(),
-            inside: Vec::new(),
         }
     }
 
@@ -156,54 +153,9 @@ impl EngineLog {
         Ok(())
     }
 
-    /// A record for other nodes. With a number, this shard knows it again.
-    fn sealed(&mut self, number: Option<u64>, told: &Told<'_>) -> Vec<u8> {
-        self.inside.clear();
-        (*told).put(&mut self.inside);
-        let origin = Origin { node: self.node, shard: self.port.me(), number };
-        sealed(origin, &self.inside)
-    }
-
-    /// A line of the audit trail, for other nodes.
-    fn sealed_line(&mut self, line: &AuditLine<'_>, at_ms: u64) -> Vec<u8> {
-        self.inside.clear();
-        at_ms.put(&mut self.inside);
-        (*line).put(&mut self.inside);
-        let origin = Origin { node: self.node, shard: self.port.me(), number: None };
-        sealed(origin, &self.inside)
-    }
-
-    /// What was decided of a room, as it stands in the engine.
-    fn facts(&mut self, what: What<'_>) -> Vec<u8> {
-        let mut facts = Vec::new();
-        match what {
-            What::Founded { title, owner } => {
-                let record = self.sealed(None, &Told::Founded { title, owner: None });
-                push_fact(&mut facts, fact::TITLE, &record);
-                if let Some(user) = owner {
-                    let record =
-                        self.sealed(None, &Told::Standing { user, standing: Standing::OWNER });
-                    push_fact(&mut facts, &standing_of(user), &record);
-                }
-            }
-            What::Settings { title, settings } => {
-                let record = self.sealed(None, &Told::Founded { title, owner: None });
-                push_fact(&mut facts, fact::TITLE, &record);
-                let record = self.sealed(None, &Told::Settings { title, settings });
-                push_fact(&mut facts, fact::SETTINGS, &record);
-            }
-            What::Standing { user, standing } => {
-                // One that is as by default is none.
-                let record = if standing == Standing::default() {
-                    Vec::new()
-                } else {
-                    self.sealed(None, &Told::Standing { user, standing })
-                };
-                push_fact(&mut facts, &standing_of(user), &record);
-            }
-            What::Message(_) | What::Changed { .. } | What::Noted => {}
-        }
-        facts
+    /// This shard, as it writes of a room.
+    fn writer<'a>(&self, topic: &'a str) -> Writer<'a> {
+        Writer { topic, node: self.node, shard: self.port.me() }
     }
 
     fn hear(&mut self, message: FromEngine<'_>) -> Option<LogAnswer> {
@@ -213,11 +165,11 @@ impl EngineLog {
                 LogAnswer::Opened { room, opened }
             }
             FromEngine::NotOpened { room, why } => LogAnswer::NotOpened { room, why },
-            FromEngine::Entry { room, number, marks, at_ms, rev, record, line_number, line } => {
+            FromEngine::Entry { room, number, marks, at_ms, rev, record, line } => {
                 // It may still have to be kept: only its place is known.
                 let ticket = number.and_then(|number| self.told(number, false)).map(|of| of.1);
                 let placed = Placed { marks, at_ms };
-                let line = line_of(line_number, line);
+                let line = line.map(|line| LineText::new(&line));
                 let what = what_of(record, marks);
                 LogAnswer::Entry { room, ticket, placed, rev, what, line }
             }
@@ -308,10 +260,25 @@ fn unkept_of(inside: &[u8]) -> Option<UnkeptText> {
     Some(UnkeptText::new(what))
 }
 
-/// A line of an audit trail, with the number that it was given.
-fn line_of(number: u64, record: &[u8]) -> Option<LineText> {
-    let (_, line) = super::follower::line_of(number, record)?;
-    Some(LineText::new(&line))
+/// What was decided of a room, as it stands in the engine.
+fn facts(writer: Writer<'_>, what: What<'_>) -> Vec<u8> {
+    let mut facts = Vec::new();
+    let mut push = |(name, value): Fact| push_fact(&mut facts, &name, &value);
+    match what {
+        What::Founded { title, owner } => {
+            push(writer.title(title));
+            if let Some(user) = owner {
+                push(writer.standing(user, Standing::OWNER));
+            }
+        }
+        What::Settings { title, settings } => {
+            push(writer.title(title));
+            push(writer.settings(title, settings));
+        }
+        What::Standing { user, standing } => push(writer.standing(user, standing)),
+        What::Message(_) | What::Changed { .. } | What::Noted => {}
+    }
+    facts
 }
 
 impl Log for EngineLog {
@@ -328,13 +295,14 @@ impl Log for EngineLog {
     }
 
     fn append(&mut self, append: Append<'_>) -> Appended {
-        let Append { room, ticket, at_ms, entry, .. } = append;
+        let Append { room, topic, ticket, at_ms, entry, .. } = append;
         if let Some(why) = self.refuses() {
             return Appended::Refused(why);
         }
         let is_decision = !matches!(entry.what, What::Message(_) | What::Changed { .. });
         let number = self.ask(room, ticket, is_decision);
-        let facts = self.facts(entry.what);
+        let writer = self.writer(topic);
+        let facts = facts(writer, entry.what);
         let (act, told) = match entry.what {
             What::Message(said) => {
                 let key = said.key.map(|key| key_hash(said.user, key));
@@ -362,8 +330,8 @@ impl Log for EngineLog {
             }
             What::Noted => (Act::Note {}, Told::Noted {}),
         };
-        let record = self.sealed(Some(number), &told);
-        let line = entry.audit.map(|line| self.sealed_line(line, at_ms)).unwrap_or_default();
+        let record = writer.told(Some(number), &told);
+        let line = entry.audit.map(|line| writer.line(*line, at_ms)).unwrap_or_default();
         let (record, line) = (&*record, &*line);
         let judged = entry.judged;
         self.send(&ToEngine::Append { number, room, judged, act, record, line });
@@ -393,14 +361,14 @@ impl Log for EngineLog {
         if let Some(why) = self.refuses() {
             return Spoken::Refused(why);
         }
-        let Say { room, ticket, to, what, .. } = say;
+        let Say { room, topic, ticket, to, what } = say;
         let number = ticket.map(|ticket| self.ask(room, ticket, false));
         let told = match what {
             Unkept::Custom { event, payload } => Told::Custom { event, payload },
             Unkept::Typing { user, name, thread } => Told::Typing { user, name, thread },
             Unkept::Presence(record) => Told::Presence { record },
         };
-        let record = self.sealed(number, &told);
+        let record = self.writer(topic).told(number, &told);
         self.send(&ToEngine::Say { number, room, to, record: &record });
         Spoken::Later
     }
@@ -507,8 +475,7 @@ mod tests {
                 at_ms: 5,
                 rev: 1,
                 record: &inside,
-                line_number: 0,
-                line: &[],
+                line: None,
             };
             let kept = FromEngine::Kept { number: 1, marks: placed, at_ms: 5 };
             let both = if is_kept_first { [kept, came_back] } else { [came_back, kept] };

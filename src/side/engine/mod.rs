@@ -14,7 +14,8 @@
 //! | `follower` | the rooms that are followed: decides what is asked and told |
 //! | `command` | what is asked, answered and pushed, as values |
 //! | `partition` | over which slots rooms are spread |
-//! | `record` | what nodes read of each other: layout, checksum, origin |
+//! | `record` | what nodes read of each other: layout, checksum, purpose, origin |
+//! | `written` | what is inside of that, and for which place it is written |
 //! | `moving` | rooms of a store are placed in the engine |
 //! | `view` | what there is of a room, as its home is told |
 //!
@@ -33,6 +34,7 @@ pub mod redis;
 mod stats;
 mod thread;
 mod view;
+mod written;
 
 #[cfg(test)]
 pub(crate) use follower::planted;

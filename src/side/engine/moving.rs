@@ -13,15 +13,14 @@ use std::io;
 use tokio::runtime::{self, Runtime};
 
 use super::command::{Changed, Ended, Founded, Head, Message, State};
-use super::record::{Origin, key_hash, sealed};
+use super::record::key_hash;
 use super::redis::{ConnectError, Mover, Target, Whole};
-use super::view::{fact, standing_of};
+use super::written::Writer;
 use crate::auth::level::Joiners;
 use crate::base::rng::SplitMix64;
 use crate::link::engine::Told;
 use crate::link::facts::RoomSettings;
 use crate::link::ids::Receipt;
-use crate::link::record::Field;
 use crate::link::said::Fate;
 use crate::link::whole::{WholeMessage, WholeRoom};
 
@@ -55,7 +54,7 @@ pub struct Moving {
     runtime: Runtime,
     mover: Mover,
     /// Who has written what is placed.
-    origin: Origin,
+    node: u64,
     epochs: SplitMix64,
 }
 
@@ -70,8 +69,7 @@ impl Moving {
         let runtime = runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(MovingError::System)?;
         let mover = runtime.block_on(Mover::connect(target))?;
-        let origin = Origin { node, shard: 0, number: None };
-        Ok(Self { runtime, mover, origin, epochs: SplitMix64::new(node) })
+        Ok(Self { runtime, mover, node, epochs: SplitMix64::new(node) })
     }
 
     /// Places a room.
@@ -108,19 +106,17 @@ impl Moving {
             messages,
             left_behind: _,
         } = room;
-        let seal = |told: Told<'_>| sealed_of(self.origin, |inside| told.put(inside));
+        let writer = Writer { topic: &topic, node: self.node, shard: 0 };
         let title = founded.as_deref().unwrap_or_default();
         let mut facts = Vec::new();
         if founded.is_some() || settings.is_some() {
-            facts.push((fact::TITLE.into(), seal(Told::Founded { title, owner: None })));
+            facts.push(writer.title(title));
         }
         if let Some(settings) = settings.as_deref() {
-            facts.push((fact::SETTINGS.into(), seal(Told::Settings { title, settings })));
+            facts.push(writer.settings(title, settings));
         }
-        for (user, standing) in standings {
-            let told = Told::Standing { user: &user, standing };
-            facts.push((standing_of(&user).into(), seal(told)));
-        }
+        let standings = standings.iter().map(|(user, standing)| writer.standing(user, *standing));
+        facts.extend(standings.filter(|(_, value)| !value.is_empty()));
         let (mut unchanged, mut changed, mut keys) = (Vec::new(), Vec::new(), Vec::new());
         let at_ms = messages.last().map_or(0, |last| last.message.at_ms);
         for WholeMessage { offset, epoch, message } in messages {
@@ -129,23 +125,17 @@ impl Moving {
                 keys.push((key_hash(said.user, key), Receipt { offset, at_ms }));
             }
             if fate == Fate::default() {
-                let record = seal(Told::Message { said });
+                let record = writer.told(None, &Told::Message { said });
                 unchanged.push(Message { offset, at_ms, epoch, record });
                 continue;
             }
             let (change, is_deleted) = (fate.change, fate.deleted.is_some());
             // Its room may forget where that began.
             let fate = Fate { epoch: Some(epoch), ..fate };
-            let record = seal(Told::Changed { offset, said_ms: at_ms, said, fate });
+            let record = writer.told(None, &Told::Changed { offset, said_ms: at_ms, said, fate });
             changed.push(Changed { offset, change, is_deleted, record });
         }
-        let lines = lines.iter().map(|(at_ms, line)| {
-            let record = sealed_of(self.origin, |inside| {
-                at_ms.put(inside);
-                line.line().put(inside);
-            });
-            (line.number, record)
-        });
+        let lines = lines.iter().map(|(at_ms, of)| (of.number, writer.line(of.line(), *at_ms)));
         let lines: Vec<_> = lines.collect();
         let audited = lines.last().map_or(0, |(number, _)| *number);
         let lineage =
@@ -166,13 +156,6 @@ impl Moving {
             State { head: Some(head), is_current: true, messages: unchanged, changed, facts };
         Whole { topic, state, founded, lines, keys }
     }
-}
-
-/// A record for servers, with what `put` writes inside.
-fn sealed_of(origin: Origin, put: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
-    let mut inside = Vec::new();
-    put(&mut inside);
-    sealed(origin, &inside)
 }
 
 impl From<ConnectError> for MovingError {

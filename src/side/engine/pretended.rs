@@ -18,8 +18,8 @@ use super::command::{
 use super::follower::{Connected, Follower, Node, Ways};
 use super::log::EngineLog;
 use super::partition::partition;
-use super::record::{Origin, sealed};
 use super::view::{Messages, TailBounds};
+use super::written::Writer;
 use crate::base::rng::SplitMix64;
 use crate::limits::EngineLimits;
 use crate::link::engine::{FromEngine, Told};
@@ -389,9 +389,8 @@ impl Pretended {
         self.strangers += 1;
         let body = format!("\"s{}\"", self.strangers);
         let said = Said { user: "stranger", name: "stranger", body: &body, ..Said::default() };
-        let mut inside = Vec::new();
-        Told::Message { said }.put(&mut inside);
-        let record = sealed(Origin { node: STRANGER, shard: 0, number: None }, &inside);
+        let writer = Writer { topic, node: STRANGER, shard: 0 };
+        let record = writer.told(None, &Told::Message { said });
         let (act, line) = (Act::Message { key: None }, Vec::new());
         let entry = Entry { judged: None, act, record, line };
         let fresh_epoch = self.rng.next_u64();
@@ -418,7 +417,7 @@ impl Pretended {
     /// The bodies of a room, as they are by now.
     pub(crate) fn bodies(&self, topic: &str) -> Vec<String> {
         let state = State { head: None, is_current: true, ..self.state(topic) };
-        let messages = Messages::of(&state);
+        let messages = Messages::of(topic, &state);
         (1..).map_while(|offset| Some(messages.get(offset)?.said.body.to_owned())).collect()
     }
 

@@ -6,28 +6,14 @@
 use std::collections::BTreeMap;
 
 use super::command::{Changed, Head, Message, State};
-use super::record::unsealed;
+use super::written::{
+    ChangedTold, Fact, FactTold, Unreadable, read_changed, read_fact, read_message, warned,
+};
 use crate::auth::level::Standing;
-use crate::link::engine::Told;
-use crate::link::kept::{Found, Run, push_numbered, read_whole};
+use crate::link::kept::{Found, Run, push_numbered};
 use crate::link::log::{Marks, Part, View, Wanted};
 use crate::link::record::Field;
 use crate::link::said::{Fate, Replies, Said};
-
-/// The names of facts.
-pub(super) mod fact {
-    /// The title of a room that was made on purpose.
-    pub(in crate::side::engine) const TITLE: &str = "t";
-    /// Its settings.
-    pub(in crate::side::engine) const SETTINGS: &str = "S";
-    /// Before the id of a user: how that stands.
-    pub(in crate::side::engine) const STANDING: &str = "s:";
-}
-
-/// The name of the fact how a user stands.
-pub(super) fn standing_of(user: &str) -> String {
-    [fact::STANDING, user].concat()
-}
 
 /// How much of a room's end is told when it is opened.
 #[derive(Clone, Copy, Debug)]
@@ -60,10 +46,12 @@ pub(super) struct Messages<'a> {
     by_offset: BTreeMap<u64, Stands<'a>>,
     /// How often those were answered that are the first of a thread.
     replies: BTreeMap<u64, Replies>,
+    /// The first of those that are left out.
+    unreadable: Option<Unreadable<'a>>,
 }
 
 impl<'a> Messages<'a> {
-    pub(super) fn of(state: &'a State) -> Self {
+    pub(super) fn of(topic: &'a str, state: &'a State) -> Self {
         let head = state.head.as_ref();
         // Its home knows the epochs that the room remembers.
         let is_known = |epoch: u64| {
@@ -71,13 +59,20 @@ impl<'a> Messages<'a> {
                 head.epoch == epoch || head.lineage.iter().any(|of| of.epoch == epoch)
             })
         };
-        let said = state.messages.iter().filter_map(|of| {
-            let mut stands = message(of)?;
+        let said = state.messages.iter().map(|of| {
+            let mut stands = message(topic, of)?;
             stands.fate.epoch = Some(of.epoch).filter(|epoch| !is_known(*epoch));
-            Some((of.offset, stands))
+            Ok((of.offset, stands))
         });
-        let changed = state.changed.iter().filter_map(|of| Some((of.offset, changed(of)?)));
-        let by_offset: BTreeMap<_, _> = said.chain(changed).collect();
+        let changed = state.changed.iter().map(|of| Ok((of.offset, changed(topic, of)?)));
+        let mut unreadable = None;
+        let read = said.chain(changed).filter_map(|read| {
+            read.map_err(|of| {
+                unreadable.get_or_insert(of);
+            })
+            .ok()
+        });
+        let by_offset: BTreeMap<_, _> = read.collect();
         let mut replies: BTreeMap<u64, Replies> = BTreeMap::new();
         for (offset, of) in &by_offset {
             if let Some(root) = of.said.thread {
@@ -85,7 +80,7 @@ impl<'a> Messages<'a> {
                 (of.count, of.last) = (of.count + 1, *offset);
             }
         }
-        Self { by_offset, replies }
+        Self { by_offset, replies, unreadable }
     }
 
     pub(super) fn get(&self, offset: u64) -> Option<Stands<'a>> {
@@ -207,17 +202,15 @@ fn around(offset: u64, (begin, end): (u64, u64), count: u64) -> (u64, u64) {
     (offset - 1 - taken_before, offset + taken_behind)
 }
 
-fn message(message: &Message) -> Option<Stands<'_>> {
-    let (_, inside) = unsealed(&message.record)?;
-    let Told::Message { said } = read_whole(inside) else { return None };
-    Some(Stands { at_ms: message.at_ms, said, fate: Fate::default() })
+fn message<'a>(topic: &'a str, of: &'a Message) -> Result<Stands<'a>, Unreadable<'a>> {
+    let (_, said) = read_message(topic, &of.record)?;
+    Ok(Stands { at_ms: of.at_ms, said, fate: Fate::default() })
 }
 
-fn changed(changed: &Changed) -> Option<Stands<'_>> {
-    let (_, inside) = unsealed(&changed.record)?;
-    let Told::Changed { said_ms, said, fate, .. } = read_whole(inside) else { return None };
+fn changed<'a>(topic: &'a str, of: &'a Changed) -> Result<Stands<'a>, Unreadable<'a>> {
+    let ChangedTold { said_ms, said, fate, .. } = read_changed(topic, of.offset, &of.record)?;
     // It was written before it had its number.
-    Some(Stands { at_ms: said_ms, said, fate: Fate { change: changed.change, ..fate } })
+    Ok(Stands { at_ms: said_ms, said, fate: Fate { change: of.change, ..fate } })
 }
 
 /// Messages that were read.
@@ -248,20 +241,16 @@ pub(super) struct Decided<'a> {
 impl<'a> Decided<'a> {
     /// What this version can read of it; a standing that it cannot read may be a ban, so that it is
     /// nothing then.
-    pub(super) fn of(facts: &'a [(Box<str>, Vec<u8>)]) -> Option<Self> {
+    pub(super) fn of(topic: &'a str, facts: &'a [Fact]) -> Result<Self, Unreadable<'a>> {
         let mut decided = Self::default();
         for (name, value) in facts {
-            let (_, inside) = unsealed(value)?;
-            match read_whole(inside) {
-                Told::Founded { title, .. } if **name == *fact::TITLE => {
-                    decided.title = Some(title);
-                }
-                Told::Settings { settings, .. } => decided.settings = Some(settings),
-                Told::Standing { user, standing } => decided.standings.push((user, standing)),
-                _ => return None,
+            match read_fact(topic, name, value)? {
+                FactTold::Title(title) => decided.title = Some(title),
+                FactTold::Settings(settings) => decided.settings = Some(settings),
+                FactTold::Standing(user, standing) => decided.standings.push((user, standing)),
             }
         }
-        Some(decided)
+        Ok(decided)
     }
 }
 
@@ -278,9 +267,16 @@ pub(super) struct Room<'a> {
 
 impl<'a> Room<'a> {
     /// Of what was read; `None`, if this version cannot read who may do what there.
-    pub(super) fn of(head: &'a Head, state: &'a State, bounds: TailBounds) -> Option<Self> {
-        let decided = Decided::of(&state.facts)?;
-        let messages = Messages::of(state);
+    pub(super) fn of(
+        topic: &'a str,
+        head: &'a Head,
+        state: &'a State,
+        bounds: TailBounds,
+    ) -> Option<Self> {
+        let decided = warned(Decided::of(topic, &state.facts))?;
+        let messages = Messages::of(topic, state);
+        // Said once, and not again with each page.
+        warned(messages.unreadable.map_or(Ok(()), Err));
         let last = head.top.offset;
         let kept_from = messages.first_before(last);
         let mut first = kept_from.max((last + 1).saturating_sub(bounds.messages.max(1).into()));

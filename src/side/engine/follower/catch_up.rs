@@ -7,11 +7,9 @@
 //! Deliberately absent: what was pushed meanwhile.
 
 use crate::link::engine::Told;
-use crate::link::kept::read_whole;
 use crate::link::log::Marks;
-use crate::link::record::Field;
-use crate::side::engine::command::{Done, Ended, Head, Place, State};
-use crate::side::engine::record::{Origin, sealed, unsealed};
+use crate::side::engine::command::{Changed, Done, Ended, Head, Place, State};
+use crate::side::engine::written::{Writer, read_changed, warned};
 
 /// What a home has missed.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,14 +28,14 @@ pub(super) struct Missed<'a> {
 /// messages are gone that it has not, something was decided or noted, or that is lost, the room has
 /// turned more than once, or this version cannot read what is there. Of what was decided only what
 /// follows from it is there, and not who was put out.
-pub(super) fn missed<'a>(known: &Head, state: &'a State) -> Option<Missed<'a>> {
+pub(super) fn missed<'a>(writer: Writer<'_>, known: &Head, state: &'a State) -> Option<Missed<'a>> {
     let head = state.head.as_ref()?;
     let (turned, base) = leads_on(known, head)?;
     let messages = state.messages.iter().filter(|of| of.offset > base.offset);
     let mut messages: Vec<_> =
         messages.map(|of| (of.offset, (of.record.clone(), of.at_ms))).collect();
     for of in state.changed.iter().filter(|of| of.offset > base.offset) {
-        messages.push((of.offset, as_said(&of.record)?));
+        messages.push((of.offset, as_said(writer, of)?));
     }
     messages.sort_unstable_by_key(|(offset, _)| *offset);
     let mut changed: Vec<_> = state.changed.iter().filter(|of| of.change > base.change).collect();
@@ -93,11 +91,7 @@ fn done(place: Place, record: Vec<u8>) -> Done {
 }
 
 /// A message that has changed, as if it had been said so, and when it was.
-fn as_said(record: &[u8]) -> Option<(Vec<u8>, u64)> {
-    let (origin, inside) = unsealed(record)?;
-    let Told::Changed { said_ms, said, .. } = read_whole(inside) else { return None };
-    let mut message = Vec::new();
-    Told::Message { said }.put(&mut message);
-    // Its number is that of the change.
-    Some((sealed(Origin { number: None, ..origin }, &message), said_ms))
+fn as_said(writer: Writer<'_>, of: &Changed) -> Option<(Vec<u8>, u64)> {
+    let changed = warned(read_changed(writer.topic, of.offset, &of.record))?;
+    Some((writer.told(None, &Told::Message { said: changed.said }), changed.said_ms))
 }

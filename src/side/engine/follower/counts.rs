@@ -179,6 +179,7 @@ impl Counts {
                 if !is_part || begin != 0 && begin != peer.next {
                     return;
                 }
+                let Some(rooms) = read_counts(rooms) else { return };
                 let is_of_one = begin == 0 || version == peer.version;
                 #[cfg(test)]
                 let is_of_one = is_of_one || planted::is(Planted::PartsMixed);
@@ -187,7 +188,7 @@ impl Counts {
                     return peer.want(now_ms, from, say);
                 }
                 (peer.version, peer.next) = (version, upto);
-                list.replace(from, (begin, upto), read_counts(rooms));
+                list.replace(from, (begin, upto), rooms.into_iter());
                 if upto < list.partitions() {
                     peer.want(now_ms, from, say);
                 }
@@ -203,12 +204,12 @@ impl Counts {
                 if peer.version == 0 {
                     return;
                 }
-                if !is_next {
+                let Some(rooms) = read_counts(rooms).filter(|_| is_next) else {
                     *peer = Peer::new(life);
                     return peer.want(now_ms, from, say);
-                }
+                };
                 peer.version = version;
-                for (topic, present) in read_counts(rooms) {
+                for (topic, present) in rooms {
                     list.elsewhere(from, topic, present);
                 }
             }

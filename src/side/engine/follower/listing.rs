@@ -22,15 +22,14 @@ use super::leases::Leases;
 use super::list::{List, News};
 #[cfg(test)]
 use super::planted::{self, Planted};
-use super::{Asked, Follower, Node, Ways, to_node};
+use super::saying::to_node;
+use super::{Asked, Follower, Node, Ways};
 use crate::limits::{COUNTS_ROOMS_MAX, LISTS_READ_AGAIN_MS, LISTS_READ_AT_ONCE};
 use crate::link::engine::{Counted, FromEngine};
-use crate::link::kept::read_whole;
-use crate::link::record::Field;
 use crate::link::topic::LOBBY;
 use crate::side::engine::command::{Command, Listed};
 use crate::side::engine::partition::partition;
-use crate::side::engine::record::{Origin, sealed, unsealed};
+use crate::side::engine::written::{counted, read_counted};
 
 const HOUR_MS: u64 = 3_600_000;
 
@@ -214,8 +213,7 @@ impl Follower {
     /// Handles what another node says of its rooms, or of itself.
     pub(super) fn hear_node(&mut self, ways: &mut impl Ways, now_ms: u64, record: &[u8]) {
         // Else it is of a version that writes otherwise.
-        let Some((Origin { node: from, .. }, inside)) = unsealed(record) else { return };
-        let told: Counted<'_> = read_whole(inside);
+        let Ok((from, told)) = read_counted(record) else { return };
         if let Counted::Leaves { life } = told {
             return self.has_left(ways, from, life);
         }
@@ -224,7 +222,7 @@ impl Follower {
         let Some(life) = leases.life().filter(|_| from != node.id) else { return };
         let mut said = Vec::new();
         counts.hear(list, (now_ms, life), from, told, &mut |to, what| {
-            said.push((to, node.sealed(what)));
+            said.push((to, counted(node.id, what)));
         });
         self.say_counts(ways, said);
     }
@@ -273,45 +271,9 @@ impl Follower {
         let Some(life) = leases.life() else { return again_ms };
         let mut said = Vec::new();
         let due_ms = counts.tick(list, (now_ms, life), leases.others(), &mut |to, what| {
-            said.push((to, node.sealed(what)));
+            said.push((to, counted(node.id, what)));
         });
         self.say_counts(ways, said);
         due_ms.min(again_ms)
-    }
-
-    /// Says that this node leaves: others need not wait until its lease ends.
-    pub(in crate::side::engine) fn leave(&mut self, ways: &mut impl Ways) {
-        let Some(life) = self.leases.life().filter(|_| self.connected.is_some()) else { return };
-        self.is_leaving = true;
-        // First, so that nobody who hears of it finds that it lives.
-        let node = self.node.id;
-        self.ask(ways, Asked::Nothing, Command::Leave { node, life });
-        let record = self.node.sealed(Counted::Leaves { life });
-        let others: Vec<_> = self.leases.others().keys().copied().collect();
-        for node in others {
-            let command = Command::Tell { node, record: to_node(LOBBY, &record) };
-            self.ask(ways, Asked::Nothing, command);
-        }
-    }
-
-    /// Whether all that was asked has been answered.
-    pub(in crate::side::engine) fn is_idle(&self) -> bool {
-        self.connected.is_none() || self.asked.is_empty()
-    }
-
-    /// Handles that another node has left.
-    fn has_left(&mut self, ways: &mut impl Ways, node: u64, life: u64) {
-        if self.leases.has_left(node, life) {
-            self.tell_gone(ways, &[(node, life)]);
-        }
-    }
-}
-
-impl Node {
-    /// A record for other nodes.
-    fn sealed(&self, what: Counted<'_>) -> Vec<u8> {
-        let mut inside = Vec::new();
-        what.put(&mut inside);
-        sealed(Origin { node: self.id, shard: 0, number: None }, &inside)
     }
 }

@@ -12,12 +12,14 @@ use super::catch_up::{Missed, missed};
 #[cfg(test)]
 use super::planted::{self, Planted};
 use crate::limits::LINEAGE_EPOCHS_MAX;
+use crate::link::audit::AuditLine;
 use crate::link::engine::FromEngine;
 use crate::link::ids::RoomKey;
 use crate::link::log::{Marks, Why};
 use crate::side::engine::command::{Done, Ended, Entry, Head, News, Place, State};
-use crate::side::engine::record::{Origin, unsealed};
+use crate::side::engine::record::{Origin, Purpose};
 use crate::side::engine::view::{Room, TailBounds};
+use crate::side::engine::written::{Unreadable, Writer, Written, read_line, read_told, warned};
 
 /// How often a room is looked at anew that has turned meanwhile.
 const TOUCHES_MAX: u32 = 4;
@@ -201,8 +203,10 @@ impl Followed {
 
     /// Tells its home what a node has said in it that is not kept.
     pub(super) fn hear(&mut self, ways: &mut impl Ways, me: u64, record: &[u8]) {
-        // Else it is of a version that writes otherwise.
-        let Some((Origin { node, shard, number }, record)) = unsealed(record) else { return };
+        // Else it is of a version that writes otherwise, and members may do without it.
+        let place = Purpose::Said { topic: &self.topic };
+        let Ok(Written { origin, inside: record, .. }) = read_told(place, record) else { return };
+        let Origin { node, shard, number } = origin;
         let (of, room) = self.key;
         let number = number.filter(|_| (node, shard) == (me, of));
         if let Some(number) = number {
@@ -293,7 +297,7 @@ impl Followed {
     /// Tells its home what there is of it. False, if this version cannot read that.
     pub(super) fn opened(&mut self, ways: &mut impl Ways, state: &State, tail: TailBounds) -> bool {
         let Some(head) = &state.head else { return false };
-        let Some(room) = Room::of(head, state, tail) else { return false };
+        let Some(room) = Room::of(&self.topic, head, state, tail) else { return false };
         let (shard, key) = self.key;
         let (is_new, rev, found) = (room.is_new(), head.rev, room.found());
         ways.tell(shard, &FromEngine::Opened { room: key, is_new, rev, found });
@@ -310,11 +314,13 @@ impl Followed {
         known: &Head,
         state: &State,
     ) -> bool {
-        let Some(Missed { head, turned, entries, let_go }) = missed(known, state) else {
+        let (shard, room) = self.key;
+        let writer = Writer { topic: &self.topic, node, shard };
+        let Some(Missed { head, turned, entries, let_go }) = missed(writer, known, state) else {
             return false;
         };
-        let Some(read) = read_all(entries.iter().map(|(done, _)| done)) else { return false };
-        let (shard, room) = self.key;
+        let done = entries.iter().map(|(done, _)| done);
+        let Some(read) = read_all(&self.topic, done) else { return false };
         // What is from before a turn is told before that: it has the epoch of then.
         let is_before = |done: &Done| match (turned, done.place) {
             (Some(kept), Place::Message(offset)) => offset <= kept.offset,
@@ -344,7 +350,7 @@ impl Followed {
     pub(super) fn follow(&mut self, ways: &mut impl Ways, node: u64, news: &News) -> LeadsOn {
         let Some(known) = &mut self.known else { return LeadsOn::No };
         let (head, (shard, room)) = (&news.head, self.key);
-        let Some(read) = read_all(&news.entries) else { return LeadsOn::Never };
+        let Some(read) = read_all(&self.topic, &news.entries) else { return LeadsOn::Never };
         if head.epoch != known.epoch {
             let Some(ended) = head.lineage.first().filter(|of| of.epoch == known.epoch) else {
                 // They were told since it was read; or it has turned more than once.
@@ -398,7 +404,7 @@ impl Followed {
         &self,
         ways: &mut impl Ways,
         node: u64,
-        (done, (origin, record)): (&Done, Read<'_>),
+        (done, Read { origin, record, line }): (&Done, Read<'_>),
         (at_ms, rev): (u64, u64),
     ) {
         let (of, room) = self.key;
@@ -408,19 +414,42 @@ impl Followed {
             Place::Decision(_) | Place::Note => Marks::default(),
         };
         let number = origin.number.filter(|_| (origin.node, origin.shard) == (node, of));
-        let (line_number, line) = (done.line.0, &*done.line.1);
-        let entry =
-            FromEngine::Entry { room, number, marks, at_ms, rev, record, line_number, line };
-        ways.tell(of, &entry);
+        ways.tell(of, &FromEngine::Entry { room, number, marks, at_ms, rev, record, line });
     }
 }
 
-/// Who has written a record, and what is inside.
-type Read<'a> = (Origin, &'a [u8]);
+/// An entry, as it was read.
+#[derive(Clone, Copy, Debug)]
+struct Read<'a> {
+    /// Who has written it.
+    origin: Origin,
+    /// What it says: a [`Told`](crate::link::engine::Told).
+    record: &'a [u8],
+    /// Its line of the audit trail.
+    line: Option<AuditLine<'a>>,
+}
 
-/// The records of entries. `None`, if this version cannot read one of them.
-fn read_all<'a>(entries: impl IntoIterator<Item = &'a Done>) -> Option<SmallVec<[Read<'a>; 4]>> {
-    entries.into_iter().map(|done| unsealed(&done.record)).collect()
+/// The records of a room's entries. `None`, if this version cannot read one of them: the log says
+/// which.
+fn read_all<'a>(
+    topic: &str,
+    entries: impl IntoIterator<Item = &'a Done>,
+) -> Option<SmallVec<[Read<'a>; 4]>> {
+    entries.into_iter().map(|done| warned(read(topic, done))).collect()
+}
+
+fn read<'a, 'p>(topic: &'p str, done: &'a Done) -> Result<Read<'a>, Unreadable<'p>> {
+    let place = match done.place {
+        Place::Message(_) => Purpose::Message { topic },
+        Place::Change { offset, .. } => Purpose::Changed { topic, offset },
+        Place::Decision(_) | Place::Note => Purpose::Decided { topic },
+    };
+    let Written { origin, inside: record, .. } = read_told(place, &done.record)?;
+    let line = match &done.line {
+        (0, _) => None,
+        (number, line) => Some(read_line(topic, *number, line)?.1),
+    };
+    Ok(Read { origin, record, line })
 }
 
 impl Head {

@@ -1,0 +1,153 @@
+//! What homes want to read of rooms that are followed: pages of messages, and lines of the audit
+//! trail.
+//!
+//! Deliberately absent: what a page has (`side::engine::view`).
+
+#[cfg(test)]
+use super::planted::{self, Planted};
+use super::room::Stage;
+use super::{Asked, Follower, RoomId, Ways};
+use crate::link::audit::{AuditPage, AuditWanted};
+use crate::link::engine::FromEngine;
+use crate::link::ids::RoomKey;
+use crate::link::log::{Wanted, Why};
+use crate::link::message::text;
+use crate::side::engine::command::{Command, State};
+use crate::side::engine::view::Messages;
+use crate::side::engine::written::{read_line, warned};
+
+/// Lines of an audit trail that are being read.
+pub(super) struct Trail {
+    pub(super) number: u64,
+    wanted: AuditWanted,
+    bytes: usize,
+    /// Those that were read.
+    page: AuditPage,
+}
+
+impl Follower {
+    /// A home wants messages of a room.
+    pub(super) fn read_page(
+        &mut self,
+        ways: &mut impl Ways,
+        key: (u16, RoomKey),
+        number: u64,
+        wanted: Wanted,
+    ) {
+        if self.to_read.len() >= self.node.limits.pages_waiting {
+            return ways.tell(key.0, &FromEngine::NotRead { number, why: Why::Busy });
+        }
+        if let Some((id, topic)) = self.room_to_read(ways, key, number) {
+            self.read_whole(ways, Asked::Page(id, number, wanted), topic);
+        }
+    }
+
+    /// A home wants lines of a room's audit trail.
+    pub(super) fn read_trail(&mut self, ways: &mut impl Ways, key: (u16, RoomKey), trail: Trail) {
+        if let Some((id, topic)) = self.room_to_read(ways, key, trail.number) {
+            let question = trail.question(topic);
+            self.ask(ways, Asked::Lines(id, Box::new(trail)), question);
+        }
+    }
+
+    /// Tells a home the page of what was read.
+    pub(super) fn page_was_read(
+        &mut self,
+        ways: &mut impl Ways,
+        id: RoomId,
+        number: u64,
+        wanted: Wanted,
+        state: &State,
+    ) {
+        let Some(followed) = self.rooms.get(&id) else { return };
+        let shard = followed.key.0;
+        // Of another epoch, its home is to hear of that first.
+        let is_of_now = followed.is_of_now(state);
+        #[cfg(test)]
+        let is_of_now = is_of_now || planted::is(Planted::PageOfAnotherEpoch);
+        if !is_of_now {
+            ways.tell(shard, &FromEngine::NotRead { number, why: Why::Busy });
+            // The engine is on another history by itself: nothing need be said for that.
+            if !state.is_current && followed.stage == Stage::Live {
+                self.read_again(ways, id);
+            }
+            return;
+        }
+        let page = Messages::of(&followed.topic, state).page(wanted);
+        ways.tell(shard, &FromEngine::Read { number, run: page.run() });
+    }
+
+    /// Tells a home the lines that were read, or reads more of them.
+    pub(super) fn lines_were_read(
+        &mut self,
+        ways: &mut impl Ways,
+        id: RoomId,
+        mut trail: Box<Trail>,
+        lines: &[(u64, Vec<u8>)],
+    ) {
+        let Some(followed) = self.rooms.get(&id) else { return };
+        let (shard, topic) = (followed.key.0, followed.topic.clone());
+        if let Some(more) = trail.add(&topic, lines) {
+            let page = trail.page.end(more);
+            let (number, page) = (trail.number, text(&page));
+            return ways.tell(shard, &FromEngine::Lines { number, page });
+        }
+        let question = trail.question(topic);
+        self.ask(ways, Asked::Lines(id, trail), question);
+    }
+
+    /// The room of which a home wants to read something; none, if that is refused.
+    fn room_to_read(
+        &self,
+        ways: &mut impl Ways,
+        key: (u16, RoomKey),
+        number: u64,
+    ) -> Option<(RoomId, Box<str>)> {
+        let id = self.by_key.get(&key).copied().filter(|_| self.connected.is_some());
+        let room = id.and_then(|id| Some((id, self.rooms.get(&id)?.topic.clone())));
+        if room.is_none() {
+            ways.tell(key.0, &FromEngine::NotRead { number, why: Why::Unavailable });
+        }
+        room
+    }
+
+    pub(super) fn not_read(&self, ways: &mut impl Ways, id: RoomId, number: u64) {
+        if let Some(followed) = self.rooms.get(&id) {
+            let (shard, _) = followed.key;
+            ways.tell(shard, &FromEngine::NotRead { number, why: Why::Unavailable });
+        }
+    }
+}
+
+impl Trail {
+    /// One of which nothing has been read, of so many bytes about.
+    pub(super) fn new(number: u64, wanted: AuditWanted, bytes: usize) -> Self {
+        Self { number, wanted, bytes, page: AuditPage::default() }
+    }
+
+    /// The question for the next lines. Of all acts: the engine does not know which is which.
+    fn question(&self, topic: Box<str>) -> Command {
+        let AuditWanted { before, limit, .. } = self.wanted;
+        // One more than wanted says whether there are more.
+        Command::Lines { topic, before, count: limit.saturating_add(1) }
+    }
+
+    /// Adds lines that were read. Says whether there are more of those that are wanted; `None`, if
+    /// more must be read for that.
+    fn add(&mut self, topic: &str, lines: &[(u64, Vec<u8>)]) -> Option<bool> {
+        let AuditWanted { limit, act, .. } = self.wanted;
+        for (number, record) in lines {
+            self.wanted.before = *number;
+            let Some((at_ms, line)) = warned(read_line(topic, *number, record)) else { continue };
+            if act.is_some_and(|act| act != line.act) {
+                continue;
+            }
+            let is_full = self.page.count() > 0 && self.page.bytes() > self.bytes;
+            if self.page.count() == limit || is_full {
+                return Some(true);
+            }
+            self.page.push(|out| line.push(out, at_ms));
+        }
+        (lines.len() <= limit as usize).then_some(false)
+    }
+}
