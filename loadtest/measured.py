@@ -29,7 +29,7 @@ class Scenario:
     figures: list
     # What one run takes, about, with the start of its server.
     seconds: int
-    # "load"; or "disk", "floor" or "start", which are measured in a way of their own.
+    # "load"; or one of those that are measured in a way of their own: see `runs` and `clusters`.
     kind: str = "load"
     shards: int = 1
     # Whether messages are kept on disk, and not in memory alone.
@@ -46,10 +46,12 @@ class Scenario:
     beside: str = ""
     # Files that the server has open.
     files: int = 0
+    # What is run, for people, where it is not one server and `load`.
+    shown: list = field(default_factory=list)
 
     @property
     def has_server(self):
-        return self.kind in ("load", "start")
+        return self.kind not in ("disk", "floor")
 
     def keys(self):
         """The configuration of a Chinwag."""
@@ -57,6 +59,8 @@ class Scenario:
 
     def commands(self):
         """What is run, for people."""
+        if self.shown:
+            return self.shown
         settings = [f"--set {key}={value}" for key, value in self.keys().items()]
         server = " ".join(["chinwag", f"--shards {self.shards}", *settings])
         beside = f"{self.beside} &" if self.beside else ""
@@ -344,7 +348,101 @@ def floods():
         )
 
 
-GROUPS = (sending, keeping, idling, capacity, starting, round_trips, people, floods)
+def clusters():
+    """Servers that keep their rooms in an engine."""
+    with_engine = {"needs": "engine.url", "settings": {"limits.rooms": 200_000}}
+
+    def shown(load, shards=1):
+        return [
+            "valkey-server --save ''",
+            f"chinwag --shards {shards} --set engine.url=redis://127.0.0.1:6379",
+            f"loadtest {load}",
+        ]
+
+    for count in (1, 64):
+        load = f"keep --in-flight {count} {WINDOW}"
+        sides = (("memory", "without an engine"), ("engine", "with one"))
+        yield Scenario(
+            f"engine-{count}",
+            f"100 rooms of 2, {count} under way, without an engine and with one; one shard",
+            load,
+            [
+                *(
+                    Figure(f"{of}: {title}", f"{side} {key}", unit)
+                    for side, of in sides
+                    for title, key, unit in (
+                        ("`ok`, p50", "p50", "ns"),
+                        ("`ok`, p99", "p99", "ns"),
+                        ("answered `ok`", "per second", "messages/s"),
+                    )
+                ),
+                Figure("added by it, p50", "added p50", "ns"),
+                Figure("added by it, p99", "added p99", "ns"),
+                Figure("its round trip, p50", "round trip p50", "ns"),
+                Figure("its round trip, p99", "round trip p99", "ns"),
+                Figure("added at p50, less 1.3 round trips and 100 µs", "over the bound", "ns"),
+                Figure("engine CPU per message", "engine CPU per message", "ns"),
+            ],
+            kind="beside_memory",
+            seconds=16,
+            shown=shown(load),
+            **with_engine,
+        )
+    load = f"rooms {WINDOW}"
+    yield Scenario(
+        "rooms-nodes",
+        "50 rooms of 20, 1,000 messages/s, at one server and over three; one shard each",
+        load,
+        [
+            Figure(f"{of}: {title}", f"{count}: {key}", "ns")
+            for count, of in ((1, "one"), (3, "three"))
+            for title, key in (
+                ("delivery, p50", "delivery p50"),
+                ("delivery, p99", "delivery p99"),
+                ("`ok`, p50", "answer p50"),
+                ("`ok`, p99", "answer p99"),
+                ("server CPU per delivery", "server CPU per delivery"),
+                ("engine CPU per message", "engine CPU per message"),
+            )
+        ],
+        kind="spread",
+        seconds=16,
+        shown=shown(load),
+        **with_engine,
+    )
+    load = "keep --rooms 100000 --members 1 --connections 1000 --in-flight 1 --duration 120s"
+    yield Scenario(
+        "reopen",
+        "a server with 100,000 open rooms loses its connection to the engine; two shards",
+        load,
+        [
+            Figure("rooms", "rooms"),
+            Figure("until all of them are followed again", "until all are followed", "ns"),
+            Figure("engine CPU per room", "engine CPU per room", "ns"),
+            Figure("server CPU per room", "server CPU per room", "ns"),
+        ],
+        kind="reopen",
+        shards=2,
+        seconds=30,
+        shown=[*shown(load, 2), "redis-cli CLIENT KILL TYPE pubsub"],
+        **with_engine,
+    )
+    yield Scenario(
+        "sentinel",
+        "three servers, two replicas, down-after 1500: the primary is killed",
+        "sentinel",
+        [
+            Figure("until a write is answered `ok` again", "first", "ns"),
+            Figure("until one of each publisher is", "all", "ns"),
+        ],
+        kind="failover",
+        seconds=30,
+        needs="engine.url",
+        shown=["tests/long/cluster --only sentinel"],
+    )
+
+
+GROUPS = (sending, keeping, idling, capacity, starting, round_trips, people, floods, clusters)
 SCENARIOS = {scenario.name: scenario for group in GROUPS for scenario in group()}
 
 

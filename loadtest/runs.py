@@ -11,6 +11,7 @@ import time
 import traceback
 from pathlib import Path
 
+from clusters import Clusters
 from processes import NoResult, ask, finish, free_port, running, serving, until
 from stored import MESSAGES_EACH, ROOMS, exported
 
@@ -18,7 +19,7 @@ from stored import MESSAGES_EACH, ROOMS, exported
 PATIENCE_S = 120
 
 
-class Bench:
+class Bench(Clusters):
     """Where runs are made."""
 
     def __init__(self, out, loadtest):
@@ -35,7 +36,10 @@ class Bench:
         try:
             with open(file.with_suffix(".log"), "w", encoding="utf-8") as log:
                 try:
-                    getattr(self, scenario.kind)(scenario, server, file, folder, log)
+                    figures = getattr(self, scenario.kind)(scenario, server, file, folder, log)
+                    # The load generator writes its own.
+                    if scenario.kind != "load":
+                        write_own(scenario, server, file, figures)
                 except Exception:
                     traceback.print_exc(file=log)
                     raise
@@ -70,7 +74,7 @@ class Bench:
                 if scenario.beside and beside.poll() is not None:
                     raise NoResult(f"what was beside it had ended, with {beside.poll()}")
 
-    def floor(self, scenario, server, file, folder, log):
+    def floor(self, scenario, _server, _file, folder, log):
         told = folder / "floor.json"
         words = [self.loadtest, *shlex.split(scenario.load), "--json", str(told)]
         with running(words, log, stdout=subprocess.DEVNULL) as run:
@@ -79,9 +83,9 @@ class Bench:
         figures = {
             f"{batch['frames_per_call']} in a call": batch["ns_per_frame"] for batch in batches
         }
-        write_own(scenario, server, file, figures)
+        return figures
 
-    def disk(self, scenario, server, file, folder, log):
+    def disk(self, scenario, _server, _file, folder, log):
         words = [self.loadtest, *shlex.split(scenario.load), "--folder", str(folder)]
         told = folder / "table"
         with open(told, "w", encoding="utf-8") as table:
@@ -96,9 +100,9 @@ class Bench:
             figures[f"{batch} at a time"] = float(per_s)
             figures[f"{batch} at a time, p50"] = float(p50) * scales[p50_unit]
             figures[f"{batch} at a time, p99"] = float(p99) * scales[p99_unit]
-        write_own(scenario, server, file, figures)
+        return figures
 
-    def start(self, scenario, server, file, _folder, log):
+    def start(self, scenario, server, _file, _folder, log):
         folder, filled = self.filled(scenario, server, log)
         port = free_port()
         words = server.words(scenario, port, folder, {"http.metrics": "true"})
@@ -112,7 +116,7 @@ class Bench:
             status = Path(f"/proc/{process.pid}/status").read_text()
         own_kb = int(re.search(r"^RssAnon:\s+(\d+) kB", status, re.M)[1])
         figures = {"until it serves": serves_s * 1e9, "until its list is whole": listed_s * 1e9}
-        write_own(scenario, server, file, {**figures, "memory then": own_kb * 1024, **filled})
+        return {**figures, "memory then": own_kb * 1024, **filled}
 
     def filled(self, scenario, server, log):
         """A store with all that `start` wants, made once for each server: its folder, and what its

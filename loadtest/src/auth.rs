@@ -14,11 +14,16 @@ use crate::plan::{Auth, Common};
 /// How long a token signed here is good for, in seconds.
 const TOKEN_SECONDS: u64 = 24 * 3_600;
 
-/// A token for each of `connections`, or one for all, or none.
+/// A token for each of `connections`, or one for all, or none. The first `moderators` may look
+/// after all rooms, where tokens are signed here.
 ///
 /// # Errors
 /// A sentence that says why there are none though there should be.
-pub(crate) fn tokens(common: &Common, connections: u32) -> Result<Vec<String>, String> {
+pub(crate) fn tokens(
+    common: &Common,
+    connections: u32,
+    moderators: u32,
+) -> Result<Vec<String>, String> {
     let auth = match (common.auth, &common.token, &common.secret) {
         (Auth::Auto, Some(_), _) => Auth::Token,
         (Auth::Auto, None, Some(_)) => Auth::Secret,
@@ -29,7 +34,8 @@ pub(crate) fn tokens(common: &Common, connections: u32) -> Result<Vec<String>, S
         Auth::Token => Ok(vec![common.token.clone().ok_or("--auth token needs --token")?]),
         Auth::Secret => {
             let secret = common.secret.as_deref().ok_or("--auth secret needs --secret")?;
-            Ok((0..connections).map(|user| sign(secret, &format!("lt-{user}"))).collect())
+            let sign = |user| sign(secret, &format!("lt-{user}"), user < moderators);
+            Ok((0..connections).map(sign).collect())
         }
         Auth::Auto => match guests(common, 1) {
             Ok(_) => guests(common, connections),
@@ -41,11 +47,14 @@ pub(crate) fn tokens(common: &Common, connections: u32) -> Result<Vec<String>, S
 }
 
 /// A JWT signed with HS256 (RFC 7515, 7518).
-fn sign(secret: &str, user: &str) -> String {
+fn sign(secret: &str, user: &str, moderates: bool) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let head = BASE64URL_NOPAD.encode(br#"{"alg":"HS256","typ":"JWT"}"#);
-    let claims =
+    let mut claims =
         serde_json::json!({"sub": user, "name": user, "iat": now, "exp": now + TOKEN_SECONDS});
+    if moderates {
+        claims["rooms"] = serde_json::json!({"*": "moderate"});
+    }
     let signed = format!("{head}.{}", BASE64URL_NOPAD.encode(claims.to_string().as_bytes()));
     let mut mac =
         Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("HMAC takes keys of any length");
@@ -144,7 +153,7 @@ mod tests {
 
     #[test]
     fn a_token_is_signed_as_rfc_7515_says() {
-        let token = sign("secret", "ann");
+        let token = sign("secret", "ann", false);
         let parts: Vec<&str> = token.split('.').collect();
         let mut mac = Hmac::<Sha256>::new_from_slice(b"secret").unwrap();
         mac.update(format!("{}.{}", parts[0], parts[1]).as_bytes());

@@ -97,7 +97,7 @@ impl Flood {
     pub(crate) fn run(&self) -> Result<(), String> {
         self.check()?;
         let target = Target::parse(self.common.first_url(), self.common.remote)?;
-        let token = auth::tokens(&self.common, 1)?.pop().unwrap_or_default();
+        let token = auth::tokens(&self.common, 1, 0)?.pop().unwrap_or_default();
         let mark = if target.path.contains('?') { '&' } else { '?' };
         let path = format!("{}{mark}token={}", target.path, query_escape(&token));
         let mut source = Source::new(self.what, &target.host, &self.path, &token);

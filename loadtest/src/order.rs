@@ -38,6 +38,8 @@ pub(crate) enum Message {
     Foreign,
     /// A message of the run that was changed on its way: whose it was is not known.
     Unreadable,
+    /// One that is deleted: whose it was is no longer told.
+    Deleted,
 }
 
 /// What a message was in the order of its room, to the member that saw it.
@@ -96,7 +98,7 @@ struct Epoch {
 impl Epoch {
     /// Whether a message may have an offset, given what was seen before.
     fn agrees(&mut self, offset: u64, message: Message) -> bool {
-        if message == Message::Unreadable {
+        if matches!(message, Message::Unreadable | Message::Deleted) {
             return true;
         }
         match self.slot(offset) {
@@ -107,7 +109,7 @@ impl Epoch {
                 *empty = Some(message);
                 match message {
                     Message::Ours { rank, seq } => self.seen.insert((rank, seq)),
-                    Message::Foreign | Message::Unreadable => true,
+                    Message::Foreign | Message::Unreadable | Message::Deleted => true,
                 }
             }
         }

@@ -444,6 +444,10 @@ pub(crate) struct Failover {
     pub(crate) publishers: u32,
     /// Messages per second over all rooms.
     pub(crate) rate: f64,
+    /// The share of what they do that changes a message.
+    pub(crate) changes: f64,
+    /// Members of each room that are banned.
+    pub(crate) banned: u32,
     /// How long a client waits for an answer before it gives its connection up.
     pub(crate) timeout: Span,
     /// What is done to the servers.
@@ -493,6 +497,16 @@ impl Scenario {
     /// Whether the window ends when all is done, not at a set time.
     pub(crate) fn ends_by_itself(&self) -> bool {
         matches!(self, Self::Storm(_))
+    }
+}
+
+impl Scenario {
+    /// How many connections, from the first one on, look after their rooms.
+    pub(crate) fn moderators(&self) -> u32 {
+        match self {
+            Self::Failover(failover) if failover.banned > 0 => failover.rooms,
+            _ => 0,
+        }
     }
 }
 

@@ -208,10 +208,11 @@ fn restart(server: &Server, folder: &Folder, meanwhile: &str) -> String {
 /// Runs `failover` against a server by two of its names, with these faults.
 fn failover(server: &Server, faults: &[&str]) -> Outcome {
     let other = server.url.replace("127.0.0.1", "localhost");
-    let rooms = ["--rooms", "3", "--members", "4", "--rate", "60", "--secret", SECRET];
+    let rooms = ["--rooms", "3", "--members", "4", "--rate", "60", "--changes", "0.3"];
     let rest = ["--url", &other, "--warmup", "0s", "--duration", "5s", "--drain", "20s"];
+    let own = ["--banned", "1", "--secret", SECRET];
     let faults = faults.iter().flat_map(|fault| ["--fault", fault]).collect::<Vec<_>>();
-    run(server, "failover", &[&rooms[..], &rest, &faults].concat())
+    run(server, "failover", &[&rooms[..], &rest, &own, &faults].concat())
 }
 
 #[test]
@@ -225,7 +226,9 @@ fn a_server_that_is_killed_and_comes_back_has_one_order_and_keeps_what_it_acknow
     outcome.is_ok();
     // All have lost their connection, and some were at the other name until they came home.
     assert!((12..=24).contains(&outcome.count("reconnected")), "{}", outcome.said);
-    assert_eq!((outcome.count("ended_loudly"), outcome.count("told_lost")), (12, 0));
+    // Beside these, the channels of those who were banned.
+    assert_eq!((outcome.count("ended_loudly"), outcome.count("told_lost")), (12 + 3, 0));
+    assert_eq!((outcome.count("banned"), outcome.count("changed") > 0), (3, true));
     assert!(outcome.count("answered") >= outcome.count("sent"), "{}", outcome.said);
     let faults = outcome.report["faults"].as_array().expect("what was done");
     let number = |fault: usize, name: &str| faults[fault][name].as_u64();

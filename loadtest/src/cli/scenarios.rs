@@ -271,9 +271,16 @@ pub(super) struct FailoverArgs {
     /// Members of each room that write.
     #[arg(long, default_value_t = 2)]
     publishers: u32,
-    /// Messages per second over all rooms.
+    /// Messages and changes of messages per second over all rooms.
     #[arg(long, default_value_t = 100.0)]
     rate: f64,
+    /// The share of these that edits, deletes or reacts to a message, rather than says one.
+    #[arg(long, default_value_t = 0.2)]
+    changes: f64,
+    /// Members of each room, of those that do not write, that its first one bans during the load.
+    /// Needs `--secret`.
+    #[arg(long, default_value_t = 0)]
+    banned: u32,
     /// How long a client waits for an answer before it gives its connection up and makes another.
     /// It sends a heartbeat at least as often.
     #[arg(long, default_value = "5s")]
@@ -568,8 +575,12 @@ impl ChatArgs {
 
 impl FailoverArgs {
     pub(super) fn job(self) -> Result<Job, String> {
-        let Self { mut common, rooms, members, publishers, rate, timeout, faults } = self;
+        let Self { mut common, .. } = self;
+        let Self { rooms, members, publishers, rate, changes, banned, timeout, faults, .. } = self;
         check_rate(rate)?;
+        if !(0.0..1.0).contains(&changes) {
+            return Err("--changes must be from 0 to below 1".to_owned());
+        }
         positive(&[
             ("rooms", f64::from(rooms)),
             ("publishers", f64::from(publishers)),
@@ -580,6 +591,13 @@ impl FailoverArgs {
         }
         if at(members) < common.urls.len() {
             return Err("--members must be as many as there are --url, or more".to_owned());
+        }
+        let stay = members.saturating_sub(banned);
+        if stay < publishers || at(stay) < common.urls.len() {
+            return Err("--banned must leave those who write, and one for each --url".to_owned());
+        }
+        if banned > 0 && common.secret.is_none() {
+            return Err("--banned needs --secret: who bans has a token of its own".to_owned());
         }
         for (option, is_given) in [
             ("--dialect", common.dialect != Dialect::Phoenix),
@@ -603,7 +621,8 @@ impl FailoverArgs {
         }
         // 0 is none, and stays it.
         common.heartbeat = common.heartbeat.min(timeout);
-        let failover = Failover { rooms, members, publishers, rate, timeout, faults };
+        let failover =
+            Failover { rooms, members, publishers, rate, changes, banned, timeout, faults };
         Job::new("failover", common, Scenario::Failover(failover))
     }
 }

@@ -134,7 +134,7 @@ pub(crate) fn raise_descriptors() -> u64 {
 pub(crate) fn run(job: &Job) -> Result<Report, String> {
     let connections = job.scenario.connections();
     let (processes, threads) = split(&job.common, connections, raise_descriptors());
-    let tokens = auth::tokens(&job.common, connections)?;
+    let tokens = auth::tokens(&job.common, connections, job.scenario.moderators())?;
     let server_pids = job.common.server_pids.clone();
     if let Some(pid) = server_pids.iter().find(|pid| process::sample(**pid).is_none()) {
         return Err(format!("there is no process {pid}"));

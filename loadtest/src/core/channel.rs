@@ -14,7 +14,7 @@ use crate::order::{Entry, Message, Place};
 use crate::plan::Promised;
 use crate::stats::{Metric, tell};
 use crate::verify::Verdict;
-use crate::witness::Told;
+use crate::witness::{Changed, Joined, Told};
 
 /// The most that waits for a socket to take it, in bytes. A server that reads no further is sent no
 /// more.
@@ -43,12 +43,17 @@ impl Core {
             &self.plan.common.join_payload,
             &[("user", &format!("lt-{user}")), ("conn", &user.to_string())],
         );
-        let cursor = match &self.witness {
-            Some(witness) => witness.cursor(id),
-            None => place.seat.cursor(&self.rooms[at(place.room)].order),
+        let since = match &self.witness {
+            Some(witness) => witness.cursor(id).map(|(epoch, offset, change)| {
+                json!({"epoch": epoch, "offset": offset, "change": change})
+            }),
+            None => place
+                .seat
+                .cursor(&self.rooms[at(place.room)].order)
+                .map(|(epoch, offset)| json!({"epoch": epoch, "offset": offset})),
         };
-        if let (true, Some((epoch, offset))) = (self.recover, cursor) {
-            with_field(&mut payload, "since", json!({"epoch": epoch, "offset": offset}));
+        if let (true, Some(since)) = (self.recover, since) {
+            with_field(&mut payload, "since", since);
         }
         if let Some(life) = life {
             with_field(&mut payload, "meta", json!({"life": life}));
@@ -137,6 +142,18 @@ impl Core {
         Draft { stamp: Stamp { room, rank, seq, due_ns }, bytes }
     }
 
+    /// The user of a connection.
+    pub(crate) fn user(&self, id: u32) -> String {
+        format!("lt-{}", self.plan.own().start + id)
+    }
+
+    /// A body with a stamp.
+    pub(crate) fn stamped(&mut self, stamp: Stamp) -> String {
+        let mut body = Vec::new();
+        stamp::write(&mut body, self.plan.run, stamp, self.plan.common.size.pick(&mut self.rng));
+        String::from_utf8(body).expect("a stamp is ASCII")
+    }
+
     /// Sends a message through a membership: for the first time, or again.
     pub(crate) fn say(&mut self, id: u32, membership: u32, draft: Draft) {
         let Draft { stamp, bytes } = draft;
@@ -144,12 +161,9 @@ impl Core {
         let mut body = std::mem::take(&mut self.body);
         body.clear();
         stamp::write(&mut body, self.plan.run, stamp, bytes);
-        let user = self.plan.own().start + id;
         let body_text = std::str::from_utf8(&body).expect("a stamp is ASCII");
-        let mut payload = fill(
-            &self.plan.common.payload,
-            &[("body", body_text), ("user", &format!("lt-{user}"))],
-        );
+        let mut payload =
+            fill(&self.plan.common.payload, &[("body", body_text), ("user", &self.user(id))]);
         if self.witness.is_some() {
             with_field(
                 &mut payload,
@@ -326,7 +340,8 @@ impl Core {
         let ours = Message::Ours { rank: stamp.rank, seq: stamp.seq };
         // Before the answer to the join nothing is promised.
         if let Some(witness) = &mut self.witness {
-            witness.came(id, &Told { epoch: epoch_of(payload), offset, message: ours });
+            let (epoch, body) = (epoch_of(payload), stamp.due_ns);
+            witness.came(id, &Told { epoch, offset, message: ours, body, changed: None });
         } else if place.channel == Channel::In {
             let verdict = place.receiver.received(stamp.rank, stamp.seq);
             let order = &mut self.rooms[at(place.room)].order;
@@ -354,7 +369,11 @@ impl Core {
         };
         let offset = offset_of(payload);
         if let Some(witness) = &mut self.witness {
-            return witness.came(id, &Told { epoch: epoch_of(payload), offset, message });
+            // Of one that is deleted it is told that it was said, too.
+            let is_empty = memchr::memmem::find(payload.as_bytes(), b"\"body\":\"\"").is_some();
+            let message = if is_empty { Message::Deleted } else { message };
+            let epoch = epoch_of(payload);
+            return witness.came(id, &Told { epoch, offset, message, body: 0, changed: None });
         }
         let order = &mut rooms[at(place.room)].order;
         let in_order = place.seat.received(order, offset, message);
@@ -432,6 +451,8 @@ impl Core {
             }
             Waiting::History if ok => self.stats.time_due(Metric::History, due_ns, now),
             Waiting::Heartbeat if ok => {}
+            // What is refused is the script's affair.
+            Waiting::Own(_) => {}
             Waiting::History if self.witness.is_some() => {}
             Waiting::History | Waiting::Heartbeat => {
                 tell(&mut self.stats.counts.refused, &reason_of(payload));
@@ -501,8 +522,11 @@ impl Core {
         if page.recovered {
             self.stats.counts.recovered += count64(brought.len());
         }
+        let changed: Vec<Changed> =
+            page.changed.iter().filter_map(|m| Changed::read(m.get(), self.plan.run)).collect();
         if let Some(witness) = &mut self.witness {
-            witness.joined(id, entry, page.recovered, &brought);
+            let joined = Joined { entry, change: page.change, recovered: page.recovered };
+            witness.joined(id, &joined, &brought, &changed);
         }
     }
 
@@ -537,7 +561,7 @@ impl Core {
                     self.stats.counts.corrupt += 1;
                     None
                 }
-                Some(Message::Foreign) | None => None,
+                Some(Message::Foreign | Message::Deleted) | None => None,
             };
             self.judge(verdict, in_order);
         }

@@ -122,6 +122,8 @@ pub(crate) enum Waiting {
     Heartbeat,
     /// A page of history.
     History,
+    /// What the script has a number for.
+    Own(u32),
 }
 
 struct Pending {
@@ -449,6 +451,11 @@ impl Core {
     /// Whether a connection is up, with all its joins.
     pub(crate) fn is_ready(&self, id: u32) -> bool {
         self.conns[at(id)].ready
+    }
+
+    /// Whether a connection is up, whatever it has joined.
+    pub(crate) fn is_open(&self, id: u32) -> bool {
+        self.conns[at(id)].state == State::Open
     }
 
     /// How many connections are on their way.

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::client::stamp::{self, Found};
 use crate::order::{Entry, Message};
-use crate::witness::Told;
+use crate::witness::{Changed, Told, body_of};
 
 /// What a join's answer may say of the room's history.
 #[derive(Deserialize)]
@@ -17,12 +17,18 @@ pub(super) struct Page<'a> {
     epoch: Option<Cow<'a, str>>,
     #[serde(default)]
     offset: u64,
+    /// How many changes of messages the room has had.
+    #[serde(default)]
+    pub(super) change: u64,
     /// Whether it brings all that was missed.
     #[serde(default)]
     pub(super) recovered: bool,
     /// The messages, oldest first.
     #[serde(borrow, default)]
     pub(super) messages: Vec<&'a RawValue>,
+    /// What else has changed since, as it is by now.
+    #[serde(borrow, default)]
+    pub(super) changed: Vec<&'a RawValue>,
 }
 
 impl Page<'_> {
@@ -36,14 +42,20 @@ impl Page<'_> {
 /// A message of a page of a room, as it is told in a run.
 pub(crate) fn told(run: u16, room: u32, message: &RawValue) -> Told<'_> {
     let text = message.get();
+    // Few have one.
+    let has_changed = memchr::memmem::find(text.as_bytes(), b"\"change\":").is_some();
+    let changed = has_changed.then(|| Changed::read(text, run)).flatten();
+    let is_deleted = changed.as_ref().is_some_and(Changed::is_deleted);
     let message = match stamp::find(text.as_bytes(), run) {
+        _ if is_deleted => Message::Deleted,
         Found::Message(stamp) if stamp.room == room => {
             Message::Ours { rank: stamp.rank, seq: stamp.seq }
         }
         Found::Message(_) | Found::Corrupt => Message::Unreadable,
         Found::Nothing => Message::Foreign,
     };
-    Told { epoch: epoch_of(text), offset: offset_of(text), message }
+    let (epoch, offset, body) = (epoch_of(text), offset_of(text), body_of(text, run));
+    Told { epoch, offset, message, body, changed }
 }
 
 /// Adds a field to an object in JSON; a text that is none stays as it is.

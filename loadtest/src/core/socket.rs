@@ -70,6 +70,11 @@ impl Core {
         self.url(id) == at(self.conns[at(id)].url)
     }
 
+    /// A connection is to be made to another URL from now on.
+    pub(crate) fn move_to(&mut self, id: u32, url: u32) {
+        self.conns[at(id)].url = url;
+    }
+
     pub(super) fn open_socket(&mut self, id: u32) -> io::Result<()> {
         let address = self.targets[self.url(id)].address;
         let socket = Socket::new(

@@ -126,6 +126,8 @@ fn write(out: &mut String, report: &Report) -> std::fmt::Result {
     for (name, value) in [
         ("recovered after a rejoin", counts.recovered),
         ("ended loudly", counts.ended_loudly),
+        ("messages changed", counts.changed),
+        ("banned", counts.banned),
         ("told of a gap", counts.told),
         ("told that it is lost", counts.told_lost),
         ("asked again", counts.retried.values().sum()),

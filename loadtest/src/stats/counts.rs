@@ -46,13 +46,18 @@ pub(crate) struct Counts {
     /// where the scenario expects it.
     pub(crate) ended_loudly: u64,
 
+    /// Changes of messages that were acknowledged: edits, deletions, reactions (failover).
+    pub(crate) changed: u64,
+    /// Bans that were acknowledged (failover).
+    pub(crate) banned: u64,
     /// How often a member was told that it may have missed something (failover).
     pub(crate) told: u64,
-    /// Acknowledged messages that are lost, which the end of their epoch has told (failover).
+    /// Acknowledged messages, changes and bans that are lost, which the end of their epoch has told
+    /// (failover).
     pub(crate) told_lost: u64,
 
-    /// Messages that never came; in `failover`, those that were acknowledged and are not kept. From
-    /// here on, anything but 0 fails the run.
+    /// Messages that never came; in `failover`, those that were acknowledged and are not kept, and
+    /// changes of them. From here on, anything but 0 fails the run.
     pub(crate) lost: u64,
     /// Messages that came more than once.
     pub(crate) duplicate: u64,
@@ -64,6 +69,10 @@ pub(crate) struct Counts {
     /// Offsets that a member was not sent though it must have them, which nothing has told it
     /// (failover).
     pub(crate) gaps: u64,
+    /// Messages that are not the same to all members and servers in the end (failover).
+    pub(crate) differing: u64,
+    /// Members that are in, or let in, in the end though they were banned (failover).
+    pub(crate) let_in: u64,
     /// Acknowledged messages of which it could not be read whether they are kept (failover).
     pub(crate) unread: u64,
     /// Presences that a member lists in the end though their connection's life is over (failover).
@@ -123,6 +132,15 @@ pub(crate) fn tell(reasons: &mut BTreeMap<String, u64>, why: &str) {
     *reasons.entry(if known { why } else { "other".to_owned() }).or_default() += 1;
 }
 
+/// Adds the counts of these names to one's own. What else there is must be named, too, so that
+/// nothing is forgotten.
+macro_rules! add_up {
+    ($own:ident += $other:ident; $($count:ident)+; $($rest:ident)+) => {
+        let Self { $($count,)+ $($rest,)+ } = $other;
+        $($own.$count += $count;)+
+    };
+}
+
 impl Counts {
     /// What must be 0 for the run to count, by name, in the order of a report.
     pub(crate) fn faults(&self) -> Vec<(&'static str, u64)> {
@@ -132,6 +150,8 @@ impl Counts {
             ("reordered", self.reordered),
             ("room_order", self.room_order),
             ("gaps", self.gaps),
+            ("differing", self.differing),
+            ("let_in", self.let_in),
             ("unread", self.unread),
             ("stray", self.stray),
             ("corrupt", self.corrupt),
@@ -153,95 +173,15 @@ impl Counts {
 
     /// Adds another worker's.
     pub(crate) fn add(&mut self, other: &Self) {
-        let Self {
-            connected,
-            joined,
-            sent,
-            sent_window,
-            delivered,
-            delivered_window,
-            recovered,
-            answered,
-            answered_window,
-            bytes_window,
-            message_bytes_window,
-            events,
-            event_bytes,
-            filling_events,
-            filling_event_bytes,
-            left,
-            reconnected,
-            ended_loudly,
-            told,
-            told_lost,
-            lost,
-            duplicate,
-            reordered,
-            room_order,
-            gaps,
-            unread,
-            ghosts,
-            faults_failed,
-            stray,
-            corrupt,
-            refused_but_sent,
-            not_sent,
-            unanswered,
-            connect_failed,
-            join_failed,
-            closed_by_server,
-            not_closed,
-            channel_ended,
-            malformed,
-            presence_wrong,
-            refused,
-            retried,
-            examples,
-            reasons,
-        } = other;
-        for (mine, theirs) in [
-            (&mut self.connected, connected),
-            (&mut self.joined, joined),
-            (&mut self.sent, sent),
-            (&mut self.sent_window, sent_window),
-            (&mut self.delivered, delivered),
-            (&mut self.delivered_window, delivered_window),
-            (&mut self.recovered, recovered),
-            (&mut self.answered, answered),
-            (&mut self.answered_window, answered_window),
-            (&mut self.bytes_window, bytes_window),
-            (&mut self.message_bytes_window, message_bytes_window),
-            (&mut self.events, events),
-            (&mut self.event_bytes, event_bytes),
-            (&mut self.filling_events, filling_events),
-            (&mut self.filling_event_bytes, filling_event_bytes),
-            (&mut self.left, left),
-            (&mut self.reconnected, reconnected),
-            (&mut self.ended_loudly, ended_loudly),
-            (&mut self.told, told),
-            (&mut self.told_lost, told_lost),
-            (&mut self.lost, lost),
-            (&mut self.duplicate, duplicate),
-            (&mut self.reordered, reordered),
-            (&mut self.room_order, room_order),
-            (&mut self.gaps, gaps),
-            (&mut self.unread, unread),
-            (&mut self.ghosts, ghosts),
-            (&mut self.faults_failed, faults_failed),
-            (&mut self.stray, stray),
-            (&mut self.corrupt, corrupt),
-            (&mut self.refused_but_sent, refused_but_sent),
-            (&mut self.not_sent, not_sent),
-            (&mut self.unanswered, unanswered),
-            (&mut self.connect_failed, connect_failed),
-            (&mut self.join_failed, join_failed),
-            (&mut self.closed_by_server, closed_by_server),
-            (&mut self.not_closed, not_closed),
-            (&mut self.channel_ended, channel_ended),
-            (&mut self.malformed, malformed),
-            (&mut self.presence_wrong, presence_wrong),
-        ] {
-            *mine += theirs;
+        add_up! {
+            self += other;
+            connected joined sent sent_window delivered delivered_window recovered answered
+            answered_window bytes_window message_bytes_window events event_bytes filling_events
+            filling_event_bytes left reconnected ended_loudly changed banned told told_lost lost
+            duplicate reordered room_order gaps differing let_in unread ghosts faults_failed
+            stray corrupt refused_but_sent not_sent unanswered connect_failed join_failed
+            closed_by_server not_closed channel_ended malformed presence_wrong;
+            refused retried examples reasons
         }
         for (name, sentences) in examples {
             self.examples.entry(name.clone()).or_default().extend_from_slice(sentences);

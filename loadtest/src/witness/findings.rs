@@ -16,6 +16,8 @@ pub(crate) enum Broken {
     Lost,
     /// A message was acknowledged, and its room could not be read so far back.
     Unread,
+    /// A message is not the same to all in the end.
+    Differs,
     /// Somebody is listed as present who is not there.
     Ghost,
     /// Somebody is there, and is not listed as present.
@@ -32,7 +34,7 @@ pub(crate) struct Findings {
     pub(crate) broken: BTreeMap<Broken, (u64, Vec<String>)>,
     /// How often a member was told that it may have missed something.
     pub(crate) told: u64,
-    /// Acknowledged messages that are lost, which the end of their epoch has told.
+    /// Acknowledged messages and changes that are lost, which the end of their epoch has told.
     pub(crate) told_lost: u64,
 }
 

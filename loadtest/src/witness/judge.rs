@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::findings::{Broken, Findings};
 use super::member::{Member, count_doubles};
-use super::{Kept, Place, Room, Witness, text};
+use super::{Kept, Place, Reading, Room, Witness, text};
 use crate::base::count64;
 use crate::order::Message;
 
@@ -21,7 +21,9 @@ impl Witness {
             self.judge_ends(number, &members, &mut findings);
             let list = one_list(number, room, &mut findings);
             hold_members_against(number, &list, &members, &mut findings);
+            judge_states(number, room, &members, &mut findings);
             self.judge_acked(number, room, &mut findings);
+            self.judge_owed(number, room, &mut findings);
         }
         self.judge_presence(now_ns, &mut findings);
         self.findings = findings;
@@ -60,10 +62,10 @@ impl Witness {
     /// What was acknowledged is in each reading, at its place, or its loss was told.
     fn judge_acked(&self, number: u32, room: &Room, findings: &mut Findings) {
         for (&(rank, seq), &place) in &room.acked {
-            let ours = Kept { epoch: place.epoch, message: Message::Ours { rank, seq } };
+            let ours = Kept { epoch: place.epoch, message: Message::Ours { rank, seq }, body: 0 };
             let mut readings = room.readings.values();
             let is_covered = readings.clone().all(|reading| {
-                reading.first_key_value().is_some_and(|(first, _)| *first <= place.offset)
+                reading.messages.first_key_value().is_some_and(|(first, _)| *first <= place.offset)
             });
             let why = |what| {
                 let place = self.shown(place);
@@ -74,7 +76,7 @@ impl Witness {
             };
             if room.readings.is_empty() || !is_covered {
                 findings.add(Broken::Unread, 1, || why("where nothing could be read"));
-            } else if !readings.all(|reading| reading.get(&place.offset) == Some(&ours)) {
+            } else if !readings.all(|reading| reading.has(place.offset, ours)) {
                 if room.ended.contains(&place.epoch) {
                     findings.told_lost += 1;
                 } else {
@@ -83,12 +85,58 @@ impl Witness {
             }
         }
     }
+
+    /// What was acknowledged of what has become of messages is so in the end, or its loss was told.
+    /// Of a message that is not there itself, [`Self::judge_acked`] says so.
+    fn judge_owed(&self, number: u32, room: &Room, findings: &mut Findings) {
+        for (place, owed) in &room.owed {
+            for reading in room.readings.values() {
+                let there = reading.messages.get(&place.offset);
+                let Some(kept) = there.filter(|kept| kept.epoch == place.epoch) else { continue };
+                for (what, epoch) in owed.missing(&reading.states.of(place.offset, kept.body)) {
+                    if room.ended.contains(&epoch) {
+                        findings.told_lost += 1;
+                    } else {
+                        let place = self.shown(*place);
+                        findings.add(Broken::Lost, 1, || {
+                            format!("room {number}: {what} at {place}, it was said, and is not so")
+                        });
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Reading {
+    /// Whether this stands at an offset.
+    fn has(&self, offset: u64, kept: Kept) -> bool {
+        self.messages.get(&offset).is_some_and(|known| known.agrees(kept))
+    }
+}
+
+/// All readings have the same states, and so have members of what they hold.
+fn judge_states(number: u32, room: &Room, members: &[&Member], findings: &mut Findings) {
+    let mut readings = room.readings.values();
+    let Some(first) = readings.next() else { return };
+    let readings = readings.map(|reading| ("a reader", &reading.messages, &reading.states));
+    let members = members.iter().map(|member| ("a member", &member.held, &member.states));
+    for (who, messages, states) in readings.chain(members) {
+        for (offset, kept) in messages {
+            let Some(read) = first.messages.get(offset) else { continue };
+            let (one, other) = (first.states.of(*offset, read.body), states.of(*offset, kept.body));
+            findings.add(Broken::Differs, u64::from(one != other), || {
+                format!("room {number}: {offset} is {other:?} to {who}, and {one:?} to another")
+            });
+        }
+    }
 }
 
 /// The room as it is kept, by all readings, which are one list.
 fn one_list(number: u32, room: &Room, findings: &mut Findings) -> BTreeMap<u64, Kept> {
     let mut list = BTreeMap::new();
     for reading in room.readings.values() {
+        let reading = &reading.messages;
         count_doubles(number, reading, findings);
         let span = reading.first_key_value().zip(reading.last_key_value());
         let span = span.map_or(0, |((first, _), (last, _))| (last - first).saturating_add(1));
@@ -97,7 +145,7 @@ fn one_list(number: u32, room: &Room, findings: &mut Findings) -> BTreeMap<u64, 
         });
         for (offset, kept) in reading {
             let known = *list.entry(*offset).or_insert(*kept);
-            if known != *kept {
+            if !known.agrees(*kept) {
                 differs(number, *offset, known, *kept, findings);
             }
         }
@@ -118,7 +166,7 @@ fn hold_members_against(
         count_doubles(number, &member.held, findings);
         for (offset, kept) in member.held.range(first..) {
             match list.get(offset) {
-                Some(known) if known == kept => {}
+                Some(known) if known.agrees(*kept) => {}
                 Some(known) => differs(number, *offset, *known, *kept, findings),
                 None => findings.add(Broken::Lost, 1, || {
                     format!("room {number}: a member holds {offset}, which is not kept")

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::findings::{Broken, Findings};
-use super::{Kept, Place, text};
+use super::states::{Changed, States};
+use super::{Had, Kept, Place, text};
 use crate::base::count64;
 use crate::order::Message;
 
@@ -17,10 +18,16 @@ pub(super) struct Member {
     pub(super) room: u32,
     /// Its join was answered, and neither its channel nor its connection has ended since.
     pub(super) is_in: bool,
+    /// It is to be out.
+    pub(super) is_banned: bool,
     /// All up to here was told.
     pub(super) cursor: Option<Place>,
     /// By offset, without a gap but for what is missing.
     pub(super) held: BTreeMap<u64, Kept>,
+    /// How many changes of messages it was told of, or of what came of them.
+    pub(super) change: u64,
+    /// What has become of what it holds.
+    pub(super) states: States,
     /// Offsets within what it holds that never came.
     missing: BTreeSet<u64>,
 }
@@ -28,7 +35,16 @@ pub(super) struct Member {
 impl Member {
     /// One that was never in its room.
     pub(super) fn new(room: u32) -> Self {
-        Self { room, is_in: false, cursor: None, held: BTreeMap::new(), missing: BTreeSet::new() }
+        Self {
+            room,
+            is_in: false,
+            is_banned: false,
+            cursor: None,
+            held: BTreeMap::new(),
+            change: 0,
+            states: States::default(),
+            missing: BTreeSet::new(),
+        }
     }
 
     /// It is told that it may have missed something: what it held is discarded, and it begins anew
@@ -36,7 +52,49 @@ impl Member {
     pub(super) fn begin_at(&mut self, place: Place, findings: &mut Findings) {
         self.count_gaps(findings);
         self.held.clear();
+        self.states.clear();
         self.cursor = Some(place);
+    }
+
+    /// The latest messages of the run that it holds and that are not deleted to it, the newest
+    /// first.
+    pub(super) fn latest(&self) -> impl Iterator<Item = Had> {
+        self.held.iter().rev().filter_map(|(&offset, kept)| {
+            let Message::Ours { rank, seq } = kept.message else { return None };
+            (!self.states.is_deleted(offset)).then_some(Had { offset, rank, seq })
+        })
+    }
+
+    /// It is told of a change. Says whether that is the next one; if another was left out, it is to
+    /// come back, and has what it had.
+    pub(super) fn change(&mut self, changed: &Changed, findings: &mut Findings) -> bool {
+        let (room, number, has) = (self.room, changed.number(), self.change);
+        findings.add(Broken::Twice, u64::from(number <= has), || {
+            format!("room {room}: change {number} comes to a member that has {has} of them")
+        });
+        let is_next = number <= has + 1;
+        if is_next {
+            self.states.merge(changed);
+            self.change = has.max(number);
+        }
+        is_next
+    }
+
+    /// Its join is answered: it has all up to a change, with what has become of messages by now.
+    pub(super) fn catch_up<'a>(&mut self, change: u64, now: impl Iterator<Item = &'a Changed>) {
+        for changed in now {
+            self.states.replace(changed);
+        }
+        self.change = change;
+    }
+
+    /// Its room goes on in another epoch, behind a change, and nothing that it holds is lost.
+    pub(super) fn turned(&mut self, change: u64, findings: &mut Findings) {
+        let (room, has) = (self.room, self.change);
+        findings.add(Broken::Gap, has.abs_diff(change), || {
+            format!("room {room}: a member that has {has} changes is told that there are {change}")
+        });
+        self.change = change;
     }
 
     /// It is in, or its epoch has turned, and it is told that it has all up to a place.
@@ -70,7 +128,7 @@ impl Member {
                 format!("room {room}: {offset} comes behind {}", next - 1)
             });
         } else {
-            let is_again = self.held.get(&offset).is_none_or(|known| *known == kept);
+            let is_again = self.held.get(&offset).is_none_or(|known| known.agrees(kept));
             let broken = if is_again { Broken::Twice } else { Broken::Order };
             return findings.add(broken, 1, || {
                 format!("room {room}: {offset} comes again, as {}", text(kept.message))

@@ -1,6 +1,7 @@
 //! A room that two servers share, told rightly; and each way to tell it wrongly is found.
 
 use super::*;
+use crate::client::stamp::{self, Stamp};
 
 const SECOND_NS: u64 = crate::base::SECOND_NS;
 
@@ -11,6 +12,9 @@ struct World {
     /// By offset, from 1: the epoch in which it was said, and the message.
     log: Vec<(String, Message)>,
     sent: u32,
+    /// How many changes there were, and what has become of messages.
+    change: u64,
+    states: BTreeMap<u64, Changed>,
     lives: Vec<String>,
 }
 
@@ -24,6 +28,8 @@ impl World {
             epoch: "a".to_owned(),
             log: Vec::new(),
             sent: 0,
+            change: 0,
+            states: BTreeMap::new(),
             lives: vec![String::new(); at(MEMBERS)],
         };
         for conn in 0..MEMBERS {
@@ -39,18 +45,25 @@ impl World {
             epoch: Some(epoch),
             offset: Some(offset),
             message: *message,
+            body: 0,
+            changed: None,
         });
         told.collect()
     }
 
     /// A member joins, and is sent what it missed, or two messages and that this may not be all.
     fn join(&mut self, conn: u32, recovered: bool) {
-        let cursor = self.witness.cursor(conn).map_or(0, |(_, offset)| offset);
+        let (cursor, change) =
+            self.witness.cursor(conn).map_or((0, 0), |(_, offset, change)| (offset, change));
         let from = if recovered { cursor } else { count64(self.log.len()).saturating_sub(2) };
         self.lives[at(conn)] = self.witness.joins(conn, SECOND_NS);
         let entry = Entry { epoch: &self.epoch, offset: count64(self.log.len()) };
         let brought = Self::told(&self.log, usize::try_from(from).unwrap());
-        self.witness.joined(conn, entry, recovered, &brought);
+        let joined = Joined { entry, change: self.change, recovered };
+        let since = if recovered { change } else { 0 };
+        let changed: Vec<Changed> =
+            self.states.values().filter(|state| state.number() > since).cloned().collect();
+        self.witness.joined(conn, &joined, &brought, &changed);
     }
 
     /// Everybody is told who is there.
@@ -86,6 +99,32 @@ impl World {
         self.witness.came(conn, &all[usize::try_from(offset).unwrap() - 1]);
     }
 
+    /// A message is edited, with a stamp of this time: what members are to be told.
+    fn edit(&mut self, offset: u64, due_ns: u64) -> Changed {
+        let Message::Ours { rank, seq } = self.log[usize::try_from(offset).unwrap() - 1].1 else {
+            panic!("a message of the run")
+        };
+        let mut body = Vec::new();
+        stamp::write(&mut body, 7, Stamp { room: 0, rank, seq, due_ns }, 100);
+        let body = String::from_utf8(body).unwrap();
+        self.set(offset, &format!(r#""body":"{body}","edited":{{"at":{due_ns}}}"#))
+    }
+
+    /// A change sets fields of a message: what members are to be told.
+    fn set(&mut self, offset: u64, fields: &str) -> Changed {
+        self.change += 1;
+        let text = format!(r#"{{"change":{},"offset":{offset},{fields}}}"#, self.change);
+        let changed = Changed::read(&text, 7).unwrap();
+        self.states.insert(offset, changed.clone());
+        changed
+    }
+
+    fn tell_change(&mut self, changed: &Changed) {
+        for conn in 0..MEMBERS {
+            self.witness.changed(conn, changed);
+        }
+    }
+
     /// Some messages are kept, told and acknowledged.
     fn say(&mut self, messages: usize) {
         for _ in 0..messages {
@@ -103,11 +142,22 @@ impl World {
         self.epoch.push('a');
     }
 
+    /// The room is read at a server.
+    fn read(&mut self, url: usize) {
+        let mut all = Self::told(&self.log, 0);
+        for told in &mut all {
+            told.changed = told.offset.and_then(|offset| self.states.get(&offset)).cloned();
+            if told.changed.as_ref().is_some_and(Changed::is_deleted) {
+                told.message = Message::Deleted;
+            }
+        }
+        self.witness.read(0, url, &all);
+    }
+
     /// What is found, after the room was read at both servers.
     fn conclude(mut self) -> Findings {
         for url in 0..2 {
-            let all = Self::told(&self.log, 0);
-            self.witness.read(0, url, &all);
+            self.read(url);
         }
         self.witness.conclude(9 * SECOND_NS)
     }
@@ -150,7 +200,7 @@ fn a_turn_that_keeps_all_is_told_and_goes_on() {
     world.say(5);
     world.turn(5);
     for conn in 0..MEMBERS {
-        world.witness.turned(conn, Entry { epoch: "aa", offset: 5 });
+        world.witness.turned(conn, Entry { epoch: "aa", offset: 5 }, 0);
     }
     world.say(3);
     world.finds_nothing();
@@ -164,7 +214,7 @@ fn a_turn_tells_of_what_was_acknowledged_and_seen_by_nobody() {
     world.acknowledge(5, 6);
     world.turn(5);
     for conn in 0..MEMBERS {
-        world.witness.turned(conn, Entry { epoch: "aa", offset: 5 });
+        world.witness.turned(conn, Entry { epoch: "aa", offset: 5 }, 0);
     }
     assert_eq!(world.finds_nothing().told_lost, 1);
 }
@@ -175,7 +225,7 @@ fn a_member_that_is_not_told_of_a_turn_is_in_another_order() {
     world.say(3);
     world.turn(3);
     for conn in 0..2 {
-        world.witness.turned(conn, Entry { epoch: "aa", offset: 3 });
+        world.witness.turned(conn, Entry { epoch: "aa", offset: 3 }, 0);
     }
     world.finds(Broken::Order, 1);
 }
@@ -258,7 +308,8 @@ fn two_messages_at_one_place_are_no_order() {
     for conn in 0..2 {
         world.tell(conn, 4);
     }
-    world.witness.came(2, &Told { epoch: Some("a"), offset: Some(4), message: other });
+    let told = Told { epoch: Some("a"), offset: Some(4), message: other, body: 0, changed: None };
+    world.witness.came(2, &told);
     // The place has another one, and what the member holds is not what is kept.
     world.finds(Broken::Order, 2);
 }
@@ -283,10 +334,11 @@ fn two_servers_that_share_nothing_are_no_order() {
     // One member is at another server, with an epoch and messages of its own.
     world.witness.left(2, SECOND_NS);
     world.lives[2] = world.witness.joins(2, SECOND_NS);
-    world.witness.joined(2, Entry { epoch: "b", offset: 0 }, false, &[]);
+    let entry = Entry { epoch: "b", offset: 0 };
+    world.witness.joined(2, &Joined { entry, change: 0, recovered: false }, &[], &[]);
     world.list_all();
     let message = Message::Ours { rank: 1, seq: 0 };
-    let theirs = Told { epoch: Some("b"), offset: Some(1), message };
+    let theirs = Told { epoch: Some("b"), offset: Some(1), message, body: 0, changed: None };
     world.witness.came(2, &theirs);
     world.witness.acked(0, 1, 0, Entry { epoch: "b", offset: 1 });
     assert!(!world.witness.is_settled());
@@ -377,7 +429,8 @@ fn a_recovery_that_leaves_something_out_is_a_silent_gap() {
     }
     world.lives[1] = world.witness.joins(1, SECOND_NS);
     let brought = World::told(&world.log, 3);
-    world.witness.joined(1, Entry { epoch: "a", offset: 5 }, true, &brought);
+    let entry = Entry { epoch: "a", offset: 5 };
+    world.witness.joined(1, &Joined { entry, change: 0, recovered: true }, &brought, &[]);
     world.list_all();
     world.finds(Broken::Gap, 1);
 }
@@ -388,7 +441,7 @@ fn a_turn_that_is_said_to_keep_all_and_does_not_is_a_silent_gap() {
     world.say(4);
     world.turn(3);
     for conn in 0..MEMBERS {
-        world.witness.turned(conn, Entry { epoch: "aa", offset: 3 });
+        world.witness.turned(conn, Entry { epoch: "aa", offset: 3 }, 0);
     }
     let findings = world.conclude().broken;
     assert_eq!(findings[&Broken::Gap].0, u64::from(MEMBERS), "{findings:?}");
@@ -413,7 +466,10 @@ fn a_member_that_is_told_is_no_silent_gap() {
 fn an_offset_that_is_far_ahead_takes_no_memory() {
     let mut world = World::new();
     let message = world.keep();
-    world.witness.came(0, &Told { epoch: Some("a"), offset: Some(u64::MAX - 1), message });
+    world.witness.came(
+        0,
+        &Told { epoch: Some("a"), offset: Some(u64::MAX - 1), message, body: 0, changed: None },
+    );
     let findings = world.conclude().broken;
     assert!(findings[&Broken::Gap].0 > 1 << 60, "{findings:?}");
 }
@@ -450,4 +506,178 @@ fn who_is_there_and_not_listed_is_absent_and_strangers_are_nobodys_affair() {
     let some = World::state(&[&world.lives[..2], &[stranger]].concat());
     world.witness.present(1, "presence_state", &some, 0).unwrap();
     world.finds(Broken::Absent, 1);
+}
+
+/// What a publisher has acknowledged to it, of its message number `seq`.
+fn had(seq: u32) -> Had {
+    Had { offset: u64::from(seq) + 1, rank: 0, seq }
+}
+
+#[test]
+fn changes_that_are_told_rightly_have_nothing_wrong() {
+    let mut world = World::new();
+    world.say(4);
+    for due_ns in [5, 9] {
+        let edited = world.edit(2, due_ns);
+        world.tell_change(&edited);
+        world.witness.acked_deed(0, had(1), Deed::Edit { due_ns });
+    }
+    // One is away meanwhile.
+    world.witness.left(1, SECOND_NS);
+    let deleted = world.set(3, r#""body":"","deleted":{"at":1,"by":"lt-0"}"#);
+    world.tell_change(&deleted);
+    world.witness.acked_deed(0, had(2), Deed::Delete);
+    let reacted = world.set(1, r#""reactions":{"👍":{"count":1,"users":["lt-0"]}}"#);
+    world.tell_change(&reacted);
+    let react = Deed::React { user: "lt-0".to_owned(), emoji: "👍", on: true };
+    world.witness.acked_deed(0, had(0), react);
+    assert_eq!(world.witness.latest(0, 9).len(), 3, "what is deleted is left out");
+    world.join(1, true);
+    world.list_all();
+    assert!(world.witness.is_settled());
+    world.finds_nothing();
+}
+
+#[test]
+fn a_member_comes_back_for_a_change_that_was_left_out_or_has_another_message() {
+    for comes_back in [true, false] {
+        let mut world = World::new();
+        world.say(2);
+        let lost = world.edit(1, 5);
+        world.witness.changed(0, &lost);
+        world.witness.changed(2, &lost);
+        let edited = world.edit(2, 6);
+        assert_eq!([0, 1, 2].map(|conn| world.witness.changed(conn, &edited)), [true, false, true]);
+        if comes_back {
+            world.join(1, true);
+            world.list_all();
+            world.finds_nothing();
+        } else {
+            world.finds(Broken::Differs, 2);
+        }
+    }
+}
+
+#[test]
+fn a_message_that_was_said_and_edited_while_a_server_was_away_is_what_it_is_by_now() {
+    let mut world = World::new();
+    world.say(1);
+    let edited = world.edit(1, 5);
+    for conn in 0..2 {
+        world.witness.changed(conn, &edited);
+    }
+    // The third is told of it with the body that it has by now, and then that this is an edit.
+    world.witness.members[2].held.clear();
+    world.witness.members[2].cursor = Some(Place { epoch: 0, offset: 0 });
+    let message = Message::Ours { rank: 0, seq: 0 };
+    let told = Told { epoch: Some("a"), offset: Some(1), message, body: 5, changed: None };
+    world.witness.came(2, &told);
+    let text = r#"{"change":1,"offset":1,"edited":{"at":5}}"#;
+    world.witness.changed(2, &Changed::read(text, 7).unwrap());
+    world.finds_nothing();
+}
+
+#[test]
+fn a_recovery_that_leaves_a_change_out_leaves_a_member_with_another_message() {
+    let mut world = World::new();
+    world.say(2);
+    world.witness.left(1, SECOND_NS);
+    let edited = world.edit(1, 5);
+    world.tell_change(&edited);
+    let state = world.states.remove(&1).unwrap();
+    world.join(1, true);
+    world.states.insert(1, state);
+    world.list_all();
+    world.finds(Broken::Differs, 1);
+}
+
+#[test]
+fn a_change_that_comes_twice_and_one_number_for_two_are_found() {
+    let mut world = World::new();
+    world.say(2);
+    let edited = world.edit(1, 5);
+    world.tell_change(&edited);
+    world.witness.changed(1, &edited);
+    world.finds(Broken::Twice, 1);
+    let mut world = World::new();
+    world.say(2);
+    let other = world.edit(2, 5);
+    world.change -= 1;
+    world.states.clear();
+    let edited = world.edit(1, 5);
+    for conn in 0..2 {
+        world.witness.changed(conn, &edited);
+    }
+    world.witness.changed(2, &other);
+    assert_eq!(world.conclude().broken[&Broken::Order].0, 1);
+}
+
+#[test]
+fn what_was_acknowledged_of_a_message_and_is_not_so_is_lost() {
+    let react = |on| Deed::React { user: "lt-0".to_owned(), emoji: "👍", on };
+    for deed in [Deed::Edit { due_ns: 5 }, Deed::Delete, react(true)] {
+        let mut world = World::new();
+        world.say(2);
+        world.witness.acked_deed(0, had(0), deed);
+        // At both servers.
+        world.finds(Broken::Lost, 2);
+    }
+    let mut world = World::new();
+    world.say(2);
+    let reacted = world.set(1, r#""reactions":{"👍":{"count":1,"users":["lt-0"]}}"#);
+    world.tell_change(&reacted);
+    world.witness.acked_deed(0, had(0), react(false));
+    world.finds(Broken::Lost, 2);
+}
+
+#[test]
+fn an_edit_that_is_undone_by_an_earlier_one_is_lost() {
+    let mut world = World::new();
+    world.say(2);
+    for due_ns in [9, 5] {
+        let edited = world.edit(1, due_ns);
+        world.tell_change(&edited);
+    }
+    world.witness.acked_deed(0, had(0), Deed::Edit { due_ns: 9 });
+    world.finds(Broken::Lost, 2);
+}
+
+#[test]
+fn a_change_that_a_failover_loses_is_told() {
+    let mut world = World::new();
+    world.say(2);
+    world.witness.acked_deed(0, had(0), Deed::Delete);
+    world.turn(2);
+    for conn in 0..MEMBERS {
+        world.witness.turned(conn, Entry { epoch: "aa", offset: 2 }, 0);
+    }
+    assert_eq!(world.finds_nothing().told_lost, 2);
+}
+
+#[test]
+fn a_turn_that_counts_other_changes_than_a_member_has_is_a_gap() {
+    let mut world = World::new();
+    world.say(2);
+    let edited = world.edit(1, 5);
+    world.tell_change(&edited);
+    world.turn(2);
+    for conn in 0..MEMBERS {
+        world.witness.turned(conn, Entry { epoch: "aa", offset: 2 }, u64::from(conn != 1));
+    }
+    world.finds(Broken::Gap, 1);
+}
+
+#[test]
+fn who_is_banned_is_not_waited_for() {
+    let mut world = World::new();
+    world.say(2);
+    world.witness.left(2, SECOND_NS);
+    assert!(!world.witness.is_settled());
+    world.witness.ban(2);
+    let state = World::state(&world.lives[..2]);
+    for conn in 0..2 {
+        world.witness.present(conn, "presence_state", &state, 0).unwrap();
+    }
+    assert!(world.witness.is_settled());
+    world.finds_nothing();
 }
