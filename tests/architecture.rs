@@ -283,6 +283,88 @@ fn the_tests_that_are_named_as_proofs_are_there() {
     }
 }
 
+/// A call on the way of a message as the page has it: what is called, and the files that its line
+/// names, by their paths below `src`.
+struct Step<'p> {
+    /// `name`, or `Type::name`.
+    call: &'p str,
+    files: Vec<String>,
+}
+
+/// The steps of a drawing. A line has a folder, calls in order, and files of that folder; or a file
+/// of the store and calls.
+fn steps(drawings: &str) -> Vec<Step<'_>> {
+    let is_file = |word: &str| Path::new(word).extension().is_some_and(|of| of == "rs");
+    let mut steps = Vec::new();
+    for line in drawings.lines() {
+        let mut words = line.split_whitespace().map(|word| word.trim_matches([',', ';', ':']));
+        let Some(first) = words.next() else { continue };
+        let (folder, own) =
+            if is_file(first) { ("side/store", Some(first)) } else { (first, None) };
+        // Calls have `>` between them; what comes behind the last of them is said about them.
+        let mut calls = Vec::from_iter(words.next());
+        let mut said = words.peekable();
+        while said.next_if_eq(&">").is_some() {
+            calls.extend(said.next());
+        }
+        let files: Vec<String> = own
+            .into_iter()
+            .chain(said.filter(|word| is_file(word)))
+            .map(|file| format!("{folder}/{file}"))
+            .collect();
+        steps.extend(calls.into_iter().map(|call| Step { call, files: files.clone() }));
+    }
+    steps
+}
+
+/// Whether what a step calls is a function, or a type, of one of its files. What a trait leads to
+/// stands in the trait.
+fn is_there(step: &Step<'_>, sources: &[(String, String)]) -> bool {
+    let (of, name) = step.call.rsplit_once("::").unwrap_or(("", step.call));
+    let is_trait = ["Io", "Tell"].contains(&of);
+    let is_type = name.starts_with(|c: char| c.is_ascii_uppercase());
+    let kind = if is_type { "struct" } else { "fn" };
+    let defined = format!("{kind} {name}");
+    sources.iter().any(|(path, text)| {
+        let is_named = step.files.contains(path) || (is_trait && path.starts_with("link/"));
+        let follows = |at: usize| text[at + defined.len()..].starts_with(['(', '<', ' ']);
+        is_named && text.match_indices(&defined).any(|(at, _)| follows(at))
+    })
+}
+
+#[test]
+fn the_way_of_a_message_is_as_the_page_has_it() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/ARCHITECTURE.md");
+    let page = fs::read_to_string(page).unwrap();
+    let (_, section) = page.split_once("\n## A message's way").unwrap();
+    let (section, _) = section.split_once("\n## ").unwrap();
+    let drawings = section.split("```").skip(1).step_by(2);
+    let drawings: Vec<&str> = drawings.map(|text| text.trim_start_matches("text")).collect();
+    let steps: Vec<Step<'_>> = drawings.iter().flat_map(|text| steps(text)).collect();
+    assert!(steps.len() > 50, "the steps are found: {}", steps.len());
+    let sources = sources();
+    let lost = steps.iter().filter(|step| !is_there(step, &sources));
+    let lost: Vec<_> = lost.map(|Step { call, files }| format!("{call}: {files:?}")).collect();
+    assert!(lost.is_empty(), "{lost:#?}");
+}
+
+#[test]
+fn a_step_that_is_not_where_the_page_has_it_is_seen() {
+    let sources = [
+        ("room/rights.rs".to_owned(), "fn may_send(&self)".to_owned()),
+        ("link/io.rs".to_owned(), "fn write(&mut self)".to_owned()),
+    ];
+    for (line, expected) in [
+        ("  room   Room::may_send > Io::write  rights.rs, and more", [true, true].as_slice()),
+        ("  room   may > may_send   rights.rs", &[false, true]),
+        ("  rooms  may_send         rights.rs", &[false]),
+        ("  room   may_send         propose.rs rights", &[false]),
+    ] {
+        let found: Vec<bool> = steps(line).iter().map(|step| is_there(step, &sources)).collect();
+        assert_eq!(found, expected, "{line}");
+    }
+}
+
 /// The header of a file: its lines of `//!`, as one text.
 fn header(text: &str) -> String {
     let lines = text.lines().map_while(|line| line.strip_prefix("//!"));
