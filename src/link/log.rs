@@ -61,207 +61,26 @@
 //! Deliberately absent: blocking, and errors. A log answers when it can, and says with a [`Why`]
 //! what it cannot do.
 
+mod entry;
+mod read;
+
 use std::sync::Arc;
 
+pub use entry::{Entry, Judged, Marks, PayloadText, Placed, Unkept, UnkeptText, What, WhatText};
+pub use read::{Audit, Find, Hits, Part, Read, Sought, Stretch, View, Wanted};
+
 use crate::auth::level::Standing;
-use crate::link::audit::{AuditLine, AuditWanted, LineText};
+use crate::link::audit::LineText;
 use crate::link::ids::{Receipt, RoomKey};
 use crate::link::refusal::Refusal;
-use crate::link::said::{MessageText, Said, SaidText};
+use crate::link::said::MessageText;
 use crate::mesh::Wake;
-use crate::wire::phx::Payload;
 
 /// Names an append until its final answer. Given out once within the life of a shard.
 pub type Ticket = u64;
 
 /// A node of a cluster, as others name it.
 pub type NodeId = u64;
-
-/// How far a room has come: its two counters.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Marks {
-    /// The offset of the last message.
-    pub offset: u64,
-    /// The number of the last change of a message.
-    pub change: u64,
-}
-
-impl Marks {
-    /// The smaller of each counter.
-    #[must_use]
-    pub fn min(self, other: Self) -> Self {
-        Self { offset: self.offset.min(other.offset), change: self.change.min(other.change) }
-    }
-
-    /// The greater of each counter.
-    #[must_use]
-    pub fn max(self, other: Self) -> Self {
-        Self { offset: self.offset.max(other.offset), change: self.change.max(other.change) }
-    }
-
-    /// Whether neither counter is beyond the other's.
-    #[must_use]
-    pub fn is_within(self, other: Self) -> bool {
-        self.offset <= other.offset && self.change <= other.change
-    }
-}
-
-/// What a room keeps: a final state, and what it was judged by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Entry<'a> {
-    /// If the log has other values for the room, the entry is a conflict.
-    pub judged: Judged,
-    /// What it says.
-    pub what: What<'a>,
-    /// What the room's audit trail says of it, which is kept with it.
-    pub audit: Option<&'a AuditLine<'a>>,
-}
-
-/// What an entry was judged by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Judged {
-    /// The room's epoch: after a turn numbers may be given again.
-    pub epoch: u64,
-    /// The revision of its settings and standings. Told to nodes, never to clients.
-    pub rev: u64,
-}
-
-/// What an entry says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum What<'a> {
-    /// A new message.
-    Message(Said<'a>),
-    /// A message has become another one.
-    Changed {
-        /// Which message.
-        offset: u64,
-        /// What it is from now on. The number of the change is that of the entry's place. Where it
-        /// was deleted it says nothing, but its key stays.
-        message: &'a MessageText,
-    },
-    /// The room was made on purpose, and is called so in lists.
-    Founded {
-        /// Its title.
-        title: &'a str,
-        /// The user whose it is from now on.
-        owner: Option<&'a str>,
-    },
-    /// The settings of the room are these from now on, and it stays when it is empty.
-    Settings {
-        /// What it is called in lists.
-        title: &'a str,
-        /// All others: see [`RoomSettings`](crate::link::facts::RoomSettings).
-        settings: &'a str,
-    },
-    /// A user stands so in the room from now on.
-    Standing {
-        /// The user's id.
-        user: &'a str,
-        /// All that holds of it.
-        standing: Standing,
-    },
-    /// Nothing, but for the line of the audit trail.
-    Noted,
-}
-
-impl What<'_> {
-    /// Whether it is about the room, and not about a message.
-    #[must_use]
-    pub fn is_of_room(&self) -> bool {
-        match self {
-            Self::Message(_) | Self::Changed { .. } => false,
-            Self::Founded { .. } | Self::Settings { .. } | Self::Standing { .. } | Self::Noted => {
-                true
-            }
-        }
-    }
-}
-
-/// What an entry says, with memory of its own: [`What`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "see `What`")]
-pub enum WhatText {
-    Message(SaidText),
-    Changed(u64, Box<MessageText>),
-    Founded { title: Box<str>, owner: Option<Box<str>> },
-    Settings { title: Box<str>, settings: Box<str> },
-    Standing { user: Box<str>, standing: Standing },
-    Noted,
-}
-
-impl WhatText {
-    /// A copy.
-    #[must_use]
-    pub fn new(what: What<'_>) -> Self {
-        match what {
-            What::Message(said) => Self::Message(SaidText::new(said)),
-            What::Changed { offset, message } => Self::Changed(offset, Box::new(message.clone())),
-            What::Founded { title, owner } => {
-                Self::Founded { title: title.into(), owner: owner.map(Box::from) }
-            }
-            What::Settings { title, settings } => {
-                Self::Settings { title: title.into(), settings: settings.into() }
-            }
-            What::Standing { user, standing } => Self::Standing { user: user.into(), standing },
-            What::Noted => Self::Noted,
-        }
-    }
-
-    /// As it is said.
-    #[must_use]
-    pub fn what(&self) -> What<'_> {
-        match self {
-            Self::Message(said) => What::Message(said.said()),
-            Self::Changed(offset, message) => What::Changed { offset: *offset, message },
-            Self::Founded { title, owner } => What::Founded { title, owner: owner.as_deref() },
-            Self::Settings { title, settings } => What::Settings { title, settings },
-            Self::Standing { user, standing } => What::Standing { user, standing: *standing },
-            Self::Noted => What::Noted,
-        }
-    }
-}
-
-/// The place of an entry: the counter that it has moved, and when.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Placed {
-    /// The number that it has: a message its offset, a change its change. The other one is 0.
-    pub marks: Marks,
-    /// When it was accepted, in milliseconds of Unix time.
-    pub at_ms: u64,
-}
-
-impl Placed {
-    /// Of a message.
-    #[must_use]
-    pub fn message(receipt: Receipt) -> Self {
-        let Receipt { offset, at_ms } = receipt;
-        Self { marks: Marks { offset, change: 0 }, at_ms }
-    }
-
-    /// Of what is decided of the room: neither counter.
-    #[must_use]
-    pub fn decision(at_ms: u64) -> Self {
-        Self { marks: Marks::default(), at_ms }
-    }
-
-    /// Whether it is that of a decision.
-    #[must_use]
-    pub fn is_decision(self) -> bool {
-        self.marks == Marks::default()
-    }
-
-    /// Of a change.
-    #[must_use]
-    pub fn change(change: u64, at_ms: u64) -> Self {
-        Self { marks: Marks { offset: 0, change }, at_ms }
-    }
-
-    /// What the publisher of a message is told.
-    #[must_use]
-    pub fn receipt(self) -> Receipt {
-        Receipt { offset: self.marks.offset, at_ms: self.at_ms }
-    }
-}
 
 /// What a log is asked to keep.
 #[derive(Clone, Copy, Debug)]
@@ -295,83 +114,6 @@ pub enum Appended {
     Refused(Why),
 }
 
-/// What is said in a room and not kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unkept<'a> {
-    /// An event of an application.
-    Custom {
-        /// Its name.
-        event: &'a str,
-        /// What it says.
-        payload: Payload<'a>,
-    },
-    /// A user types.
-    Typing {
-        /// The user's id.
-        user: &'a str,
-        /// Its name.
-        name: &'a str,
-        /// The thread in which it does.
-        thread: Option<u64>,
-    },
-    /// Who is there, as a home tells the homes of the room on other nodes. They alone know what it
-    /// means.
-    Presence(&'a [u8]),
-}
-
-/// What is said in a room and not kept, with memory of its own: [`Unkept`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "see `Unkept`")]
-pub enum UnkeptText {
-    Custom { event: Box<str>, payload: PayloadText },
-    Typing { user: Box<str>, name: Box<str>, thread: Option<u64> },
-    Presence(Box<[u8]>),
-}
-
-/// The payload of an event, with memory of its own: [`Payload`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "see `Payload`")]
-pub enum PayloadText {
-    Json(Box<str>),
-    Binary(Box<[u8]>),
-}
-
-impl UnkeptText {
-    /// A copy.
-    #[must_use]
-    pub fn new(what: Unkept<'_>) -> Self {
-        match what {
-            Unkept::Custom { event, payload } => {
-                let payload = match payload {
-                    Payload::Json(text) => PayloadText::Json(text.into()),
-                    Payload::Binary(data) => PayloadText::Binary(data.into()),
-                };
-                Self::Custom { event: event.into(), payload }
-            }
-            Unkept::Typing { user, name, thread } => {
-                Self::Typing { user: user.into(), name: name.into(), thread }
-            }
-            Unkept::Presence(record) => Self::Presence(record.into()),
-        }
-    }
-
-    /// As it is said.
-    #[must_use]
-    pub fn unkept(&self) -> Unkept<'_> {
-        match self {
-            Self::Custom { event, payload } => {
-                let payload = match payload {
-                    PayloadText::Json(text) => Payload::Json(text),
-                    PayloadText::Binary(data) => Payload::Binary(data),
-                };
-                Unkept::Custom { event, payload }
-            }
-            Self::Typing { user, name, thread } => Unkept::Typing { user, name, thread: *thread },
-            Self::Presence(record) => Unkept::Presence(record),
-        }
-    }
-}
-
 /// What a log is asked to tell all who hear a room, and not to keep.
 #[derive(Clone, Copy, Debug)]
 pub struct Say<'a> {
@@ -397,146 +139,6 @@ pub enum Spoken {
     Later,
     /// Nobody will hear it.
     Refused(Why),
-}
-
-/// What a log is asked to read of an open room.
-#[derive(Clone, Copy, Debug)]
-pub struct Read<'a> {
-    /// The room, as the answer names it.
-    pub room: RoomKey,
-    /// Its topic.
-    pub topic: &'a str,
-    /// Names the read in its answer.
-    pub ticket: Ticket,
-    /// Which messages.
-    pub wanted: Wanted,
-}
-
-/// Which messages of a room are to be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wanted {
-    /// Those behind this offset,
-    pub after: u64,
-    /// and up to this one, which the home has applied.
-    pub upto: u64,
-    /// Which of them, if they are too many.
-    pub part: Part,
-    /// How many there may be.
-    pub messages: u32,
-    /// How many bytes they may have, about. One message may have more.
-    pub bytes: usize,
-    /// And also, of those up to `after`, all that have changed behind this change, if they are
-    /// asked for.
-    pub changed: Option<u64>,
-    /// Among which messages: the bounds above are of these.
-    pub view: View,
-}
-
-/// Among which messages of a room something is read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum View {
-    /// All of them.
-    #[default]
-    Room,
-    /// Those of a thread: the message with this offset, and all whose `thread` that is.
-    Thread(u64),
-    /// Those that are pinned.
-    Pins,
-}
-
-/// Which part of a range of messages is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
-    /// The newest, for a page before an offset.
-    Newest,
-    /// The oldest, for a page after an offset.
-    Oldest,
-    /// All of it, for a recovery: only of use if it is whole. Read from the oldest on.
-    All,
-    /// Those around the message with this offset, which is one of them: on each side the nearest.
-    /// Of all messages of the room only.
-    Around(u64),
-}
-
-/// Messages of a room that were read, in order and without a gap.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Stretch {
-    /// The offset of the first one; of no meaning if there is none. It may be behind the first that
-    /// was wanted, and the last one before the last, where messages were let go of or are damaged.
-    pub first: u64,
-    /// As they stand.
-    pub messages: Vec<MessageText>,
-    /// Whether there is more of what was wanted: before these, or behind them where the oldest were
-    /// wanted.
-    pub more: bool,
-    /// The messages that have changed, if they were asked for, each with its offset, in the order
-    /// of these: all of them, or there is `more`.
-    pub changed: Vec<(u64, MessageText)>,
-    /// The messages, each with its offset, in the order of these, where they were not wanted among
-    /// all of the room. Then there is nothing in `messages`.
-    pub picked: Vec<(u64, MessageText)>,
-}
-
-impl Stretch {
-    /// The messages that there are reactions to, each with who has reacted.
-    pub(crate) fn reactions(&self) -> impl Iterator<Item = (u64, &str)> {
-        let messages = (self.first..).zip(&self.messages);
-        let placed = self.changed.iter().chain(&self.picked).map(|(offset, of)| (*offset, of));
-        messages.chain(placed).filter_map(|(offset, of)| Some((offset, of.reacted()?)))
-    }
-
-    /// Whether a message is among [`Stretch::messages`].
-    pub(crate) fn has(&self, offset: u64) -> bool {
-        (self.first..self.first + self.messages.len() as u64).contains(&offset)
-    }
-}
-
-/// What a log is asked to look for in an open room.
-#[derive(Clone, Copy, Debug)]
-pub struct Find<'a> {
-    /// The room, as the answer names it.
-    pub room: RoomKey,
-    /// Names the search in its answer.
-    pub ticket: Ticket,
-    /// What is looked for.
-    pub sought: Sought<'a>,
-}
-
-/// Which messages are looked for, the newest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sought<'a> {
-    /// Words that must all be in them; of the last one the beginning.
-    pub query: &'a str,
-    /// The user whose they are, if it matters.
-    pub from: Option<&'a str>,
-    /// Those before this offset.
-    pub before: u64,
-    /// How many there may be.
-    pub messages: u32,
-    /// How many bytes they may have, about. One message may have more.
-    pub bytes: usize,
-}
-
-/// What a log is asked to read of the audit trail of an open room.
-#[derive(Clone, Copy, Debug)]
-pub struct Audit {
-    /// The room, as the answer names it.
-    pub room: RoomKey,
-    /// Names the question in its answer.
-    pub ticket: Ticket,
-    /// Which lines.
-    pub wanted: AuditWanted,
-    /// How many bytes they may have, about.
-    pub bytes: usize,
-}
-
-/// Messages that were found, the newest first.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Hits {
-    /// Each with its offset.
-    pub messages: Vec<(u64, MessageText)>,
-    /// Before which offset there may be more.
-    pub more_before: Option<u64>,
 }
 
 /// Why an entry was refused, or something could not be read.
@@ -1006,7 +608,7 @@ pub trait Log {
     }
 
     /// Whether it makes the list of all rooms, of all homes that share it. Then homes tell it how
-    /// many are in their rooms, [`Log::list`] is of the rooms of all homes, in the order in which
+    /// many are in their rooms. [`Log::list`] is of the rooms of all homes, in the order in which
     /// they have changed, and is answered when there are some. A room may come again.
     #[inline]
     fn lists_all(&self) -> bool {
