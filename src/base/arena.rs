@@ -28,8 +28,8 @@ use slab::Slab;
 /// A key into the [`Arena`] that is marked by `T`, and into no other.
 ///
 /// `slab` reuses a freed index at once. A plain `usize` kept across a removal (in a timer, in a
-/// queued message from another shard) would then name a stranger, and a chat line would reach the
-/// wrong person. The generation makes a stale key *miss* instead.
+/// queued message from another shard) would then name a stranger. A chat line would reach the wrong
+/// person. The generation makes a stale key *miss* instead.
 pub struct Key<T> {
     index: u32,
     generation: u32,
@@ -241,12 +241,6 @@ impl<T, M> Arena<T, M> {
         self.occupant(index).map(|occupant| Key::new(index, occupant.generation.get()))
     }
 
-    /// A slot's current occupant, of any generation.
-    #[must_use]
-    pub fn get_at(&self, index: u32) -> Option<&T> {
-        self.occupant(index).map(|occupant| &occupant.value)
-    }
-
     /// A slot's current occupant of any generation, to change.
     pub fn get_at_mut(&mut self, index: u32) -> Option<&mut T> {
         self.occupant_mut(index).map(|occupant| &mut occupant.value)
@@ -386,8 +380,8 @@ mod tests {
         let ann = arena.insert("Ann");
         let bob = arena.insert("Bob");
         arena.remove(ann);
-        assert_eq!((arena.key_at(0), arena.get_at(0)), (None, None));
-        assert_eq!((arena.key_at(1), arena.get_at(1)), (Some(bob), Some(&"Bob")));
+        assert_eq!((arena.key_at(0), arena.get_at_mut(0)), (None, None));
+        assert_eq!((arena.key_at(1), arena.get_at_mut(1)), (Some(bob), Some(&mut "Bob")));
         assert_eq!(arena.key_at(u32::MAX), None);
         *arena.get_at_mut(1).unwrap() = "Eve";
         assert_eq!(arena.iter().collect::<Vec<_>>(), [(bob, &"Eve")]);
