@@ -1,7 +1,7 @@
 //! From a room's log to its members' sockets: a slice of a flush, and what a single member missed.
 //!
-//! A flush of a large room is made in slices, each of a bounded number of writes, so that the
-//! length of a turn does not grow with the room. The caller evicts the members that lag too far.
+//! A flush of a large room is made in slices, each of a bounded number of writes. So the length of
+//! a turn does not grow with the room. The caller evicts the members that lag too far.
 
 use std::cmp::Ordering;
 

@@ -18,9 +18,9 @@
 //! | `iss` | must be the configured one, if one is |
 //! | `guest` | `true` in a token that this server has made for a guest: see [`Verifier::verify_guest`] |
 //!
-//! Deliberately absent: the clock (it is passed in), a bound of the length (a token stands in a
-//! request's head, which has one), revocation (keep tokens short-lived), and reasons for the peer,
-//! to whom all refusals look the same.
+//! Deliberately absent: the clock (it is passed in), a bound of the length (a request's head has
+//! one), revocation (keep tokens short-lived), and reasons for the peer. To it all refusals look
+//! the same.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

@@ -2,8 +2,8 @@
 //! index.
 //!
 //! The values lie in chunks that are never moved. A vector that doubles copies all that is in it,
-//! keeps a reserve as large as itself, and leaves what it had before in the allocator's hands, in
-//! sizes that nobody else asks for.
+//! and keeps a reserve as large as itself. What it had before it leaves in the allocator's hands,
+//! in sizes that nobody else asks for.
 //!
 //! Invariant: every chunk but the last one is full.
 //!

@@ -339,7 +339,7 @@ pub const WRITES_PER_FLUSH: u32 = 64;
 pub const WRITES_PER_TURN: u32 = 8 * WRITES_PER_FLUSH;
 
 /// Up to how many members a room gathers on one shard, as far as those come who join nothing
-/// before. Waking another shard for a message costs as much as some 4 writes, so from here on it is
+/// before. Waking another shard for a message costs as much as some 4 writes. From here on that is
 /// a few in a hundred, and what several cores gain by writing at once is more.
 pub const GATHERED_MEMBERS: u32 = 128;
 
@@ -542,8 +542,8 @@ pub const STALL_MS: u64 = 1_000;
 
 /// How many times a shard may panic within [`RESTARTS_WINDOW_MS`] and begin anew. With one more the
 /// process gives up: a defect that is reached again and again leaves a server that is up and serves
-/// nobody, for each time everybody on the shard is closed, every room of it begins anew, and all
-/// come back at once. Whoever supervises the process sees its end, and not that.
+/// nobody. Each time everybody on the shard is closed, every room of it begins anew, and all come
+/// back at once. Whoever supervises the process sees its end, and not that.
 pub const RESTARTS_MAX: usize = 5;
 /// See [`RESTARTS_MAX`].
 pub const RESTARTS_WINDOW_MS: u64 = 60_000;
@@ -589,7 +589,7 @@ pub const LOBBY_LOOK_COST_BYTES: usize = 256;
 pub const LOBBY_ANSWERS_BYTES_MAX: usize = 4 * 1_024 * 1_024;
 
 /// The longest entry of a list of rooms, in bytes: each byte of name and title may have to be
-/// escaped (names have no control characters, so by one more), and 56 bytes of JSON around them,
+/// escaped (names have no control characters, so by one more). Around them are 56 bytes of JSON,
 /// the comma and a number of ten digits included.
 pub const LISTING_BYTES_MAX: usize = 2 * (NAME_BYTES_MAX + TITLE_BYTES_MAX) + 56;
 

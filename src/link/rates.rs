@@ -1,8 +1,8 @@
 //! The rates there are, of users and of addresses: one table for all shards and transports.
 //!
 //! A new connection is no new burst, wherever it is and whatever it speaks. To ask costs a hash and
-//! an exchange of one word, where asking the shard that a user is at home on would cost each push a
-//! way through a ring.
+//! an exchange of one word. Asking the shard that a user is at home on would cost each push a way
+//! through a ring.
 //!
 //! An address is that of the client, as far as a trusted proxy tells it. Many users may share one,
 //! so it may do what a dozen users may. Trusted proxies have no rates of their own, and neither has

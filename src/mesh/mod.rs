@@ -160,7 +160,7 @@ impl Port {
         self.outboxes.iter().any(Outbox::is_waiting)
     }
 
-    /// Moves what waits into the rings as far as it fits, and wakes those who sleep and have got
+    /// Moves what waits into the rings as far as it fits. Wakes those who sleep and have got
     /// something, or have been waiting for room that this shard has made.
     pub fn end_turn(&mut self) {
         let had_waiting = self.has_waiting();

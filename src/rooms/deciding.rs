@@ -400,7 +400,7 @@ impl Rooms {
     }
 
     /// Puts out the devices of a user that may not be in a room any more, or all of them if it is
-    /// kicked, and tells the others how they stand.
+    /// kicked. Tells the others how they stand.
     pub(super) fn put_out_user<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,

@@ -28,9 +28,8 @@ use crate::rooms::registry::Registered;
 const GREET_WITHIN_MS: u64 = 500;
 
 /// How many bytes of lists are kept in all; a single list may be longer. Without a bound, a storm
-/// would leave a list in every room, half as much as the memory of its members, and an allocator
-/// keeps memory that was touched once. A list that is not kept is written anew for the next
-/// newcomer.
+/// would leave a list in every room, half as much as the memory of its members. An allocator keeps
+/// memory that was touched once. A list that is not kept is written anew for the next newcomer.
 const LISTS_BYTES_MAX: usize = 256 * 1_024;
 
 /// How many buffers of lists are kept for the next room that needs one.

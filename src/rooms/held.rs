@@ -1,7 +1,7 @@
 //! Held answers: those that wait for a log, and later ones that wait behind them.
 //!
 //! An answer whose message is not kept yet holds back all later answers to that member in that
-//! room, so a topic answers in the order in which it was asked. Heartbeats, other topics and other
+//! room. So a topic answers in the order in which it was asked. Heartbeats, other topics and other
 //! members do not wait.
 //!
 //! Invariants:

@@ -303,7 +303,7 @@ fn forwarded_hops(value: &[u8]) -> impl Iterator<Item = Option<IpAddr>> {
 /// The last element of a list, and what stands before its comma.
 ///
 /// A quote is one unless an odd number of backslashes stands before it. In an element that a proxy
-/// wrote these are escapes (RFC 9110, 5.6.4) and nothing else, so from the right it is read as it
+/// wrote these are escapes (RFC 9110, 5.6.4) and nothing else. So from the right it is read as it
 /// was written, whatever stands before it.
 fn split_last(value: &[u8]) -> (Option<&[u8]>, &[u8]) {
     let mut is_quoted = false;

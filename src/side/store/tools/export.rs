@@ -1,8 +1,7 @@
 //! A store as lines of JSON, for other programs and for another store.
 //!
-//! It is read by pages, each with a look of its own, so that a server which has the store is not
-//! held up, and memory does not grow with it. Of each room there is what was in it when its turn
-//! came.
+//! It is read by pages, each with a look of its own. So a server which has the store is not held
+//! up, and memory does not grow with it. Of each room there is what was in it when its turn came.
 //!
 //! Invariants: a message that does not fit its checksum is named, and is not exported.
 //!

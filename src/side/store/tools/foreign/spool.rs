@@ -1,7 +1,7 @@
 //! The messages of an export until their room is written: an export may have them in any order, and
 //! more of them than fit into memory.
 //!
-//! They are in a database without a name, which SQLite keeps in memory as far as it is small, and
+//! They are in a database without a name. SQLite keeps that in memory as far as it is small, and
 //! else in a file that nobody sees and that goes with the process.
 //!
 //! Invariant: a room's messages come out in the order of their times, those of one time as they
