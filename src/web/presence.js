@@ -7,8 +7,8 @@
  *     presence.diff(payload);      // who came and who went
  *     presence.members             // Map of user -> metas, oldest first; one meta for each of the user's connections
  *
- * The one subtlety: after a join the first diff can come before the state, so diffs are kept until it is there. Metas are told
- * apart by their `phx_ref` alone.
+ * The one subtlety: after a join the first diff can come before the state, so diffs are kept until it is there. Metas
+ * are told apart by their `phx_ref` alone.
  *
  * Knows nothing of sockets, rooms or names.
  */

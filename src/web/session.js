@@ -1,12 +1,13 @@
 /**
  * Who we are to the server, and the HTTP API.
  *
- * A guest has a token, kept in `localStorage` so that all tabs are one person and a reload changes nothing. When the server no
- * longer takes it (it expired, or the server was restarted with another secret) a new one is fetched under the same name, and the
- * old user id is remembered: messages it wrote are still ours. A guest who takes another name brings its token, and stays the same
- * user.
+ * A guest has a token, kept in `localStorage` so that all tabs are one person and a reload changes nothing. When the
+ * server no longer takes it (it expired, or the server was restarted with another secret) a new one is fetched under
+ * the same name, and the old user id is remembered: messages it wrote are still ours. A guest who takes another name
+ * brings its token, and stays the same user.
  *
- * Knows nothing of sockets and of what is on the screen. `storage` and `fetch` are passed in, so that tests need no browser.
+ * Knows nothing of sockets and of what is on the screen. `storage` and `fetch` are passed in, so that tests need no
+ * browser.
  */
 
 const KEY = "chinwag.session";
@@ -60,9 +61,9 @@ export class Session {
   }
 
   /**
-   * The token for the next connection. After a refused attempt the API is asked whether it was the token's fault, which the
-   * WebSocket interface does not tell. `expires_at` is not looked at: the server's clock counts, and this one may be wrong.
-   * Throws an ApiError `unauthorized` where no new token can be had without the user.
+   * The token for the next connection. After a refused attempt the API is asked whether it was the token's fault, which
+   * the WebSocket interface does not tell. `expires_at` is not looked at: the server's clock counts, and this one may
+   * be wrong. Throws an ApiError `unauthorized` where no new token can be had without the user.
    */
   async token(refusals) {
     this.refresh();

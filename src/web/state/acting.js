@@ -1,6 +1,6 @@
 /**
- * Asks the server for what the user wishes to become of messages, until it is answered: of each room one thing after the other, as with
- * what is said. What is asked is in `room.acts` meanwhile, and so on the screen.
+ * Asks the server for what the user wishes to become of messages, until it is answered: of each room one thing after
+ * the other, as with what is said. What is asked is in `room.acts` meanwhile, and so on the screen.
  *
  * Knows how the answers fold into the room; nothing of sockets and of the screen.
  */

@@ -1,11 +1,11 @@
 /**
- * What becomes of messages: how the server's changes are merged, and what the user has asked for and not been answered yet.
- * Reactions have more rules than that, and a file of their own.
+ * What becomes of messages: how the server's changes are merged, and what the user has asked for and not been answered
+ * yet. Reactions have more rules than that, and a file of their own.
  *
- * A message is never altered, only replaced by another object, so that who has one may keep it. The larger `change` wins, whatever
- * comes first. An *act* is `{id, event, offset, payload, at, by, change, error}`: a change that the user has asked for. It is laid over
- * the message that is there, from the moment it is asked for until the server has told it (`change` is its number by then) or has
- * refused it (`error` says why). So taking it back is leaving it out.
+ * A message is never altered, only replaced by another object, so that who has one may keep it. The larger `change`
+ * wins, whatever comes first. An *act* is `{id, event, offset, payload, at, by, change, error}`: a change that the user
+ * has asked for. It is laid over the message that is there, from the moment it is asked for until the server has told
+ * it (`change` is its number by then) or has refused it (`error` says why). So taking it back is leaving it out.
  *
  * Knows nothing of rooms and of the screen.
  */

@@ -50,8 +50,8 @@ export class Chat {
   #readStored = new Map(); // name of a room -> what was read, as this tab last stored or found it
 
   /**
-   * `local` outlives the tab, `tab` a reload; `onMessage(room, message)` hears each live message of somebody else, `onGone(room, offset)`
-   * that one does not say any more what it said; with null, that any of them may not.
+   * `local` outlives the tab, `tab` a reload; `onMessage(room, message)` hears each live message of somebody else,
+   * `onGone(room, offset)` that one does not say any more what it said; with null, that any of them may not.
    */
   constructor({ socket, session, store, local, tab, onMessage = () => {}, onGone = () => {} }) {
     this.#socket = socket;
@@ -100,8 +100,8 @@ export class Chat {
 
   start() {
     this.#change((state) => { state.me = this.#session.current; });
-    // A room first: the server keeps a connection where the first room lives that it joins. The list of rooms next: of as many rooms as one
-    // may be in, the last is refused then, and can say so.
+    // A room first: the server keeps a connection where the first room lives that it joins. The list of rooms next: of
+    // as many rooms as one may be in, the last is refused then, and can say so.
     const [first, ...others] = entriesIn(this.#local.getItem(ROOMS_KEY));
     if (first) this.#join(...first);
     this.#joinLobby();

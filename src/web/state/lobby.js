@@ -25,8 +25,8 @@ export function changed(lobby, { changed = [], removed = [] }) {
 const shown = (room) => ({ ...room, title: legible(room.title, legible(room.room)) });
 
 /**
- * What the panel shows: the user's own rooms in the order they were joined, and the others, the liveliest first; both only as far as
- * `filter` occurs in name or title. `exact` says whether a room is called just that.
+ * What the panel shows: the user's own rooms in the order they were joined, and the others, the liveliest first; both
+ * only as far as `filter` occurs in name or title. `exact` says whether a room is called just that.
  */
 export function directory(lobby, joinedRooms, filter, limit = 100) {
   const name = roomName(filter.trim());

@@ -1,15 +1,17 @@
 /**
  * One room as this page knows it: plain data, and the functions that fold what the server says into it.
  *
- * Messages lie in *segments*: runs of contiguous offsets of one *line*, oldest first. A room goes on in its line when its epoch turns and
- * everything was recovered; where the server began it anew, a line begins too. There is one segment unless something could not be
- * recovered, and then the break between two of them is what the page must be honest about.
+ * Messages lie in *segments*: runs of contiguous offsets of one *line*, oldest first. A room goes on in its line when
+ * its epoch turns and everything was recovered; where the server began it anew, a line begins too. There is one segment
+ * unless something could not be recovered, and then the break between two of them is what the page must be honest
+ * about.
  *
  * Invariants:
  * 1. within a segment offsets are contiguous, so nothing is shown twice and nothing is silently missing;
  * 2. the last segment ends at the cursor `{epoch, offset, change}`, which is what a rejoin sends as `since`;
  * 3. a message of ours is either in a segment or in the outbox, never in both: its `key` tells;
- * 4. one that was heard and not answered yet may be lost with the server: it is in `unconfirmed` until it is answered or recovered;
+ * 4. one that was heard and not answered yet may be lost with the server: it is in `unconfirmed` until it is answered
+ *    or recovered;
  * 5. every message of the line is as it was after `change` changes, or later;
  * 6. `mine` of a message is of the user that the server knows one by here, `user`.
  *
@@ -60,8 +62,9 @@ export function createRoom(name) {
     /** Counts how often the server began the room anew. */
     line: 0,
     /**
-     * `[{line, from, messages, more, broke: null | "reset" | "gap" | "lost", lost, fetching: null | "now" | "failed"}]`; `from`: the first
-     * offset; `lost`: how many messages of others stood above it that the server has not kept
+     * `[{line, from, messages, more, broke, lost, fetching}]`; `from`: the first offset; `broke`: null, "reset", "gap"
+     * or "lost"; `lost`: how many messages of others stood above it that the server has not kept; `fetching`: null,
+     * "now" or "failed"
      */
     segments: [],
     /** How many older messages were fetched since the end was last in view: they are being read, and stay. */
@@ -158,8 +161,9 @@ function recognise(room, user) {
 }
 
 /**
- * Whether the answer tells all that became of the messages that are shown. A cursor without a change, or one that cannot be recovered
- * from, is answered without what changed before: then nothing may have. Numbers of changes that were lost are given again.
+ * Whether the answer tells all that became of the messages that are shown. A cursor without a change, or one that
+ * cannot be recovered from, is answered without what changed before: then nothing may have. Numbers of changes that
+ * were lost are given again.
  */
 function isKnownBy(room, { recovered, change }, isTurned) {
   if (change === undefined || (recovered && room.change !== null)) return true;
@@ -312,8 +316,8 @@ export function reclaimed(room, { key, body, reply_to: answered }) {
 }
 
 /**
- * Takes out again what is shown and was not kept, where the room goes on behind what was: what others said is counted. False where nothing
- * that is shown is among the messages, so that nobody can tell whether it does.
+ * Takes out again what is shown and was not kept, where the room goes on behind what was: what others said is counted.
+ * False where nothing that is shown is among the messages, so that nobody can tell whether it does.
  */
 function takeBack(room, messages, isOwn) {
   const last = room.segments.at(-1);

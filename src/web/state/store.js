@@ -1,8 +1,8 @@
 /**
  * The one store: everything on the screen is a function of `state`.
  *
- * Data flows one way: the protocol (`chat.js`) changes the state, views are called with it, and what the user does becomes a call to
- * `chat.js` again. However many changes one moment brings, the views run once, when `schedule` says.
+ * Data flows one way: the protocol (`chat.js`) changes the state, views are called with it, and what the user does
+ * becomes a call to `chat.js` again. However many changes one moment brings, the views run once, when `schedule` says.
  */
 export function createStore(state, schedule) {
   const views = [];

@@ -1,8 +1,8 @@
 /**
  * Where messages are written. Drafts belong to their room; Enter sends, Shift+Enter makes a line.
  *
- * The same field serves for answers and for edits; a strip above it says so, and Escape or its button ends that. The draft of a new
- * message waits meanwhile.
+ * The same field serves for answers and for edits; a strip above it says so, and Escape or its button ends that. The
+ * draft of a new message waits meanwhile.
  */
 import { legible } from "../state/name.js";
 import { mayReact, moderates } from "../state/rights.js";

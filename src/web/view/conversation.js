@@ -1,8 +1,8 @@
 /**
  * The conversation: rows to elements, and where it is scrolled to.
  *
- * The end of the conversation is followed as long as the user is there; whoever has scrolled up stays exactly where they read, whatever
- * arrives below or is loaded above.
+ * The end of the conversation is followed as long as the user is there; whoever has scrolled up stays exactly where
+ * they read, whatever arrives below or is loaded above.
  */
 import { isUnseen, legible } from "../state/name.js";
 import { REACT } from "../state/reactions.js";

@@ -10,8 +10,8 @@ const NAME_LETTERS_MAX = 40;
 const tooLong = (name) => new TextEncoder().encode(name).length > NAME_BYTES_MAX;
 
 /**
- * The name, asked for until the server takes it; resolves when there is a session. Where the server admits no guests it asks for an
- * access token instead. `canCancel` is for somebody who has a name already.
+ * The name, asked for until the server takes it; resolves when there is a session. Where the server admits no guests it
+ * asks for an access token instead. `canCancel` is for somebody who has a name already.
  */
 export function askName(session, { room = null, canCancel = false, problem = "" } = {}) {
   const dialog = byId("enter");

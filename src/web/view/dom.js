@@ -1,8 +1,8 @@
 /**
  * The little that the views need of a framework: making elements and keeping a list in step with rows.
  *
- * Text reaches the page through `textContent` and text nodes alone. That, and not escaping, is why a name or a message can never become
- * markup: nothing in this page parses HTML.
+ * Text reaches the page through `textContent` and text nodes alone. That, and not escaping, is why a name or a message
+ * can never become markup: nothing in this page parses HTML.
  */
 
 const SVG = "http://www.w3.org/2000/svg";

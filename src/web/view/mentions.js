@@ -1,5 +1,6 @@
 /**
- * Names of who is here, completed behind an `@`. The text has the name; the message has the user's id, for names are not unique.
+ * Names of who is here, completed behind an `@`. The text has the name; the message has the user's id, for names are
+ * not unique.
  *
  * Only those that were chosen are mentioned, as long as their name stands in the text.
  */
@@ -10,8 +11,9 @@ const SHOWN_MAX = 8;
 const BEGUN = /(?:^|[\s\p{Ps}\p{Pi}"'])@([^\n@]{0,40})$/u;
 
 /**
- * `people()` are the candidates, `[{user, name, own}]`; `everybody()` is how many "@room" would tell, or 0 where one may not.
- * Returns `{keyed(event), look(), close(), picked, mentionsIn(text, before)}`; `keyed` is true if the key was for the list.
+ * `people()` are the candidates, `[{user, name, own}]`; `everybody()` is how many "@room" would tell, or 0 where one
+ * may not. Returns `{keyed(event), look(), close(), picked, mentionsIn(text, before)}`; `keyed` is true if the key was
+ * for the list.
  */
 export function mentionList(input, { people, everybody }) {
   const list = byId("mentions");

@@ -75,8 +75,9 @@ function refusalText({ reason, limit }) {
 }
 
 /**
- * `{heard(room, message, active), forget(room, offset)}`: reads new messages out, and nothing else: the visible conversation is no live region, so that neither opening a room nor loading
- * older history makes a screen reader recite it. A burst is summed up. What a message does not say any more is forgotten.
+ * `{heard(room, message, active), forget(room, offset)}`: reads new messages out, and nothing else: the visible
+ * conversation is no live region, so that neither opening a room nor loading older history makes a screen reader recite
+ * it. A burst is summed up. What a message does not say any more is forgotten.
  */
 export function announcer() {
   const log = byId("heard");
