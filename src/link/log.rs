@@ -18,8 +18,9 @@
 //! | `say` says | [`Spoken::Now`] | [`Spoken::Now`] | [`Spoken::Later`] |
 //! | the publisher is answered | in the call | at [`FromLog::Kept`] | behind its entry and `Kept` |
 //!
-//! Which one the rooms have, `app/keeping.rs` chooses: it opens the store that is configured, and
-//! without one `app/boot.rs` gives each shard a [`MemoryLog`].
+//! Which one the rooms have, `app/boot.rs` chooses: the store that `app/keeping.rs` opens, or the
+//! engine that `app/cluster.rs` opens, as it is configured. Without either each shard has a
+//! [`MemoryLog`].
 //!
 //! The rules for every log, which `rooms::contract` checks:
 //!
