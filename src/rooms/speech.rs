@@ -41,7 +41,7 @@ use crate::room::{Outpost, Room};
 use crate::rooms::changing::{may_change_at_all, thread_of};
 use crate::rooms::held::Membership;
 use crate::rooms::registry::Registered;
-use crate::rooms::pending::{Again, UnderWay};
+use crate::rooms::under_way::{Again, UnderWay};
 use crate::rooms::{Answer, Rooms};
 use crate::wire::phx::Payload;
 
