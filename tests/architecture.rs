@@ -294,12 +294,13 @@ struct Step<'p> {
 /// The steps of a drawing. A line has a folder, calls in order, and files of that folder; or a file
 /// of the store and calls.
 fn steps(drawings: &str) -> Vec<Step<'_>> {
+    let is_file = |word: &str| Path::new(word).extension().is_some_and(|of| of == "rs");
     let mut steps = Vec::new();
     for line in drawings.lines() {
         let mut words = line.split_whitespace().map(|word| word.trim_matches([',', ';', ':']));
         let Some(first) = words.next() else { continue };
         let (folder, own) =
-            if first.ends_with(".rs") { ("side/store", Some(first)) } else { (first, None) };
+            if is_file(first) { ("side/store", Some(first)) } else { (first, None) };
         // Calls have `>` between them; what comes behind the last of them is said about them.
         let mut calls = Vec::from_iter(words.next());
         let mut said = words.peekable();
@@ -308,7 +309,7 @@ fn steps(drawings: &str) -> Vec<Step<'_>> {
         }
         let files: Vec<String> = own
             .into_iter()
-            .chain(said.filter(|word| word.ends_with(".rs")))
+            .chain(said.filter(|word| is_file(word)))
             .map(|file| format!("{folder}/{file}"))
             .collect();
         steps.extend(calls.into_iter().map(|call| Step { call, files: files.clone() }));

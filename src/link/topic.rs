@@ -72,6 +72,18 @@ pub fn is_phoenix(event: &str) -> bool {
 const RESERVED: &[&str] =
     &["chan_reply_", "msg_", "room_", "user_", "file_", "token_", ACCESS_TOKEN];
 
+/// What a client pushes to say something, and what members hear of it.
+pub(crate) const NEW_MSG: &str = "new_msg";
+
+/// What a client pushes while its user types, and what members hear of it.
+pub(crate) const TYPING: &str = "typing";
+
+/// What a client pushes for a page of messages.
+pub(crate) const HISTORY: &str = "history";
+
+/// What a client pushes to be answered with what it has sent.
+pub(crate) const ECHO: &str = "echo";
+
 /// What a client pushes to look for messages.
 pub(crate) const SEARCH: &str = "msg_search";
 

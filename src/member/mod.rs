@@ -165,7 +165,7 @@ impl Members {
             Some(event) if event == "phx_leave" => return Dispatch::Leave { audience },
             // These answers may be large.
             Some(event)
-                if (event == "history" || event == topic::SEARCH)
+                if (event == topic::HISTORY || event == topic::SEARCH)
                     && channel.outstanding >= ANSWERS_UNDER_WAY_MAX =>
             {
                 return Dispatch::Park;

@@ -25,9 +25,9 @@ use crate::link::record::{NewMessage, ToHome};
 use crate::link::refusal::{PUBLISH_LIMIT, Refusal, SEARCH_LIMIT};
 use crate::link::settings::Settings;
 use crate::link::topic::{
-    MSG_APPEND, MSG_DELETE, MSG_REACT, MSG_REPORT, ROOM_AUDIT, ROOM_INVITE, ROOM_MEMBER,
-    ROOM_MEMBERS, ROOM_META, ROOM_SET, SEARCH, is_about_room, is_addition, is_reserved, is_verb,
-    room_of,
+    ECHO, HISTORY, MSG_APPEND, MSG_DELETE, MSG_REACT, MSG_REPORT, NEW_MSG, ROOM_AUDIT, ROOM_INVITE,
+    ROOM_MEMBER, ROOM_MEMBERS, ROOM_META, ROOM_SET, SEARCH, TYPING, is_about_room, is_addition,
+    is_reserved, is_verb, room_of,
 };
 use crate::wire::phx::{Message, Payload};
 
@@ -60,7 +60,7 @@ impl Members {
         let Push { conn, audience, message, event } = push;
         let Some(channel) = self.channel(conn, audience) else { return Ok(None) };
         let asker = Asker { conn, slot: channel.slot };
-        if event == "echo" {
+        if event == ECHO {
             return Ok(self.answer_in_order(push, "ok", message.payload?));
         }
         let Some((shard, home)) = self.audiences.home(audience) else {
@@ -75,14 +75,12 @@ impl Members {
         let limits = &cx.settings.limits;
         let is_ours =
             event == SEARCH || is_verb(event) || is_addition(event) || is_about_room(event);
-        if (is_ours || event == "history") && room.is_none() {
+        if (is_ours || event == HISTORY) && room.is_none() {
             let message = "there is no such thing here: this is no room";
             return Err(Refusal::Invalid { field: "event", message });
         }
-        let reads = matches!(
-            event,
-            "history" | SEARCH | ROOM_MEMBERS | ROOM_AUDIT | ROOM_INVITE | ROOM_META
-        );
+        let reads =
+            matches!(event, HISTORY | SEARCH | ROOM_MEMBERS | ROOM_AUDIT | ROOM_INVITE | ROOM_META);
         // Whose token lets it only read may still leave a room that it is a member of.
         // And react, where the room lets readers; report what it has read, and take back what it
         // has said.
@@ -136,7 +134,7 @@ impl Members {
         let payload = message.payload?;
         let bounds = || MessageBounds::of(settings);
         Ok(match event {
-            "new_msg" if is_room => {
+            NEW_MSG if is_room => {
                 let Publish { message, key } = Publish::parse(payload, bounds())?;
                 let key = key.map(|key| match key {
                     Cow::Borrowed(key) => key,
@@ -189,8 +187,8 @@ impl Members {
                 let (offset, text) = report_wanted(payload)?;
                 ToHome::Report { home, asker, reference, offset, text }
             }
-            "typing" => ToHome::Typing { home, asker, thread: typing_wanted(payload)? },
-            "history" => {
+            TYPING => ToHome::Typing { home, asker, thread: typing_wanted(payload)? },
+            HISTORY => {
                 let (view, from, limit) = page_wanted(payload)?;
                 ToHome::History { home, asker, reference, view, from, limit }
             }
@@ -273,7 +271,7 @@ impl Members {
 
 /// What an event costs of the rate of pushes, in quarters of one: what comes often costs least.
 fn quarters_of(event: &str) -> u64 {
-    if matches!(event, MSG_REACT | "typing") { 1 } else { PUSH_QUARTERS }
+    if matches!(event, MSG_REACT | TYPING) { 1 } else { PUSH_QUARTERS }
 }
 
 #[cfg(test)]
@@ -282,8 +280,8 @@ mod tests {
 
     #[test]
     fn whoever_types_or_reacts_pays_a_quarter_of_a_push_and_a_push_is_four_of_them() {
-        assert_eq!([MSG_REACT, "typing"].map(quarters_of), [1, 1]);
-        let others = ["new_msg", "history", MSG_APPEND, MSG_DELETE, ROOM_META, "an event"];
+        assert_eq!([MSG_REACT, TYPING].map(quarters_of), [1, 1]);
+        let others = [NEW_MSG, HISTORY, MSG_APPEND, MSG_DELETE, ROOM_META, "an event"];
         assert_eq!(others.map(quarters_of), [PUSH_QUARTERS; 6]);
         assert_eq!(PUSH_QUARTERS, 4);
     }

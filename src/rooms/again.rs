@@ -30,9 +30,9 @@ use crate::link::refusal::Refusal;
 use crate::link::said::SaidText;
 use crate::rooms::Rooms;
 use crate::rooms::held::Membership;
-use crate::rooms::pending::{Again, UnderWay, Was};
 use crate::rooms::registry::Registered;
 use crate::rooms::speech::append_of;
+use crate::rooms::under_way::{Again, UnderWay, Was};
 
 impl Rooms {
     /// An entry is a conflict: it goes on when the room knows with what. False, if it does not.

@@ -27,8 +27,8 @@ use crate::link::record::{Field as _, Received, ToHome, ToMember, read};
 use crate::link::refusal::Refusal;
 use crate::room::Room;
 use crate::rooms::held::{HeldAnswer, Membership};
-use crate::rooms::pending::UnderWay;
 use crate::rooms::registry::Registered;
+use crate::rooms::under_way::UnderWay;
 use crate::rooms::{Answer, Rooms};
 use crate::wire::phx::Payload;
 

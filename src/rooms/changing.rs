@@ -36,9 +36,9 @@ use crate::room::verbs::{Actor, judge};
 use crate::rooms::Rooms;
 use crate::rooms::auditing::audited;
 use crate::rooms::held::Membership;
-use crate::rooms::pending::{Again, UnderWay, Was};
 use crate::rooms::registry::Registered;
 use crate::rooms::speech::{append_of, deliver, take_fanout};
+use crate::rooms::under_way::{Again, UnderWay, Was};
 use crate::wire::phx::Payload;
 
 /// A message that was read for the push that is being handled; none, if its log has let go of it.

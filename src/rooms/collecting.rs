@@ -47,9 +47,9 @@ use crate::room::reactions::Toggling;
 use crate::rooms::Rooms;
 use crate::rooms::changing::{Known, Proposed, may_change_at_all};
 use crate::rooms::held::Membership;
-use crate::rooms::pending::{Again, UnderWay};
 use crate::rooms::registry::Registered;
 use crate::rooms::speech::take_fanout;
+use crate::rooms::under_way::{Again, UnderWay};
 use crate::wire::phx::Payload;
 
 /// What is collected in all rooms. See the module.

@@ -38,9 +38,9 @@ use crate::room::facts::RemovalCause;
 #[cfg(test)]
 use crate::room::planted::{self, Planted};
 use crate::rooms::held::Membership;
-use crate::rooms::pending::{Again, UnderWay};
 use crate::rooms::registry::Registered;
 use crate::rooms::speech::{append_of, deliver, take_fanout};
+use crate::rooms::under_way::{Again, UnderWay};
 use crate::rooms::{Answer, Rooms};
 use crate::wire::phx::Payload;
 

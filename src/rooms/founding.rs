@@ -31,7 +31,7 @@ use crate::link::record::ToMember;
 use crate::link::refusal::Refusal;
 use crate::rooms::Rooms;
 use crate::rooms::held::Membership;
-use crate::rooms::pending::{Again, UnderWay};
+use crate::rooms::under_way::{Again, UnderWay};
 
 /// The status of HTTP of a room that has been made.
 const MADE: u16 = 201;

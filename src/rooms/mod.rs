@@ -4,7 +4,7 @@
 //! ```text
 //!   member's shard ── ToHome ──> Rooms::hear ── Room ──> Tell ── ToMember ──> members' shards
 //!                                  │
-//!                  pending, held ──┤  what a log has, and the answers that wait for it
+//!                  pending, held ──┤  what a log has (`under_way`), and the answers that wait for it
 //!                  answering ──────┤  how members are answered, in order
 //!                  registry ───────┤  which rooms there are, what they take, which one goes
 //!                  loading ────────┤  rooms that are not there yet, and who waits for them
@@ -88,6 +88,7 @@ mod tests;
 #[cfg(test)]
 mod threads_tests;
 mod ticks;
+mod under_way;
 
 use std::collections::HashMap;
 

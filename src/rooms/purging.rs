@@ -42,10 +42,10 @@ use crate::room::verbs::{Actor, judge};
 use crate::rooms::Rooms;
 use crate::rooms::changing::Proposed;
 use crate::rooms::held::Membership;
-use crate::rooms::pending::{Again, UnderWay};
 use crate::rooms::reading::as_kept;
 use crate::rooms::registry::Registered;
 use crate::rooms::speech::take_fanout;
+use crate::rooms::under_way::{Again, UnderWay};
 use crate::wire::json::push_unsigned;
 use crate::wire::phx::Payload;
 

@@ -33,14 +33,15 @@ use crate::link::outbox::{Cx, Tell};
 use crate::link::record::{NewMessage, ToHome, ToMember};
 use crate::link::refusal::{FANOUT_LIMIT, Refusal};
 use crate::link::said::{Fate, Said, SaidText};
+use crate::link::topic::{NEW_MSG, TYPING};
 use crate::room::keys::KeyHash;
 use crate::room::propose::Proposal;
 use crate::room::speech::push_typing;
 use crate::room::{Outpost, Room};
 use crate::rooms::changing::{may_change_at_all, thread_of};
 use crate::rooms::held::Membership;
-use crate::rooms::pending::{Again, UnderWay};
 use crate::rooms::registry::Registered;
+use crate::rooms::under_way::{Again, UnderWay};
 use crate::rooms::{Answer, Rooms};
 use crate::wire::phx::Payload;
 
@@ -209,7 +210,7 @@ impl Rooms {
         }
         self.registry.weigh_history(bytes_before, room);
         cx.metrics.published += 1;
-        deliver(cx, members, room, "new_msg", Payload::Json(text(out)));
+        deliver(cx, members, room, NEW_MSG, Payload::Json(text(out)));
         out.clear();
         // The oldest message may have gone, with what was remembered of its changes.
         if key_hash.is_some() || asked.is_some() || room.journal().top().change > 0 {
@@ -361,7 +362,7 @@ impl Rooms {
         let Some(Registered { room, .. }) = self.arena.get(key) else { return };
         let out = &mut self.scratch.response;
         push_typing(out, user, name, thread);
-        deliver(cx, members, room, "typing", Payload::Json(text(out)));
+        deliver(cx, members, room, TYPING, Payload::Json(text(out)));
         out.clear();
     }
 

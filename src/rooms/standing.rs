@@ -26,10 +26,10 @@ use crate::room::lately::{SaidBy, SaidOfLate};
 use crate::rooms::changing::may_change_at_all;
 use crate::rooms::deciding::Decided;
 use crate::rooms::held::Membership;
-use crate::rooms::pending::UnderWay;
 use crate::rooms::purging::{Begun, Deleted};
 use crate::rooms::registry::Registered;
 use crate::rooms::speech::take_fanout;
+use crate::rooms::under_way::UnderWay;
 use crate::rooms::{Answer, Rooms};
 
 /// What was judged of how a user is to stand.
