@@ -22,6 +22,7 @@
 //! Called by: `rooms`, `speech`, `collecting`, `streaming`, `deciding`. Calls: `room`, `registry`,
 //! `reading`, `reads`, `speech`, `pending`, `held`, the log.
 
+use crate::limits::MOVED_BYTES_PER_WORK;
 use crate::link::audit::AuditLine;
 use crate::link::ids::RoomKey;
 use crate::link::io::Io;
@@ -276,6 +277,7 @@ impl Rooms {
         let room = &mut registered.room;
         let out = &mut self.scratch.response;
         let bytes_before = room.history().kept_bytes();
+        cx.budget.spend_for(room.history().moved_bytes(changed.0), MOVED_BYTES_PER_WORK);
         let limits = (&cx.settings.history, &cx.settings.chat);
         if !room.apply_change(changed, change, asked, limits, out) {
             return;
