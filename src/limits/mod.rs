@@ -714,6 +714,13 @@ pub const STORE_SYNC_MS: u64 = 1_000;
 /// commit.
 pub const STORE_CHECKPOINT_IDLE_BYTES: usize = 1_024 * 1_024;
 
+/// With how many messages a room of a store is opened at most, whatever it may have in memory: they
+/// are taken in by one turn, which is some 10 ms.
+pub const TAIL_MESSAGES_MAX: u32 = 4_000;
+
+/// And with how many bytes of them.
+pub const TAIL_BYTES_MAX: usize = 2 * 1_024 * 1_024;
+
 /// How long after it was done retention goes through the rooms of a store again, in milliseconds.
 pub const STORE_SWEEP_MS: u64 = 60_000;
 
