@@ -202,8 +202,8 @@ pub const ANSWER_BYTES_PER_WORK: usize = 1_024;
 /// moves all that lie behind it.
 pub const MOVED_BYTES_PER_WORK: usize = 16 * 1_024;
 
-/// How many bytes of a room's history one turn moves for what was collected, and how many for the
-/// messages that a purge looks at together: some 4 ms.
+/// How many bytes of a room's history one turn moves for what was collected, or is over, and how
+/// many for the messages that a purge looks at together: some 4 ms.
 pub const MOVED_BYTES_PER_TURN: usize = 64 * 1_024 * 1_024;
 
 /// How many rooms looked at in the directory cost one unit of [`TURN_WORK`]: each is a step in a

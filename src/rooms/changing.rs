@@ -295,6 +295,11 @@ impl Rooms {
         self.note_stream(cx, key, offset, (grows, has_grown));
     }
 
+    /// How many bytes of a room's memory a change of a message moves.
+    pub(super) fn moved_bytes(&self, key: RoomKey, offset: u64) -> usize {
+        self.arena.get(key).map_or(0, |of| of.room.history().moved_bytes(offset))
+    }
+
     /// Looks whether one more message may be pinned.
     ///
     /// # Errors

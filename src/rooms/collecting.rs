@@ -522,8 +522,7 @@ impl Rooms {
                 break;
             }
             let Some((offset, batch)) = self.collected.pop(key) else { break };
-            let of_room = self.arena.get(key);
-            moved_bytes += of_room.map_or(0, |of| of.room.history().moved_bytes(offset));
+            moved_bytes += self.moved_bytes(key, offset);
             bytes += self.tell_batch(cx, members, key, offset, batch);
             // The rest of it is judged by what it is then.
             if self.collected.has(key, offset) {

@@ -6,21 +6,22 @@ use crate::limits::{CHANGING_ROOM_BYTES_MAX, MOVED_BYTES_PER_TURN, MOVED_BYTES_P
 use crate::link::facts::MemberWish;
 use crate::link::ids::{Asker, RoomKey};
 use crate::link::log::MemoryLog;
-use crate::link::record::{Addition, ToHome};
+use crate::link::record::{Addition, NewMessage, ToHome};
 
 /// How many messages such a room has here: each is as long as the others.
 const MESSAGES: usize = 200;
 
-/// A room that is full of what bob says, and a moderator in it.
-fn full_room() -> (Home<MemoryLog>, RoomKey, Asker) {
+/// A room that is full of what bob says, and perhaps goes on to say; and a moderator in it.
+fn full_room(stream: bool) -> (Home<MemoryLog>, RoomKey, Asker) {
     let mut home = Home::new();
     home.settings.history.messages = 10_000;
     home.settings.history.room_bytes = CHANGING_ROOM_BYTES_MAX;
     let (room, asker) = home.enter(0, 1, "mod", Level::Moderate);
     let (_, bob) = home.enter(0, 2, "bob", Level::Speak);
     let body = format!("\"{}\"", "x".repeat(CHANGING_ROOM_BYTES_MAX / MESSAGES - 200));
+    let message = NewMessage { body: &body, stream, ..NewMessage::default() };
     for _ in 0..MESSAGES {
-        home.publish(room, bob, "5", &body);
+        home.hear(0, ToHome::Publish { home: room, asker: bob, reference: "5", message });
     }
     home.take_told();
     (home, room, asker)
@@ -41,7 +42,7 @@ fn turn(home: &mut Home<MemoryLog>, act: impl FnOnce(&mut Home<MemoryLog>)) -> (
 
 #[test]
 fn a_purge_of_old_messages_moves_no_more_than_a_turn_may_and_goes_on_when_it_is_asked_again() {
-    let (mut home, room, asker) = full_room();
+    let (mut home, room, asker) = full_room(false);
     let (mut before, mut deleted) = (Some(101), 0);
     while before.is_some() {
         let wish = MemberWish { user: "bob", purge_s: Some(60), ..MemberWish::default() };
@@ -58,7 +59,7 @@ fn a_purge_of_old_messages_moves_no_more_than_a_turn_may_and_goes_on_when_it_is_
 
 #[test]
 fn reactions_to_old_messages_are_told_in_as_many_turns_as_it_takes_to_move_what_is_behind_them() {
-    let (mut home, room, asker) = full_room();
+    let (mut home, room, asker) = full_room(false);
     let mut told = 0;
     for offset in 1..=50 {
         let addition = Addition::Reaction { emoji: "x", on: true };
@@ -79,4 +80,21 @@ fn reactions_to_old_messages_are_told_in_as_many_turns_as_it_takes_to_move_what_
         home.now_ms += 1;
     }
     assert!(turns > 5, "{turns}");
+}
+
+#[test]
+fn messages_that_grow_no_more_end_in_as_many_turns_as_it_takes_to_move_what_is_behind_them() {
+    let (mut home, room, _) = full_room(true);
+    home.now_ms += home.settings.chat.stream_s * 1_000;
+    let (mut ended, mut turns) = (0, 0);
+    while ended < MESSAGES {
+        let end = |home: &mut Home<MemoryLog>| {
+            home.with(|rooms, cx, told| rooms.end_streams(cx, told, room));
+        };
+        let (changes, _) = turn(&mut home, end);
+        assert!(changes > 0, "{ended} were ended in {turns} turns");
+        ended += changes;
+        turns += 1;
+    }
+    assert!(turns > MESSAGES / 64 + 5, "{turns}");
 }
