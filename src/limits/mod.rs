@@ -198,8 +198,8 @@ pub const MESSAGE_WORK: u32 = 1;
 /// How many bytes of an answer, or of a record, cost one unit of [`TURN_WORK`].
 pub const ANSWER_BYTES_PER_WORK: usize = 1_024;
 
-/// How many bytes of a room's history are moved for one unit of [`TURN_WORK`]. A change of a message
-/// moves all that lie behind it.
+/// How many bytes of a room's history are moved for one unit of [`TURN_WORK`]. A change of a
+/// message moves all that lie behind it.
 pub const MOVED_BYTES_PER_WORK: usize = 16 * 1_024;
 
 /// How many bytes of a room's history one turn moves for what was collected, or is over, and how
