@@ -51,7 +51,7 @@ mod with_store {
         };
         let start = Start {
             options,
-            tail: TailBounds { messages: history.messages, bytes: history.room_bytes },
+            tail: TailBounds::of(history),
             made_secret,
             now_ms: now_unix_ms(),
             shards,

@@ -198,6 +198,14 @@ pub const MESSAGE_WORK: u32 = 1;
 /// How many bytes of an answer, or of a record, cost one unit of [`TURN_WORK`].
 pub const ANSWER_BYTES_PER_WORK: usize = 1_024;
 
+/// How many bytes of a room's history are moved for one unit of [`TURN_WORK`]. A change of a
+/// message moves all that lie behind it.
+pub const MOVED_BYTES_PER_WORK: usize = 16 * 1_024;
+
+/// How many bytes of a room's history one turn moves for what was collected, or is over, and how
+/// many for the messages that a purge looks at together: some 4 ms.
+pub const MOVED_BYTES_PER_TURN: usize = 64 * 1_024 * 1_024;
+
 /// How many rooms looked at in the directory cost one unit of [`TURN_WORK`]: each is a step in a
 /// tree, whose memory may have to be fetched.
 pub const VISITS_PER_WORK: usize = 16;
@@ -705,6 +713,13 @@ pub const STORE_SYNC_MS: u64 = 1_000;
 /// From how many bytes on the store's log is moved into the database when there is nothing to
 /// commit.
 pub const STORE_CHECKPOINT_IDLE_BYTES: usize = 1_024 * 1_024;
+
+/// With how many messages a room of a store is opened at most, whatever it may have in memory: they
+/// are taken in by one turn, which is some 10 ms.
+pub const TAIL_MESSAGES_MAX: u32 = 4_000;
+
+/// And with how many bytes of them.
+pub const TAIL_BYTES_MAX: usize = 2 * 1_024 * 1_024;
 
 /// How long after it was done retention goes through the rooms of a store again, in milliseconds.
 pub const STORE_SWEEP_MS: u64 = 60_000;

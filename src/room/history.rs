@@ -209,6 +209,12 @@ impl History {
         self.drop_beyond(limits);
     }
 
+    /// How many bytes [`Self::replace`] moves: those of the message, and all behind it.
+    #[must_use]
+    pub fn moved_bytes(&self, offset: u64) -> usize {
+        self.index_of(offset).map_or(0, |index| self.bytes.len() - self.place(self.starts[index]))
+    }
+
     /// A message that is kept.
     #[must_use]
     pub fn message(&self, offset: u64) -> Option<&[u8]> {

@@ -7,7 +7,7 @@
 //!
 //! Called by: `rooms`. Calls: `propose`, the journal.
 
-use crate::limits::{PURGE_LOOKS_MAX, PURGED_MESSAGES_MAX};
+use crate::limits::{MOVED_BYTES_PER_TURN, PURGE_LOOKS_MAX, PURGED_MESSAGES_MAX};
 use crate::link::said::MessageText;
 use crate::room::Room;
 
@@ -35,14 +35,17 @@ pub(crate) struct SaidOfLate {
 
 impl Room {
     /// The latest messages in memory that a user has said since a time, and that are not deleted:
-    /// at most [`PURGED_MESSAGES_MAX`], among at most [`PURGE_LOOKS_MAX`]. `reaches_back` is
-    /// whether its log has others.
+    /// at most [`PURGED_MESSAGES_MAX`], among at most [`PURGE_LOOKS_MAX`], and no more than a turn
+    /// may move. `reaches_back` is whether its log has others.
     pub(crate) fn said_by(&self, by: SaidBy<'_>, reaches_back: bool) -> SaidOfLate {
         let (first, last) = (self.history().first(), self.history().last());
         let mut said = SaidOfLate::default();
         let mut before = by.before.min(last + 1);
+        let mut moved_bytes = 0;
         while before > first {
-            if said.found.len() == PURGED_MESSAGES_MAX || said.looks == PURGE_LOOKS_MAX {
+            let is_all_that_may_go =
+                said.found.len() == PURGED_MESSAGES_MAX || moved_bytes > MOVED_BYTES_PER_TURN;
+            if is_all_that_may_go || said.looks == PURGE_LOOKS_MAX {
                 return SaidOfLate { before: Some(before), ..said };
             }
             let offset = before - 1;
@@ -52,6 +55,7 @@ impl Room {
                     return said;
                 }
                 if *message.said.user == *by.user && message.fate().deleted.is_none() {
+                    moved_bytes += self.history().moved_bytes(offset);
                     said.found.push((offset, message));
                 }
             }

@@ -22,6 +22,7 @@
 //! Called by: `rooms`, `speech`, `collecting`, `streaming`, `deciding`. Calls: `room`, `registry`,
 //! `reading`, `reads`, `speech`, `pending`, `held`, the log.
 
+use crate::limits::MOVED_BYTES_PER_WORK;
 use crate::link::audit::AuditLine;
 use crate::link::ids::RoomKey;
 use crate::link::io::Io;
@@ -276,6 +277,7 @@ impl Rooms {
         let room = &mut registered.room;
         let out = &mut self.scratch.response;
         let bytes_before = room.history().kept_bytes();
+        cx.budget.spend_for(room.history().moved_bytes(changed.0), MOVED_BYTES_PER_WORK);
         let limits = (&cx.settings.history, &cx.settings.chat);
         if !room.apply_change(changed, change, asked, limits, out) {
             return;
@@ -291,6 +293,11 @@ impl Rooms {
         // There may have been no place for all of the room.
         let grows = message.said.stream && self.arena.contains(key);
         self.note_stream(cx, key, offset, (grows, has_grown));
+    }
+
+    /// How many bytes of a room's memory a change of a message moves.
+    pub(super) fn moved_bytes(&self, key: RoomKey, offset: u64) -> usize {
+        self.arena.get(key).map_or(0, |of| of.room.history().moved_bytes(offset))
     }
 
     /// Looks whether one more message may be pinned.

@@ -29,7 +29,8 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use crate::base::slack::Slack;
 use crate::limits::{
     COLLECTED_BYTES_PER_ROOM_MAX, COLLECTED_BYTES_PER_TURN, COLLECTED_MESSAGES_PER_TURN_MAX,
-    COLLECTED_PER_ROOM_MAX, PENDING_MEMORY_BYTES, PROPOSALS_MAX, UNTOLD_FACTOR,
+    COLLECTED_PER_ROOM_MAX, MOVED_BYTES_PER_TURN, PENDING_MEMORY_BYTES, PROPOSALS_MAX,
+    UNTOLD_FACTOR,
 };
 use crate::link::ids::{RoomKey, Slot};
 use crate::link::io::Io;
@@ -514,12 +515,14 @@ impl Rooms {
         if is_filling || self.pending.must_change_wait(key) || self.pending.is_behind(key) {
             return self.arm_collected(cx, key, now_ms + tick_ms);
         }
-        let mut bytes = 0;
+        let (mut bytes, mut moved_bytes) = (0, 0);
         for _ in 0..COLLECTED_MESSAGES_PER_TURN_MAX {
-            if bytes > COLLECTED_BYTES_PER_TURN || cx.io.log().is_filling() {
+            let is_enough = bytes > COLLECTED_BYTES_PER_TURN || moved_bytes > MOVED_BYTES_PER_TURN;
+            if is_enough || cx.io.log().is_filling() {
                 break;
             }
             let Some((offset, batch)) = self.collected.pop(key) else { break };
+            moved_bytes += self.moved_bytes(key, offset);
             bytes += self.tell_batch(cx, members, key, offset, batch);
             // The rest of it is judged by what it is then.
             if self.collected.has(key, offset) {

@@ -124,7 +124,8 @@ impl Rooms {
         let allowed = room.may_invite(asker.slot, cx.now.unix_ms);
         let made = allowed.and_then(|()| {
             let inviter = cx.settings.inviter.as_ref().ok_or(Refusal::Unauthorized)?;
-            let exp = (cx.now.unix_ms / 1_000).saturating_add(for_s);
+            // Invites end with a second: not one before they were to.
+            let exp = cx.now.unix_ms.div_ceil(1_000).saturating_add(for_s);
             let taken_back = room.settings().invites;
             #[cfg(test)]
             let taken_back = if planted::is(Planted::InvitesStale) { 0 } else { taken_back };

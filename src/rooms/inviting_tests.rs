@@ -89,6 +89,17 @@ fn an_invite_that_is_none_or_is_over_changes_nothing() {
 }
 
 #[test]
+fn an_invite_is_good_for_as_long_as_was_asked_for_though_it_was_made_in_the_middle_of_a_second() {
+    let (mut home, owner) = private();
+    home.now_ms += 999;
+    let invite = home.invite(owner, 1).expect("it may invite");
+    home.now_ms += 999;
+    assert_eq!(home.comes(2, ("bob", Level::Speak), Some(&invite)), "0 joined");
+    home.now_ms += 1_000;
+    assert_eq!(home.comes(3, ("cat", Level::Speak), Some(&invite)), REFUSED);
+}
+
+#[test]
 fn an_invite_is_not_to_another_room_that_has_the_name_later() {
     let (mut home, owner) = private();
     let invite = home.invite(owner, 60).expect("it may invite");

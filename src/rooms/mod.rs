@@ -65,6 +65,8 @@ mod held;
 mod inviting;
 #[cfg(test)]
 mod inviting_tests;
+#[cfg(test)]
+mod large_tests;
 mod listings;
 mod loading;
 mod membership;

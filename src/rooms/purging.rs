@@ -27,8 +27,8 @@ use std::collections::BTreeMap;
 
 use crate::auth::level::Level;
 use crate::limits::{
-    PURGE_READ_MESSAGES, PURGE_READS_MAX, PURGED_MESSAGES_MAX, PURGES_UNDER_WAY_MAX,
-    VISITS_PER_WORK,
+    MOVED_BYTES_PER_TURN, PURGE_READ_MESSAGES, PURGE_READS_MAX, PURGED_MESSAGES_MAX,
+    PURGES_UNDER_WAY_MAX, VISITS_PER_WORK,
 };
 use crate::link::ids::RoomKey;
 use crate::link::io::Io;
@@ -346,17 +346,21 @@ impl Rooms {
         let Purge { room: key, ref user, ref by, since_ms, count, .. } = purge;
         let Some(Registered { room, .. }) = self.arena.get(key) else { return };
         let (mut found, mut before) = (Vec::new(), Some(stretch.first));
+        let mut moved_bytes = 0;
         cx.budget.spend_for(stretch.messages.len(), VISITS_PER_WORK);
         for (index, read) in stretch.messages.iter().enumerate().rev() {
             let offset = stretch.first + index as u64;
             // What is known here is newer.
             let message = room.message(offset).unwrap_or_else(|| as_kept(read));
             let is_before = message.at_ms < since_ms;
-            if is_before || count + found.len() == PURGED_MESSAGES_MAX {
+            let is_all_that_may_go =
+                count + found.len() == PURGED_MESSAGES_MAX || moved_bytes > MOVED_BYTES_PER_TURN;
+            if is_before || is_all_that_may_go {
                 before = Some(offset + 1).filter(|_| !is_before);
                 break;
             }
             if message.said.user == *user && message.fate().deleted.is_none() {
+                moved_bytes += room.history().moved_bytes(offset);
                 found.push((offset, message));
             }
         }

@@ -18,7 +18,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
 use crate::base::slack::Slack;
-use crate::limits::{COLLECTED_MESSAGES_PER_TURN_MAX, STREAM_MEMORY_BYTES};
+use crate::limits::{COLLECTED_MESSAGES_PER_TURN_MAX, MOVED_BYTES_PER_TURN, STREAM_MEMORY_BYTES};
 use crate::link::ids::RoomKey;
 use crate::link::io::Io;
 use crate::link::log::{Log, Opened};
@@ -135,10 +135,13 @@ impl Rooms {
         let due: Vec<u64> = due.take(COLLECTED_MESSAGES_PER_TURN_MAX as usize).collect();
         // A change is judged by the message as it stands, and those that are told once are enough.
         let waits = self.pending.must_change_wait(key) || self.pending.is_behind(key);
+        let mut moved_bytes = 0;
         for offset in due {
-            if waits || cx.io.log().is_filling() || cx.is_any_filling() {
+            let must_wait = waits || cx.io.log().is_filling() || cx.is_any_filling();
+            if must_wait || moved_bytes > MOVED_BYTES_PER_TURN {
                 break;
             }
+            moved_bytes += self.moved_bytes(key, offset);
             self.end_stream(cx, members, key, offset);
         }
         self.arm_streams(cx, key);

@@ -25,7 +25,10 @@ use super::statements::top_of;
 use super::told::Told;
 use super::views::{pins, view};
 use crate::auth::level::Joiners;
-use crate::limits::{KEYS_PER_ROOM_MAX, STORE_LISTED_LOOKS_MAX, STORE_LISTED_MAX, UNTOLD_FACTOR};
+use crate::limits::{
+    HistoryLimits, KEYS_PER_ROOM_MAX, STORE_LISTED_LOOKS_MAX, STORE_LISTED_MAX, TAIL_BYTES_MAX,
+    TAIL_MESSAGES_MAX, UNTOLD_FACTOR,
+};
 use crate::link::audit::AuditWanted;
 use crate::link::facts::RoomSettings;
 use crate::link::kept::{Found, Run, push_listed, push_numbered};
@@ -104,6 +107,18 @@ pub struct TailBounds {
     pub messages: u32,
     /// Their bytes as they are kept, about.
     pub bytes: usize,
+}
+
+impl TailBounds {
+    /// What a room with such a history is opened with: all that it may have in memory, if a turn
+    /// can take that in. Older messages are read when somebody asks for them.
+    #[must_use]
+    pub fn of(history: &HistoryLimits) -> Self {
+        Self {
+            messages: history.messages.min(TAIL_MESSAGES_MAX),
+            bytes: history.room_bytes.min(TAIL_BYTES_MAX),
+        }
+    }
 }
 
 /// A room, as it is kept.

@@ -21,6 +21,7 @@ use super::statements::stand;
 use super::writer::{Asked, Question, Writer};
 use crate::auth::level::{NEVER_MS, Standing};
 use crate::base::arena::Key;
+use crate::limits::HistoryLimits;
 use crate::link::ids::{Receipt, RoomKey};
 use crate::link::kept::read_hits;
 use crate::link::log::{Keyed, Marks, Opened, Part, Sought, Stretch, View, Wanted};
@@ -1008,4 +1009,14 @@ fn a_file_of_a_later_version_or_of_another_program_is_refused() {
     assert!(matches!(other.try_open().err().unwrap(), StoreError::Foreign { .. }));
     fs::write(other.file(), [b'x'; 4_096]).unwrap();
     assert_eq!(other.try_open().err().unwrap().cause(), Cause::Corrupt);
+}
+
+#[test]
+fn a_room_is_opened_with_what_memory_may_have_but_with_no_more_than_a_turn_takes_in() {
+    let of = |messages, room_bytes| {
+        TailBounds::of(&HistoryLimits { messages, room_bytes, ..HistoryLimits::default() })
+    };
+    assert_eq!(of(1_000, 524_288), TailBounds { messages: 1_000, bytes: 524_288 });
+    assert_eq!(of(0, 16_777_216), TailBounds { messages: 0, bytes: 2_097_152 });
+    assert_eq!(of(1_000_000, 20_000), TailBounds { messages: 4_000, bytes: 20_000 });
 }

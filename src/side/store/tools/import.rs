@@ -348,10 +348,7 @@ impl<'a> Import<'a> {
             .ok_or_else(|| fault(format!("{:?} is no epoch: 16 digits", line.epoch)))?;
         let EraLine { first, first_change, life, .. } = *line;
         let era = Era { first, first_change, epoch, life, is_whole: true };
-        let is_next = room.eras.last().is_none_or(|before| {
-            (before.first, before.life) < (era.first, era.life)
-                && before.first_change <= era.first_change
-        });
+        let is_next = room.eras.last().is_none_or(|before| era.follows(before));
         if !is_next || era.first == 0 || era.first_change == 0 {
             return Err(fault("an era must come behind those before it"));
         }

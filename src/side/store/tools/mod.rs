@@ -211,6 +211,15 @@ struct Era {
     is_whole: bool,
 }
 
+impl Era {
+    /// Whether it is behind another one of its room: each life of a server has its own.
+    const fn follows(&self, before: &Self) -> bool {
+        before.first <= self.first
+            && before.first_change <= self.first_change
+            && before.life < self.life
+    }
+}
+
 /// The epochs of a room, the oldest first.
 fn eras(conn: &Connection, room: u32) -> Result<Vec<Era>, StoreError> {
     let sql = select_eras!("WHERE room = ?1 ORDER BY first, life");

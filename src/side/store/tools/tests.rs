@@ -430,6 +430,10 @@ fn a_bad_line_is_named_and_nothing_is_taken_in() {
     let at = |part: &str| lines.lines().position(|line| line.contains(part)).unwrap() + 1;
     let (second, noted) = (at("\"offset\":2,\"id\""), at("\"n\":7"));
     let (long, body) = ("x".repeat(129), "x".repeat(1_024 * 1_024 + 1));
+    let first_era = r#""first":1,"first_change":1,"epoch":"0000000000000032","#;
+    let later_life = r#""first":1,"first_change":1,"epoch":"0000000000000031","life":9}"#;
+    let second_era =
+        r#""kind":"era","room":"1","first":2,"first_change":1,"epoch":"0000000000000032","#;
     for (from, to, number, expected) in [
         ("\"format\":1", "\"format\":2", 1, "format 2"),
         ("\"kind\":\"chinwag\"", "\"kind\":\"end\"", 1, "begins with a line"),
@@ -449,6 +453,7 @@ fn a_bad_line_is_named_and_nothing_is_taken_in() {
         ("\"body\":\"a\"", "\"body\":\"a\",\"colour\":1", second - 1, "unknown field `colour`"),
         ("\"epoch\":\"0000000000000032\"", "\"epoch\":\"32\"", 3, "16 digits"),
         ("\"first\":1,", "\"first\":9,", 3, "behind the end"),
+        (first_era, &format!("{later_life}\n{{{second_era}"), 4, "behind those before it"),
         ("\"floor\":0,", "\"floor\":9,", 2, "`floor` is over"),
         ("\"last\":4,", "\"last\":549755813887,", 2, "beyond what there may be"),
         ("\"title\":\"", &format!("\"title\":\"{}", "x".repeat(257)), 2, "longer than 256"),
@@ -592,6 +597,16 @@ fn each_damage_is_named() {
     };
     assert_eq!(report.unwrap().messages, 4, "the rest is brought back");
     drop(copy);
+}
+
+#[test]
+fn a_room_in_which_nothing_was_said_is_imported_without_an_era_and_is_sound() {
+    let room = r#"{"kind":"room","room":"tea","title":"Tea","founded":1,"created_at":2,"floor":0,"last":0,"last_change":0,"changed_floor":0}"#;
+    let lines = ["{\"kind\":\"chinwag\",\"format\":1}", room];
+    let end = "{\"kind\":\"end\",\"rooms\":1,\"messages\":0}\n";
+    let (folder, report) = imported(&[&lines.join("\n"), end].join("\n"));
+    assert_eq!(report.unwrap().messages, 0);
+    check(&folder.0, None, &mut none).unwrap().expect("it is sound");
 }
 
 #[test]
