@@ -24,7 +24,7 @@ use super::sentinel::{self, Sentinels};
 use super::{Event, NO_FUNCTION, Target};
 
 /// The functions that the engine runs.
-const LIBRARY: &str = include_str!("../chinwag_1.lua");
+pub(super) const LIBRARY: &str = include_str!("../chinwag_1.lua");
 
 /// How the keys are laid out, as `cw:cfg` names it.
 const LAYOUT: &str = "1";
