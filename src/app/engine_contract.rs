@@ -113,6 +113,7 @@ fn what_is_wrong_with_a_node_is_found() {
         Planted::PageOfAnotherEpoch,
         Planted::DoubtDenied,
         Planted::TurnToldFirst,
+        Planted::AuditOff,
         Planted::ListsUnheard,
         Planted::ListsReadOnce,
         Planted::ListsUnswept,

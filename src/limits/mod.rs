@@ -979,6 +979,16 @@ pub struct EngineLimits {
     pub lease_ms: u64,
     /// So often it says so, in milliseconds.
     pub heartbeat_ms: u64,
+    /// Within so many seconds it is looked at each room whether anything was missed.
+    pub audit_s: u32,
+}
+
+impl EngineLimits {
+    /// [`EngineLimits::audit_s`] in milliseconds.
+    #[must_use]
+    pub fn audit_ms(&self) -> u64 {
+        u64::from(self.audit_s) * 1_000
+    }
 }
 
 impl Default for EngineLimits {
@@ -996,6 +1006,7 @@ impl Default for EngineLimits {
             dead_ms: 3_000,
             lease_ms: 10_000,
             heartbeat_ms: 2_000,
+            audit_s: 60,
         }
     }
 }

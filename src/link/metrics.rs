@@ -24,6 +24,10 @@ const FAMILIES: &[(&str, &str)] = &[
     ("refused_total", "What was refused, and by which limit."),
     ("requests_refused_total", "HTTP requests that were not answered as they asked."),
     ("closed_total", "Sockets closed from this side."),
+    (
+        "cluster_slices_total",
+        "What other servers have said of who is in rooms that are in use here, by what it was.",
+    ),
 ];
 
 macro_rules! metrics {
@@ -103,6 +107,12 @@ metrics! {
     malformed: counter "closed_total" "{reason=\"malformed\"}" "No message of Phoenix: 1011.";
     closed_for_memory: counter "closed_total" "{reason=\"memory\"}" "Whoever held the most when `limits.memory_bytes` was reached: 1013, if it still takes that.";
     drained: counter "closed_total" "{reason=\"drained\"}" "The server stops: 1012.";
+    slices_whole: counter "cluster_slices_total" "{kind=\"whole\"}" "All who are there.";
+    slices_diff: counter "cluster_slices_total" "{kind=\"diff\"}" "Who has come and gone.";
+    slices_audit: counter "cluster_slices_total" "{kind=\"audit\"}" "That what was said still holds.";
+    slices_want: counter "cluster_slices_total" "{kind=\"want\"}" "That a server wants to be told all.";
+    slices_wanted: counter "cluster_wants_total" "" "Times that this server has asked another who is there.";
+    slices_differ: counter "cluster_audit_differs_total" "" "Audits of servers that had said something which was not heard here.";
 }
 
 /// One shard's numbers, for other threads to read.

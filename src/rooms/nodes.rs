@@ -259,6 +259,17 @@ impl Rooms {
         }
         let taken = Taken::new(cx.pressure < Pressure::Joins, &cx.settings.presence);
         let heard = room.hear_slice(&self.nodes.me, from, told, taken);
+        if from != self.nodes.me.node {
+            let metrics = &mut *cx.metrics;
+            match told {
+                SliceTold::Whole { .. } => metrics.slices_whole += 1,
+                SliceTold::Diff { .. } => metrics.slices_diff += 1,
+                SliceTold::Audit(_) => metrics.slices_audit += 1,
+                SliceTold::Want => metrics.slices_want += 1,
+            }
+            let differs = matches!(told, SliceTold::Audit(_)) && !heard.wants.is_empty();
+            metrics.slices_differ += u64::from(differs);
+        }
         let mut record = Vec::new();
         if let Some(asked) = heard.asked
             && room.push_slice(&mut record, asked)
@@ -269,6 +280,7 @@ impl Rooms {
         #[cfg(test)]
         let is_wanted = is_wanted && !planted::is(Planted::WantsUnsaid);
         for node in heard.wants.into_iter().filter(|_| is_wanted) {
+            cx.metrics.slices_wanted += 1;
             record.clear();
             push_want(&mut record);
             self.say_slice(cx, key, None, Some(node), &record);

@@ -272,6 +272,34 @@ fn without_memory_others_are_not_taken_in_and_with_it_they_are() {
 }
 
 #[test]
+fn what_nodes_say_of_who_is_there_is_counted_and_an_audit_that_differs_too() {
+    let mut world = World::quiet();
+    world.join_as(0, "ann");
+    world.join_as(1, "bob");
+    world.settle();
+    let metrics = |world: &mut World, at| world.node(at).expect("it is there").home.metrics;
+    let before = metrics(&mut world, 0);
+    assert!(before.slices_whole > 0);
+    world.change(1, false);
+    world.settle();
+    assert_eq!(metrics(&mut world, 0).slices_diff, before.slices_diff + 1);
+    world.wait_for_audits();
+    let before = metrics(&mut world, 0);
+    assert_eq!((before.slices_audit > 0, before.slices_differ), (true, 0));
+    // What is said then is lost on its way to one of them.
+    world.change(1, false);
+    world.wait(5_000);
+    while world.pass(1) {}
+    world.node(0).expect("it is there").queue.clear();
+    world.wait_for_audits();
+    let after = metrics(&mut world, 0);
+    assert_eq!(after.slices_differ, 1);
+    assert_eq!(after.slices_wanted, before.slices_wanted + 1);
+    assert!(metrics(&mut world, 1).slices_want > 0);
+    world.judge();
+}
+
+#[test]
 fn a_room_that_is_left_is_forgotten_here_and_elsewhere() {
     let mut world = World::quiet();
     world.join_as(0, "ann");

@@ -12,6 +12,8 @@
 
 #[cfg(feature = "engine-redis")]
 pub mod engine;
+#[cfg(any(feature = "engine-redis", feature = "store"))]
+mod histogram;
 #[cfg(feature = "store")]
 pub mod store;
 

@@ -63,6 +63,10 @@ fn a_server_in_which_rooms_cannot_be_kept_is_refused_with_what_is_to_be_done() {
         check_unfit(&target, &["layout in cw:cfg is 2", "version"]);
         ask(&server, &["HSET", "cw:cfg", "layout", "1"]);
 
+        ask(&server, &["SET", "other:cfg", "somebody else's"]);
+        let there = Target { prefix: "other".into(), ..target.clone() };
+        check_unfit(&there, &["WRONGTYPE", "other:cfg", "engine.prefix"]);
+
         ask(&server, &["ACL", "SETUSER", "default", ">secret"]);
         check_unfit(&target, &["NOAUTH"]);
         let with = |user: &str| {

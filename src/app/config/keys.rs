@@ -679,6 +679,11 @@ pub(super) const ALL: &[Key] = &[
         doc: "After how long without a sign a new connection is made.",
     },
     Key {
+        name: "engine.audit_s",
+        kind: number(1, 86_400, S, Slot::U32(|c| &mut c.engine.limits.audit_s)),
+        doc: "Within how long it is looked at each room in use whether anything was missed.",
+    },
+    Key {
         name: "cluster.lease_ms",
         kind: number(100, 600_000, MS, Slot::U64(|c| &mut c.engine.limits.lease_ms)),
         doc: "For how long the other servers believe that one lives which does not say so. Then those who are there by it have left.",

@@ -1,6 +1,6 @@
 //! A node with a pretended engine: everything of it but the connection, which does all that a
 //! connection may do. What is asked and what is told is under way for a while, in order; it is cut
-//! at any place; the engine fails over and loses its tail, refuses, or stands still; other nodes
+//! at any place; a push is lost without that; the engine fails over and loses its tail, refuses, or stands still; other nodes
 //! say, change and decide something in between.
 //!
 //! Each step does one thing, drawn from its seed.
@@ -103,6 +103,8 @@ pub(crate) struct Pretended {
     asked: VecDeque<(u64, Command)>,
     told: VecDeque<Event>,
     strangers: u64,
+    /// By this time it has been looked for all pushes that were lost.
+    audited_ms: u64,
     /// What its home has not been told of what has reached its shard.
     ready: VecDeque<LogAnswer>,
     /// Rooms that are to be opened.
@@ -117,7 +119,9 @@ impl Pretended {
             port.set_waker(Arc::new(NobodySleeps));
         }
         let (port, of_shard) = (ports.pop().expect("two"), ports.pop().expect("two"));
-        let limits = EngineLimits { reads_at_once: 2, call_entries: 3, ..EngineLimits::default() };
+        let (reads_at_once, call_entries, audit_s) = (2, 3, 1);
+        let limits =
+            EngineLimits { call_entries, reads_at_once, audit_s, ..EngineLimits::default() };
         // So few that more is read.
         let tail = TailBounds { messages: 2, bytes: 1_000_000 };
         let (partitions, room_s) = (PARTITIONS, 3_600);
@@ -138,6 +142,7 @@ impl Pretended {
             asked: VecDeque::new(),
             told: VecDeque::new(),
             strangers: 0,
+            audited_ms: 0,
             ready: VecDeque::new(),
             opening: BTreeSet::new(),
         };
@@ -211,6 +216,7 @@ impl Pretended {
     pub(crate) fn is_idle(&self) -> bool {
         let is_still = self.asked.is_empty() && self.told.is_empty() && self.line.is_some();
         let is_told = self.ready.is_empty() && !self.port.has_waiting();
+        let is_told = is_told && self.now_ms >= self.audited_ms;
         is_still && is_told && self.log.is_idle() && self.opening.is_empty()
     }
 
@@ -356,6 +362,16 @@ impl Pretended {
         }
     }
 
+    /// News are lost on their way though the connection lives, as by a defect of somebody else.
+    fn lose_some(&mut self, pushed: &mut Vec<Pushed>) {
+        let is_news = |of: &Pushed| matches!(of, Pushed::News { .. });
+        if pushed.iter().any(is_news) && self.one_in(8) {
+            pushed.retain(|of| !is_news(of));
+            // Each room has its turn within a second, and is read behind it.
+            self.audited_ms = self.now_ms + 3_000;
+        }
+    }
+
     fn is_heard(&self, pushed: &Pushed) -> bool {
         match pushed {
             Pushed::News { topic, .. } | Pushed::Said { topic, .. } => self.heard.contains(topic),
@@ -395,7 +411,8 @@ impl Pretended {
         let entry = Entry { judged: None, act, record, line };
         let fresh_epoch = self.rng.next_u64();
         let append = Append { topic: topic.clone(), fresh_epoch, entries: vec![entry] };
-        let (_, pushed) = self.append(&append);
+        let (_, mut pushed) = self.append(&append);
+        self.lose_some(&mut pushed);
         self.told.extend(pushed.into_iter().map(Event::Pushed));
     }
 

@@ -11,6 +11,7 @@
 //!
 //! Called by: `app`. Calls: `follower`, `redis`.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -27,7 +28,7 @@ use super::command::Command;
 use super::follower::{Connected, Follower, Node, Ways};
 use super::log::EngineLog;
 use super::redis::{ConnectError, Connection, Connector, Event, Facts, Target};
-use super::stats::EngineStats;
+use super::stats::{EngineStats, Op};
 use super::view::TailBounds;
 use crate::limits::EngineLimits;
 use crate::link::engine::FromEngine;
@@ -218,11 +219,18 @@ struct Turns {
     /// The next connection, while there is none: shards that speak do not begin it anew.
     connecting: Option<JoinSet<Result<Line, Box<str>>>>,
     record: Vec<u8>,
+    /// What is not answered yet, by its number, and since when.
+    under_way: UnderWay,
 }
+
+/// See [`Turns`].
+type UnderWay = HashMap<u64, (Op, Instant), ahash::RandomState>;
 
 /// What a follower acts on, in a turn.
 struct Wires<'a> {
     port: &'a mut Port,
+    stats: &'a EngineStats,
+    under_way: &'a mut UnderWay,
     connection: Option<&'a Connection>,
     ended: &'a mut Option<Box<str>>,
     record: Vec<u8>,
@@ -231,6 +239,8 @@ struct Wires<'a> {
 impl Ways for Wires<'_> {
     fn ask(&mut self, number: u64, command: Command) {
         if let Some(connection) = self.connection {
+            self.stats.count_asked(&command);
+            self.under_way.insert(number, (Op::of(&command), Instant::now()));
             connection.send(number, command);
         }
     }
@@ -274,6 +284,7 @@ impl Turns {
             ended: None,
             connecting: None,
             record: Vec::new(),
+            under_way: UnderWay::default(),
         }
     }
 
@@ -284,9 +295,10 @@ impl Turns {
     /// Lets the follower act.
     fn act<R>(&mut self, act: impl FnOnce(&mut Follower, &mut Wires<'_>, u64) -> R) -> R {
         let now_ms = self.now_ms();
-        let Self { port, line, ended, record, follower, .. } = self;
+        let Self { port, stats, under_way, line, ended, record, follower, .. } = self;
         let connection = line.as_ref().map(|(connection, _)| connection);
-        let mut wires = Wires { port, connection, ended, record: mem::take(record) };
+        let record_taken = mem::take(record);
+        let mut wires = Wires { port, stats, under_way, connection, ended, record: record_taken };
         let acted = act(follower, &mut wires, now_ms);
         self.record = wires.record;
         acted
@@ -304,6 +316,7 @@ impl Turns {
             self.end_if_lost();
             self.stats.set_waiting(self.follower.rooms_count(), self.follower.waiting_bytes());
             self.stats.set_listed(self.follower.listed_count());
+            self.stats.set_counted(self.follower.counted(), self.follower.nodes_count());
             self.stats.set_sentinels(self.connector.sentinels_answering());
             self.port.end_turn();
             if self.stop.is_set.load(Ordering::Acquire) && !is_busy {
@@ -359,7 +372,9 @@ impl Turns {
     fn hear_event(&mut self, event: Event) {
         match event {
             Event::Answered { number, result } => {
-                self.stats.count_answer(&result);
+                if let Some((op, since)) = self.under_way.remove(&number) {
+                    self.stats.count_answer(op, &result, since.elapsed());
+                }
                 self.act(|follower, wires, now_ms| {
                     follower.answered(wires, now_ms, number, result);
                 });
@@ -433,6 +448,7 @@ impl Turns {
         let Some(why) = self.ended.take() else { return };
         tracing::warn!(%why, "the connection to the engine has ended");
         self.line = None;
+        self.under_way.clear();
         self.stats.set_up(false);
         self.act(|follower, wires, _| follower.lost(wires));
     }

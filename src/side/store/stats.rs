@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use super::error::Cause;
 use super::faults::State;
+use crate::side::histogram::{Histogram, push_head};
 
 /// Bounds of the histogram of commits, in microseconds.
 const COMMIT_US: [u64; 14] = [
@@ -82,50 +83,6 @@ impl Waiting {
     pub(super) fn set(&self, bytes: usize, held: usize) {
         self.bytes.store(bytes as u64, Ordering::Relaxed);
         self.held.store(held as u64, Ordering::Relaxed);
-    }
-}
-
-/// Counts by bounds, each for what is at most that.
-#[derive(Debug)]
-struct Histogram<const N: usize> {
-    counts: [AtomicU64; N],
-    above: AtomicU64,
-    sum: AtomicU64,
-}
-
-impl<const N: usize> Default for Histogram<N> {
-    fn default() -> Self {
-        let counts = [const { AtomicU64::new(0) }; N];
-        Self { counts, above: AtomicU64::new(0), sum: AtomicU64::new(0) }
-    }
-}
-
-impl<const N: usize> Histogram<N> {
-    fn count(&self, bounds: &[u64; N], value: u64) {
-        let at = bounds.iter().position(|bound| value <= *bound);
-        at.map_or(&self.above, |at| &self.counts[at]).fetch_add(1, Ordering::Relaxed);
-        self.sum.fetch_add(value, Ordering::Relaxed);
-    }
-
-    /// How much was counted.
-    fn count_of_all(&self) -> u64 {
-        self.counts.iter().chain([&self.above]).map(|count| count.load(Ordering::Relaxed)).sum()
-    }
-
-    /// Appends its lines. `labels` are those besides the bound: `kind="page"`, or none.
-    fn push_text(&self, out: &mut String, name: &str, labels: &str, bounds: &[u64; N]) {
-        let comma = if labels.is_empty() { "" } else { "," };
-        let all = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
-        let mut count = 0;
-        // Writing to a string cannot fail.
-        for (bound, here) in bounds.iter().zip(&self.counts) {
-            count += here.load(Ordering::Relaxed);
-            let _ = writeln!(out, "chinwag_{name}_bucket{{{labels}{comma}le=\"{bound}\"}} {count}");
-        }
-        count += self.above.load(Ordering::Relaxed);
-        let sum = self.sum.load(Ordering::Relaxed);
-        let _ = writeln!(out, "chinwag_{name}_bucket{{{labels}{comma}le=\"+Inf\"}} {count}");
-        let _ = writeln!(out, "chinwag_{name}_sum{all} {sum}\nchinwag_{name}_count{all} {count}");
     }
 }
 
@@ -355,11 +312,6 @@ impl StoreStats {
             }
         }
     }
-}
-
-fn push_head(out: &mut String, name: &str, kind: &str, help: &str) {
-    // Writing to a string cannot fail.
-    let _ = writeln!(out, "# HELP chinwag_{name} {help}\n# TYPE chinwag_{name} {kind}");
 }
 
 #[cfg(test)]

@@ -84,13 +84,17 @@ impl Follower {
                 }
             };
             match leads_on {
-                LeadsOn::Yes => return,
+                LeadsOn::Yes => {
+                    self.counted.turns.take(&mut followed.turns);
+                    return;
+                }
                 LeadsOn::No => {}
                 LeadsOn::Never => return self.lose_place(ways, id),
             }
         }
         followed.hold(heard, self.node.limits.held_bytes);
         if followed.stage == Stage::Live {
+            self.note_hole(id);
             self.read_again(ways, id);
         }
     }
@@ -140,6 +144,13 @@ impl Follower {
             None => followed.opened(ways, state, tail),
             Some(known) => followed.catch_up(ways, self.node.id, known, state),
         };
+        self.counted.turns.take(&mut followed.turns);
+        if known.is_some() && is_on {
+            let was_hole = std::mem::take(&mut followed.has_hole);
+            let place =
+                if was_hole { &mut self.counted.repairs } else { &mut self.counted.reopened };
+            *place += 1;
+        }
         self.read_ended(ways);
         if !is_on {
             return self.lose_place(ways, id);
@@ -189,6 +200,7 @@ impl Follower {
     fn lose_place(&mut self, ways: &mut impl Ways, id: RoomId) {
         let Some(followed) = self.rooms.get(&id) else { return };
         let (shard, room) = followed.key;
+        self.counted.told += u64::from(followed.known.is_some());
         ways.tell(
             shard,
             &if followed.known.is_some() {

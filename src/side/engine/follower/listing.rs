@@ -27,11 +27,11 @@ use super::{Asked, Follower, Node, Ways};
 use crate::limits::{COUNTS_ROOMS_MAX, LISTS_READ_AGAIN_MS, LISTS_READ_AT_ONCE};
 use crate::link::engine::{Counted, FromEngine};
 use crate::link::topic::LOBBY;
-use crate::side::engine::command::{Command, Listed};
+use crate::side::engine::command::{Command, HOUR_S, Listed};
 use crate::side::engine::partition::partition;
 use crate::side::engine::written::{counted, read_counted};
 
-const HOUR_MS: u64 = 3_600_000;
+const HOUR_MS: u64 = 1_000 * HOUR_S;
 
 /// How far the lists of the engine have been read.
 #[derive(Debug, Default)]
@@ -68,7 +68,7 @@ impl Listing {
             readings: Readings { last, ..Readings::default() },
             engine_ms: 0,
             // The script lets keys live for an hour more, and the hour had begun.
-            known_hours: u64::from(node.room_s).div_ceil(3_600) + 2,
+            known_hours: u64::from(node.room_s).div_ceil(HOUR_S) + 2,
         }
     }
 

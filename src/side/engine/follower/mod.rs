@@ -31,6 +31,7 @@
 //! |---|---|
 //! | `following` | rooms are subscribed to and read, told, and let go of |
 //! | `room`, `catch_up` | one of them: how far its home was told, and what it has missed |
+//! | `auditing` | whether something was missed of which nobody has told |
 //! | `appending`, `replicas` | what is to be kept, and when it is |
 //! | `saying` | what is said and not kept |
 //! | `reading` | pages and lines of the audit trail, for homes |
@@ -40,6 +41,7 @@
 //! Called by: `side::engine::thread`. Calls: its files, `side::engine::view`.
 
 mod appending;
+mod auditing;
 mod catch_up;
 mod counts;
 #[cfg(test)]
@@ -60,12 +62,14 @@ mod tests;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
+use auditing::Audits;
 use leases::Leases;
 use listing::Listing;
 use reading::Trail;
 use replicas::Unreplicated;
 #[cfg(test)]
 use room::Stage;
+pub(super) use room::Turns;
 use room::{Followed, Held};
 
 use super::command::{Command, Entry, Failure, Pushed, Reply};
@@ -124,6 +128,8 @@ enum Asked {
     Touch(RoomId),
     /// Where a room stands of which its home has been told before.
     Look(RoomId),
+    /// The same, of a room of which all is told that is known.
+    Audit(RoomId),
     /// What there is of a room that is followed.
     Follow(RoomId),
     /// The same, for a home that reads.
@@ -142,6 +148,21 @@ enum Asked {
     Replicas(Vec<Unreplicated>),
     /// Whether it answers, or something that nobody waits for.
     Nothing,
+}
+
+/// What a follower has counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counted {
+    /// Something was missing of what a home was to be told.
+    pub(super) holes: u64,
+    /// That was read, and told.
+    pub(super) repairs: u64,
+    /// Rooms have gone on in another epoch.
+    pub(super) turns: Turns,
+    /// What homes were told did not lead on: they had to open the room again.
+    pub(super) told: u64,
+    /// It did, behind another connection.
+    pub(super) reopened: u64,
 }
 
 /// The rooms that a node follows. See the module.
@@ -184,6 +205,8 @@ pub(super) struct Follower {
     /// When it is looked next whether it answers.
     ping_ms: u64,
     leases: Leases,
+    audits: Audits,
+    counted: Counted,
     listing: Listing,
     /// Whether this node is about to end: it does not say any more that it lives.
     is_leaving: bool,
@@ -214,6 +237,8 @@ impl Follower {
             heard_ms: 0,
             ping_ms: 0,
             leases: Leases::new(node.id),
+            audits: Audits::default(),
+            counted: Counted::default(),
             listing: Listing::new(&node),
             is_leaving: false,
         }
@@ -227,6 +252,16 @@ impl Follower {
     /// How many rooms the list of all nodes knows.
     pub(super) fn listed_count(&self) -> usize {
         self.listing.rooms_count()
+    }
+
+    /// What it has counted.
+    pub(super) fn counted(&self) -> Counted {
+        self.counted
+    }
+
+    /// How many nodes live, this one among them.
+    pub(super) fn nodes_count(&self) -> usize {
+        self.leases.others().len() + usize::from(self.leases.life().is_some())
     }
 
     /// How many bytes are to be appended, or are being.
@@ -309,6 +344,7 @@ impl Follower {
         self.connected = Some(connected);
         (self.heard_ms, self.ping_ms) = (now_ms, now_ms + self.node.limits.ping_ms);
         self.leases.connected(now_ms);
+        self.audit_anew(now_ms);
         self.tell_all(ways, &FromEngine::Health { is_up: true });
         // Those that were spoken in last come first.
         let mut ids: Vec<_> = self.rooms.iter().map(|(id, of)| (of.spoken_ms, *id)).collect();
@@ -360,6 +396,7 @@ impl Follower {
             Asked::Append(_)
             | Asked::Touch(_)
             | Asked::Look(_)
+            | Asked::Audit(_)
             | Asked::Follow(_)
             | Asked::Subscribe
             | Asked::Say(..)
@@ -400,6 +437,9 @@ impl Follower {
             (Asked::Look(id), Ok(Reply::Stands { head, is_current })) => {
                 self.stands(ways, now_ms, id, head, is_current);
             }
+            (Asked::Audit(id), Ok(Reply::Stands { head, is_current })) => {
+                self.audited(ways, id, head.as_ref(), is_current);
+            }
             (Asked::Follow(id), Ok(Reply::State(state))) => self.was_read(ways, now_ms, id, &state),
             (Asked::Follow(id) | Asked::Look(id) | Asked::Touch(id), Err(failure)) => {
                 self.not_followed(ways, now_ms, id, &failure);
@@ -421,7 +461,7 @@ impl Follower {
             (Asked::List(partition), Ok(Reply::Listed { cursor, rooms })) => {
                 self.list_was_read(ways, now_ms, partition, (cursor, rooms));
             }
-            (Asked::List(_), Err(Failure::Elsewhere(_))) => {
+            (Asked::List(_) | Asked::Audit(_), Err(Failure::Elsewhere(_))) => {
                 ways.disconnect("it is no primary any more");
             }
             (Asked::List(_), _) => self.reading_ended(ways, now_ms),
@@ -487,8 +527,9 @@ impl Follower {
             self.to_follow.push_back(id);
         }
         self.follow_next(ways);
+        let audit_ms = self.audit(ways, now_ms);
         let due_ms = self.late_ms.min(self.ping_ms).min(self.leases.due_ms());
-        due_ms.min(list_ms).max(now_ms + 1)
+        due_ms.min(list_ms).min(audit_ms).max(now_ms + 1)
     }
 
     /// All rooms that are listed, each with its title and how many are there.

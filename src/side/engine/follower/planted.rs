@@ -20,6 +20,8 @@ pub(crate) enum Planted {
     DoubtDenied,
     /// What was missed from before a turn is told behind it.
     TurnToldFirst,
+    /// Nobody looks whether a push was lost.
+    AuditOff,
     /// What changes in the list of rooms is not heard.
     ListsUnheard,
     /// The list of rooms is read on the first connection alone.

@@ -124,6 +124,33 @@ pub(super) struct Followed {
     touches: u32,
     /// Whether something may have been said meanwhile that is not kept.
     pub(super) is_cut_off: bool,
+    /// Whether something is missing of what its home was to be told, and is being read.
+    pub(super) has_hole: bool,
+    /// Its turns that were not counted yet.
+    pub(super) turns: Turns,
+}
+
+/// How often rooms have gone on in another epoch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::side::engine) struct Turns {
+    /// All that homes were told was still there.
+    pub(in crate::side::engine) kept: u64,
+    /// Some of it was not.
+    pub(in crate::side::engine) lost: u64,
+}
+
+impl Turns {
+    /// Counts one behind which that much is there of what was told.
+    fn count(&mut self, told: Marks, kept: Marks) {
+        let place = if told.is_within(kept) { &mut self.kept } else { &mut self.lost };
+        *place += 1;
+    }
+
+    /// Adds others, which are nothing from then on.
+    pub(super) fn take(&mut self, others: &mut Self) {
+        let Self { kept, lost } = std::mem::take(others);
+        (self.kept, self.lost) = (self.kept + kept, self.lost + lost);
+    }
 }
 
 impl Followed {
@@ -142,6 +169,8 @@ impl Followed {
             says: BTreeSet::new(),
             touches: 0,
             is_cut_off: false,
+            has_hole: false,
+            turns: Turns::default(),
         }
     }
 
@@ -279,7 +308,7 @@ impl Followed {
 
     /// The connection has ended: what is to be refused, and why.
     pub(super) fn lost(&mut self) -> Vec<(u64, Why)> {
-        (self.stage, self.is_cut_off) = (Stage::Away, true);
+        (self.stage, self.is_cut_off, self.has_hole) = (Stage::Away, true, false);
         self.held.clear();
         self.held_bytes = 0;
         let call = self.call.take().filter(|call| !call.is_doubtful);
@@ -319,6 +348,12 @@ impl Followed {
         let Some(Missed { head, turned, entries, let_go }) = missed(writer, known, state) else {
             return false;
         };
+        // Which of them was first is not kept, and on a connection that lives its home waits for its
+        // own in their order.
+        let is_message = |(done, _): &(Done, u64)| matches!(done.place, Place::Message(_));
+        if self.has_hole && entries.iter().any(is_message) && !entries.iter().all(is_message) {
+            return false;
+        }
         let done = entries.iter().map(|(done, _)| done);
         let Some(read) = read_all(&self.topic, done) else { return false };
         // What is from before a turn is told before that: it has the epoch of then.
@@ -334,6 +369,7 @@ impl Followed {
             self.tell(ways, node, (done, *read), (*at_ms, head.rev));
         }
         if let Some(kept) = turned {
+            self.turns.count(known.top, kept);
             ways.tell(shard, &FromEngine::Turned { room, epoch: head.epoch, kept });
         }
         for ((done, at_ms), read) in entries().filter(|((done, _), _)| !is_before(done)) {
@@ -364,6 +400,7 @@ impl Followed {
                 return LeadsOn::No;
             }
             let (epoch, kept) = (head.epoch, ended.kept);
+            self.turns.count(known.top, kept);
             *known = known.turned(epoch, kept);
             ways.tell(shard, &FromEngine::Turned { room, epoch, kept });
         }

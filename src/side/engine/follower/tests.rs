@@ -6,7 +6,9 @@ use crate::base::arena::Key;
 use crate::link::engine::Told;
 use crate::link::log::Marks;
 use crate::link::said::Said;
-use crate::side::engine::command::{Done, Head, News, Place, State};
+use crate::side::engine::command::{
+    Done, Ended, Head, Message as EngineMessage, News, Place, State,
+};
 use crate::side::engine::written::Writer;
 
 const NODE: u64 = 7;
@@ -81,6 +83,16 @@ fn push(follower: &mut Follower, ways: &mut Recorder, topic: &str, record: Vec<u
     follower.check();
 }
 
+/// What the engine was asked of this kind, and is not answered yet.
+fn taken(ways: &mut Recorder, is_it: impl Fn(&Command) -> bool) -> Vec<u64> {
+    let taken = ways.asked.extract_if(.., |(_, command)| is_it(command));
+    taken.map(|(number, _)| number).collect()
+}
+
+fn looks(ways: &mut Recorder) -> Vec<u64> {
+    taken(ways, |command| matches!(command, Command::Look { .. }))
+}
+
 fn message(topic: &str) -> Vec<u8> {
     let said = Said { user: "ann", name: "Ann", body: "\"hi\"", ..Said::default() };
     Writer { topic, node: NODE, shard: 0 }.told(None, &Told::Message { said })
@@ -122,4 +134,92 @@ fn a_room_whose_facts_are_not_ours_is_not_opened() {
         let is_written = ways.asked.iter().any(|(_, of)| matches!(of, Command::Append(_)));
         assert!(!is_written, "nothing is written over it");
     }
+}
+
+#[test]
+fn a_push_that_was_lost_is_found_and_told_within_the_time_of_an_audit() {
+    let (mut follower, mut ways) = with_rooms(&["room:tea", "room:mate"]);
+    let mut looked = Vec::new();
+    for now_ms in (0..60_000).step_by(100) {
+        follower.audit(&mut ways, now_ms);
+        looked.extend(looks(&mut ways));
+    }
+    assert_eq!(looked.len(), 1, "the other has its turn later");
+    follower.audit(&mut ways, 60_000);
+    looked.extend(looks(&mut ways));
+    let [quiet, holed] = looked[..] else { panic!("each is looked at once: {looked:?}") };
+    let stands = |head| Ok(Reply::Stands { head: Some(head), is_current: true });
+    follower.answered(&mut ways, 60_000, quiet, stands(head(0)));
+    assert_eq!(follower.counted(), Counted::default(), "where nothing was said nothing is read");
+    follower.answered(&mut ways, 60_000, holed, stands(head(1)));
+    assert_eq!((follower.counted().holes, follower.counted().repairs), (1, 0));
+    let read = taken(&mut ways, |command| matches!(command, Command::Read { .. }));
+    let (offset, at_ms, epoch) = (1, 1, 1);
+    let record = message("room:mate");
+    let messages = vec![EngineMessage { offset, at_ms, epoch, record }];
+    let state = State { head: Some(head(1)), is_current: true, messages, ..State::default() };
+    follower.answered(&mut ways, 60_000, read[0], Ok(Reply::State(state)));
+    assert_eq!(ways.told, ["entry 2 1"]);
+    assert_eq!((follower.counted().holes, follower.counted().repairs), (1, 1));
+    follower.check();
+}
+
+#[test]
+fn audits_are_spread_evenly_over_their_time_and_none_is_forgotten() {
+    let topics: Vec<_> = (0..600).map(|number| format!("room:{number}")).collect();
+    let topics: Vec<_> = topics.iter().map(String::as_str).collect();
+    let (mut follower, mut ways) = with_rooms(&topics);
+    let mut looked = std::collections::BTreeSet::new();
+    for now_ms in (0..=60_000).step_by(200) {
+        follower.audit(&mut ways, now_ms);
+        let asked = ways.asked.extract_if(.., |(_, of)| matches!(of, Command::Look { .. }));
+        let asked: Vec<_> = asked.map(|(_, command)| format!("{command:?}")).collect();
+        assert!(asked.len() <= 2, "{} at {now_ms}", asked.len());
+        looked.extend(asked);
+    }
+    assert_eq!(looked.len(), topics.len());
+}
+
+#[test]
+fn a_room_of_an_engine_that_was_emptied_is_opened_again_though_nobody_speaks() {
+    let (mut follower, mut ways) = with_rooms(&["room:tea"]);
+    follower.audit(&mut ways, 60_000);
+    let [look] = looks(&mut ways)[..] else { panic!("it is looked at") };
+    let gone = Reply::Stands { head: None, is_current: false };
+    follower.answered(&mut ways, 60_000, look, Ok(gone));
+    let read = taken(&mut ways, |command| matches!(command, Command::Read { .. }));
+    follower.answered(&mut ways, 60_000, read[0], Ok(Reply::State(State::default())));
+    let touch = taken(&mut ways, |command| matches!(command, Command::Append(_)));
+    let anew = Head { epoch: 2, ..head(0) };
+    let touched = Reply::Appended { head: anew.clone(), receipts: Vec::new() };
+    follower.answered(&mut ways, 60_000, touch[0], Ok(touched));
+    answer_reads(&mut follower, &mut ways, &anew);
+    assert_eq!(ways.told, ["closed 1"]);
+    assert_eq!(follower.counted().told, 1);
+}
+
+#[test]
+fn turns_are_counted_by_whether_something_was_lost() {
+    for (kept, turns) in [(1, Turns { kept: 1, lost: 0 }), (0, Turns { kept: 0, lost: 1 })] {
+        let (mut follower, mut ways) = with_rooms(&["room:tea"]);
+        push(&mut follower, &mut ways, "room:tea", message("room:tea"));
+        let kept = Marks { offset: kept, change: 0 };
+        let lineage = vec![Ended { epoch: 1, kept, rev: 0, audited: 0 }];
+        let head = Head { epoch: 2, top: kept, lineage, ..head(0) };
+        let news = News { head, before: kept, entries: Vec::new() };
+        let topic = "room:tea".into();
+        follower.pushed(&mut ways, 0, Pushed::News { topic, news });
+        assert_eq!(follower.counted().turns, turns);
+    }
+}
+
+#[test]
+fn rooms_behind_another_connection_are_counted_as_reopened() {
+    let (mut follower, mut ways) = with_rooms(&["room:tea"]);
+    follower.lost(&mut ways);
+    follower.connected(&mut ways, 1, Connected { replicas: 0 });
+    let [look] = looks(&mut ways)[..] else { panic!("it is looked at") };
+    let stands = Reply::Stands { head: Some(head(0)), is_current: true };
+    follower.answered(&mut ways, 1, look, Ok(stands));
+    assert_eq!(follower.counted(), Counted { reopened: 1, ..Counted::default() });
 }

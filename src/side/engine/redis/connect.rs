@@ -24,7 +24,7 @@ use super::sentinel::{self, Sentinels};
 use super::{Event, NO_FUNCTION, Target};
 
 /// The functions that the engine runs.
-const LIBRARY: &str = include_str!("../chinwag_1.lua");
+pub(super) const LIBRARY: &str = include_str!("../chinwag_1.lua");
 
 /// How the keys are laid out, as `cw:cfg` names it.
 const LAYOUT: &str = "1";
@@ -422,6 +422,10 @@ fn refused(error: &ServerError, target: &Target) -> ConnectError {
     let why = format!("{} {}", error.code(), error.details().unwrap_or_default());
     match error.code() {
         "NOPERM" | "NOAUTH" => unfit(format!("{why}: {}", rights(target))),
+        "WRONGTYPE" => {
+            let config = Names::new(target).config();
+            unfit(format!("{why}: {config} is somebody else's, so set another engine.prefix"))
+        }
         "ERR" if why.contains("unknown command") => {
             unfit(format!("{why}: Redis 7.0 or newer is needed, or Valkey"))
         }

@@ -21,16 +21,13 @@ use super::{ConnectError, Target};
 use crate::base::word;
 use crate::link::ids::Receipt;
 use crate::link::log::Marks;
-use crate::side::engine::command::{Ended, Founded, Head, State};
+use crate::side::engine::command::{Ended, Founded, HOUR_S, Head, State};
 
 /// How much is under way at a time, in bytes, about.
 const PART_BYTES: usize = 1 << 20;
 
 /// The meta of a room that is being placed: no version of a server understands it.
 const MOVING: &str = "0 moving";
-
-/// Keys live for so much longer than is configured, as with `chinwag_1_append`.
-const HOUR_S: u64 = 3_600;
 
 /// All of a room.
 pub(in crate::side::engine) struct Whole {
@@ -204,4 +201,52 @@ fn meta_of(head: &Head, branch: &str) -> String {
         top.change,
         lineage.join(",")
     )
+}
+
+/// What the script and the rest of the server write and read of a room, it must be placed as.
+#[cfg(test)]
+mod tests {
+    use super::super::connect::LIBRARY;
+    use super::super::read;
+    use super::*;
+    use crate::side::engine::command::Listed;
+
+    #[test]
+    fn a_room_that_is_placed_stands_as_it_is_read() {
+        let ended = |epoch, offset| {
+            let kept = Marks { offset, change: 1 };
+            Ended { epoch, kept, rev: 2, audited: 3 }
+        };
+        for lineage in [vec![], vec![ended(7, 9), ended(u64::MAX, 4)]] {
+            let (epoch, top) = (0xE1, Marks { offset: 9, change: 3 });
+            let (rev, audited, floor, at_ms) = (5, 6, 2, 1_700_000_000_000);
+            let head = Head { epoch, top, rev, audited, floor, at_ms, lineage };
+            let meta = read::meta_of(meta_of(&head, "ab").as_bytes()).expect("it is a meta");
+            assert_eq!((meta.head, &*meta.branch), (head, "ab"));
+        }
+        assert!(read::meta_of(MOVING.as_bytes()).is_none(), "nobody opens what is being placed");
+    }
+
+    #[test]
+    fn a_room_that_is_placed_is_listed_as_it_is_read() {
+        let founded = |title: &str, is_private| Founded { title: title.into(), is_private };
+        for founded in [None, Some(founded("Tea time", false)), Some(founded("", true))] {
+            let text = listed_as(founded.as_ref(), 7 * HOUR_S * 1_000);
+            let listed = Listed { topic: "room:tea".into(), founded, hour: 7 };
+            assert_eq!(read::listed_as(b"room:tea", text.as_bytes()), Some(listed));
+        }
+    }
+
+    /// It writes the same in another language.
+    #[test]
+    fn the_script_counts_the_same_hours_and_has_the_same_layout() {
+        let hours = format!("local HOUR_S = {HOUR_S}\n");
+        let meta = meta_of(&Head::default(), "ab");
+        let words = "(%x+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%x+) (.*)$'";
+        let pattern = format!("local META = '^{} {words}\n", meta.split(' ').next().expect("one"));
+        assert_eq!(meta.split(' ').count(), pattern.split(' ').count() - 3, "{meta}");
+        for line in [hours, pattern] {
+            assert!(LIBRARY.contains(&line), "{line}");
+        }
+    }
 }

@@ -277,7 +277,7 @@ fn listed(value: Value) -> Result<Reply, Malformed> {
 }
 
 /// A room of a list; `None`, if another version has written it.
-fn listed_as(topic: &[u8], value: &[u8]) -> Option<Listed> {
+pub(super) fn listed_as(topic: &[u8], value: &[u8]) -> Option<Listed> {
     let (topic, value) = (str::from_utf8(topic).ok()?.into(), str::from_utf8(value).ok()?);
     let (is_founded, is_private) = match value.as_bytes().first()? {
         b'-' => (false, false),
@@ -301,13 +301,13 @@ fn stands(value: Value, branch: &str) -> Result<Result<Reply, Failure>, Malforme
 }
 
 /// What is kept of where a room stands, and on which history of the engine that is.
-struct Meta {
-    head: Head,
-    branch: Box<str>,
+pub(super) struct Meta {
+    pub(super) head: Head,
+    pub(super) branch: Box<str>,
 }
 
 /// `None`, if its layout is not this version's.
-fn meta_of(meta: &[u8]) -> Option<Meta> {
+pub(super) fn meta_of(meta: &[u8]) -> Option<Meta> {
     let words: Vec<&str> = str::from_utf8(meta).ok()?.split(' ').collect();
     let ["1", epoch, top, changes, rev, floor, audited, at, branch, turns] = words[..] else {
         return None;

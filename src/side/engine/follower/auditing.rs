@@ -1,0 +1,99 @@
+//! Where rooms stand is compared with the engine again and again: what is pushed may be lost, and an
+//! engine may be emptied, and nobody says so.
+//!
+//! The answer comes behind all that was pushed before it, on the same connection. So whatever a room
+//! has then that its home was not told is a hole, and is read. If messages and changes are in it,
+//! the room is opened again: which of them was first is not kept.
+//!
+//! Rooms have their turns one after the other, evenly over `engine.audit_s`. Deliberately absent:
+//! how a hole is closed (`following`).
+
+use std::ops::Bound;
+
+use super::catch_up::has_missed_nothing;
+#[cfg(test)]
+use super::planted::{self, Planted};
+use super::room::Stage;
+use super::{Asked, Follower, RoomId, Ways};
+use crate::side::engine::command::{Command, Head};
+
+/// Between two audits the thread may rest so long at least, in milliseconds.
+const REST_MS: u64 = 100;
+
+/// Whose turn it was.
+#[derive(Debug, Default)]
+pub(super) struct Audits {
+    /// The room that was audited last.
+    last: RoomId,
+    /// Up to this time all had their turn whose turn it was.
+    upto_ms: u64,
+}
+
+impl Follower {
+    /// There is a connection: all rooms are looked at anyway.
+    pub(super) fn audit_anew(&mut self, now_ms: u64) {
+        self.audits.upto_ms = now_ms;
+    }
+
+    /// Asks where those rooms stand whose turn it is. Returns when to come again, in milliseconds.
+    pub(super) fn audit(&mut self, ways: &mut impl Ways, now_ms: u64) -> u64 {
+        let (count, every_ms) = (self.rooms.len() as u64, self.node.limits.audit_ms());
+        #[cfg(test)]
+        let count = if planted::is(Planted::AuditOff) { 0 } else { count };
+        if count == 0 {
+            self.audits.upto_ms = now_ms;
+            return u64::MAX;
+        }
+        let elapsed_ms = now_ms.saturating_sub(self.audits.upto_ms);
+        let due = (elapsed_ms * count / every_ms).min(self.node.limits.looks_at_once as u64);
+        for _ in 0..due.min(count) {
+            self.audit_next(ways);
+        }
+        // What the rooms of a node that stood still have missed is not made up for.
+        let is_late = elapsed_ms * count / every_ms > due;
+        self.audits.upto_ms =
+            if is_late { now_ms } else { self.audits.upto_ms + due * every_ms / count };
+        self.audits.upto_ms + (every_ms / count).max(REST_MS)
+    }
+
+    fn audit_next(&mut self, ways: &mut impl Ways) {
+        let behind = (Bound::Excluded(self.audits.last), Bound::Unbounded);
+        let next = self.rooms.range(behind).next().or_else(|| self.rooms.first_key_value());
+        let Some((id, followed)) = next else { return };
+        let (id, topic) = (*id, followed.topic.clone());
+        let is_live = followed.stage == Stage::Live;
+        self.audits.last = id;
+        if is_live {
+            self.ask(ways, Asked::Audit(id), Command::Look { topic });
+        }
+    }
+
+    /// Compares where a room stands with what its home was told.
+    pub(super) fn audited(
+        &mut self,
+        ways: &mut impl Ways,
+        id: RoomId,
+        head: Option<&Head>,
+        is_current: bool,
+    ) {
+        let Some(followed) = self.rooms.get_mut(&id) else { return };
+        let known = followed.known.as_ref().filter(|_| followed.stage == Stage::Live);
+        let Some(known) = known else { return };
+        if is_current && head.is_some_and(|head| has_missed_nothing(known, head)) {
+            return;
+        }
+        // Where the engine is on another history the room turns, of which nobody was told yet.
+        if is_current {
+            self.note_hole(id);
+        }
+        self.read_again(ways, id);
+    }
+
+    /// Notes that something is missing of what a home was to be told.
+    pub(super) fn note_hole(&mut self, id: RoomId) {
+        self.counted.holes += 1;
+        if let Some(followed) = self.rooms.get_mut(&id) {
+            followed.has_hole = true;
+        }
+    }
+}
