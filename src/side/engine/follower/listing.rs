@@ -247,7 +247,7 @@ impl Follower {
                 ways.tell(shard, &FromEngine::Listed { number, rooms: &rooms, next });
             }
         }
-        if self.connected.is_none() {
+        if !self.is_connected {
             return u64::MAX;
         }
         let Readings { next, under_way, again, again_ms, .. } = &mut self.listing.readings;
@@ -281,7 +281,7 @@ impl Follower {
 
     /// Says that this node leaves: others need not wait until its lease ends.
     pub(in crate::side::engine) fn leave(&mut self, ways: &mut impl Ways) {
-        let Some(life) = self.leases.life().filter(|_| self.connected.is_some()) else { return };
+        let Some(life) = self.leases.life().filter(|_| self.is_connected) else { return };
         self.is_leaving = true;
         // First, so that nobody who hears of it finds that it lives.
         let node = self.node.id;
@@ -296,7 +296,7 @@ impl Follower {
 
     /// Whether all that was asked has been answered.
     pub(in crate::side::engine) fn is_idle(&self) -> bool {
-        self.connected.is_none() || self.asked.is_empty()
+        !self.is_connected || self.asked.is_empty()
     }
 
     /// Handles that another node has left.

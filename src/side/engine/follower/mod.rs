@@ -27,7 +27,7 @@
 //!
 //! Deliberately absent: retries. Whoever asked knows whether it still wants it.
 //!
-//! Called by: `side::engine::thread`. Calls: `room`, `catch_up`, `leases`, `listing`,
+//! Called by: `side::engine::thread`. Calls: `room`, `catch_up`, `replicas`, `leases`, `listing`,
 //! `side::engine::view`.
 
 mod catch_up;
@@ -39,6 +39,7 @@ mod list;
 mod listing;
 #[cfg(test)]
 pub(crate) mod planted;
+mod replicas;
 mod room;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -48,6 +49,7 @@ use leases::Leases;
 use listing::Listing;
 #[cfg(test)]
 use planted::Planted;
+use replicas::{Kept, Replicas};
 use room::{Call, Followed, Held, LeadsOn, Stage, Waits};
 
 use super::command::{
@@ -57,7 +59,7 @@ use super::command::{
 use super::record::unsealed;
 use super::view::{Messages, TailBounds};
 use crate::base::rng::SplitMix64;
-use crate::limits::EngineLimits;
+use crate::limits::{EngineLimits, REPLICAS_WAIT_MS};
 use crate::link::audit::{AuditLine, AuditPage, AuditWanted};
 use crate::link::engine::{Act, FromEngine, ToEngine, push_life, read_facts};
 use crate::link::ids::RoomKey;
@@ -74,15 +76,18 @@ pub(super) trait Ways {
     /// Tells a shard.
     fn tell(&mut self, shard: u16, message: &FromEngine<'_>);
 
+    /// The number of the primary that has a room.
+    fn primary_of(&self, topic: &str) -> u16;
+
     /// Ends the connection, which is of no use any more.
-    fn disconnect(&mut self, why: &'static str);
+    fn disconnect(&mut self, why: &str);
 }
 
 /// What a connection is found to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Connected {
-    /// How many replicas must have what is told as kept.
-    pub(super) replicas: u32,
+    /// How many replicas of each primary must have what is told as kept.
+    pub(super) replicas: Vec<u32>,
 }
 
 /// What a node is configured to do.
@@ -127,8 +132,8 @@ enum Asked {
     Beat,
     /// Rooms of a partition of which something is kept.
     List(u16),
-    /// That replicas have what was kept.
-    Replicas(Vec<Unreplicated>),
+    /// That replicas of a primary have what was kept.
+    Replicas(u16),
     /// Whether it answers, or something that nobody waits for.
     Nothing,
 }
@@ -140,14 +145,6 @@ struct Trail {
     bytes: usize,
     /// Those that were read.
     page: AuditPage,
-}
-
-/// What is kept as soon as replicas have it.
-struct Unreplicated {
-    shard: u16,
-    number: u64,
-    marks: Marks,
-    at_ms: u64,
 }
 
 /// The rooms that a node follows. See the module.
@@ -165,8 +162,8 @@ pub(super) struct Follower {
     asked: BTreeMap<u64, Asked>,
     /// Counts what is asked.
     last_number: u64,
-    /// What the connection is; `None` while there is none.
-    connected: Option<Connected>,
+    /// Whether there is a connection.
+    is_connected: bool,
     /// Rooms that are to be followed again, the oldest first.
     to_follow: VecDeque<RoomId>,
     /// Those that could not be, and when that is tried again.
@@ -181,10 +178,8 @@ pub(super) struct Follower {
     waiting_bytes: usize,
     /// No room has waited for too long before this time.
     late_ms: u64,
-    /// What replicas do not have yet.
-    unreplicated: Vec<Unreplicated>,
-    /// Whether replicas are being asked.
-    is_replicating: bool,
+    /// What replicas of each primary do not have yet.
+    replicas: Vec<Replicas>,
     /// When the engine was last heard.
     heard_ms: u64,
     /// When it is looked next whether it answers.
@@ -207,7 +202,7 @@ impl Follower {
             epochs: SplitMix64::new(node.id),
             asked: BTreeMap::new(),
             last_number: 0,
-            connected: None,
+            is_connected: false,
             to_follow: VecDeque::new(),
             refused: VecDeque::new(),
             following: 0,
@@ -215,8 +210,7 @@ impl Follower {
             to_read: VecDeque::new(),
             waiting_bytes: 0,
             late_ms: u64::MAX,
-            unreplicated: Vec::new(),
-            is_replicating: false,
+            replicas: Vec::new(),
             heard_ms: 0,
             ping_ms: 0,
             leases: Leases::new(node.id),
@@ -296,7 +290,7 @@ impl Follower {
 
     /// Tells a shard that knows nothing yet whether the engine is there, and who this node is.
     fn tell_how_it_is(&self, ways: &mut impl Ways, shard: u16) {
-        ways.tell(shard, &FromEngine::Health { is_up: self.connected.is_some() });
+        ways.tell(shard, &FromEngine::Health { is_up: self.is_connected });
         if let Some(life) = self.leases.life() {
             ways.tell(shard, &FromEngine::Life { node: self.node.id, life });
         }
@@ -316,7 +310,7 @@ impl Follower {
 
     /// Begins to follow a room.
     fn open(&mut self, ways: &mut impl Ways, key: (u16, RoomKey), topic: &str) {
-        if self.connected.is_none() {
+        if !self.is_connected {
             let (shard, room) = key;
             return ways.tell(shard, &FromEngine::NotOpened { room, why: Why::Unavailable });
         }
@@ -331,7 +325,7 @@ impl Follower {
 
     /// Follows rooms that wait for that, as many at a time as may be.
     fn follow_next(&mut self, ways: &mut impl Ways) {
-        while self.connected.is_some() && self.following < self.node.limits.looks_at_once {
+        while self.is_connected && self.following < self.node.limits.looks_at_once {
             let Some(id) = self.to_follow.pop_front() else { return };
             let Some(followed) = self.rooms.get_mut(&id) else { continue };
             followed.begin_reading();
@@ -377,7 +371,7 @@ impl Follower {
     fn close(&mut self, ways: &mut impl Ways, key: (u16, RoomKey)) {
         let Some(id) = self.by_key.get(&key).copied() else { return };
         let Some(topic) = self.forget(id) else { return };
-        if self.connected.is_some() {
+        if self.is_connected {
             self.ask(ways, Asked::Nothing, Command::Unsubscribe { topic });
         }
     }
@@ -408,7 +402,7 @@ impl Follower {
         let Some(id) = self.by_key.get(&key).copied() else { return };
         let Some(followed) = self.rooms.get_mut(&id) else { return };
         let waits = Waits::new(number, entry, now_ms);
-        let why = if self.connected.is_none() {
+        let why = if !self.is_connected {
             Some(Why::Unavailable)
         } else if followed.waiting_count() >= limits.room_waiting
             || self.waiting_bytes + waits.bytes() > limits.waiting_bytes
@@ -454,7 +448,7 @@ impl Follower {
         to: Option<u64>,
         record: &[u8],
     ) {
-        let id = self.by_key.get(&key).copied().filter(|_| self.connected.is_some());
+        let id = self.by_key.get(&key).copied().filter(|_| self.is_connected);
         // Where it is not heard, its home would never hear of it.
         let is_heard = |followed: &&mut Followed| followed.stage != Stage::Away;
         let followed = id.and_then(|id| self.rooms.get_mut(&id)).filter(is_heard);
@@ -482,7 +476,7 @@ impl Follower {
         key: (u16, RoomKey),
         number: u64,
     ) -> Option<(RoomId, Box<str>)> {
-        let id = self.by_key.get(&key).copied().filter(|_| self.connected.is_some());
+        let id = self.by_key.get(&key).copied().filter(|_| self.is_connected);
         let room = id.and_then(|id| Some((id, self.rooms.get(&id)?.topic.clone())));
         if room.is_none() {
             ways.tell(key.0, &FromEngine::NotRead { number, why: Why::Unavailable });
@@ -492,7 +486,8 @@ impl Follower {
 
     /// There is a connection: all rooms are followed again.
     pub(super) fn connected(&mut self, ways: &mut impl Ways, now_ms: u64, connected: Connected) {
-        self.connected = Some(connected);
+        self.is_connected = true;
+        self.replicas = connected.replicas.into_iter().map(Replicas::of).collect();
         (self.heard_ms, self.ping_ms) = (now_ms, now_ms + self.node.limits.ping_ms);
         self.leases.connected(now_ms);
         self.tell_all(ways, &FromEngine::Health { is_up: true });
@@ -507,16 +502,16 @@ impl Follower {
 
     /// The connection has ended: nothing that was asked will be answered.
     pub(super) fn lost(&mut self, ways: &mut impl Ways) {
-        if self.connected.take().is_none() {
+        if !std::mem::take(&mut self.is_connected) {
             return;
         }
         self.tell_all(ways, &FromEngine::Health { is_up: false });
         (self.following, self.reading) = (0, 0);
         self.to_follow.clear();
         self.refused.clear();
-        self.is_replicating = false;
-        let unreplicated = std::mem::take(&mut self.unreplicated);
-        Self::doubt(ways, unreplicated);
+        for replicas in std::mem::take(&mut self.replicas) {
+            replicas.lost(ways);
+        }
         let to_read = std::mem::take(&mut self.to_read).into_iter().map(|(asked, _)| asked);
         for asked in std::mem::take(&mut self.asked).into_values().chain(to_read) {
             self.not_answered(ways, asked);
@@ -542,7 +537,6 @@ impl Follower {
         match asked {
             Asked::Page(id, number, _) => self.not_read(ways, id, number),
             Asked::Lines(id, trail) => self.not_read(ways, id, trail.number),
-            Asked::Replicas(unreplicated) => Self::doubt(ways, unreplicated),
             Asked::Append(_)
             | Asked::Touch(_)
             | Asked::Look(_)
@@ -551,6 +545,7 @@ impl Follower {
             | Asked::Say(..)
             | Asked::Beat
             | Asked::List(_)
+            | Asked::Replicas(_)
             | Asked::Nothing => {}
         }
     }
@@ -559,12 +554,6 @@ impl Follower {
         if let Some(followed) = self.rooms.get(&id) {
             let (shard, _) = followed.key;
             ways.tell(shard, &FromEngine::NotRead { number, why: Why::Unavailable });
-        }
-    }
-
-    fn doubt(ways: &mut impl Ways, unreplicated: Vec<Unreplicated>) {
-        for Unreplicated { shard, number, .. } in unreplicated {
-            ways.tell(shard, &FromEngine::Refused { number, why: Why::Unconfirmed });
         }
     }
 
@@ -587,7 +576,9 @@ impl Follower {
             self.reading = self.reading.saturating_sub(1);
             self.read_next(ways);
         }
-        self.is_replicating &= !matches!(asked, Asked::Replicas(_));
+        if let Err(Failure::Elsewhere(why)) = &result {
+            ways.disconnect(why);
+        }
         match (asked, result) {
             (Asked::Append(id), Ok(Reply::Appended { head, receipts })) => {
                 self.appended(ways, now_ms, id, &head, &receipts);
@@ -633,16 +624,11 @@ impl Follower {
                 let command = lines_of(topic, trail.wanted);
                 self.ask(ways, Asked::Lines(id, trail), command);
             }
-            (Asked::Replicas(unreplicated), Ok(Reply::Replicas(count))) => {
-                let wanted = self.connected.map_or(0, |connected| connected.replicas);
-                if count < wanted {
-                    Self::doubt(ways, unreplicated);
-                } else {
-                    for Unreplicated { shard, number, marks, at_ms } in unreplicated {
-                        ways.tell(shard, &FromEngine::Kept { number, marks, at_ms });
-                    }
-                }
-                self.end_turn(ways);
+            (Asked::Replicas(primary), result) => {
+                // Where it is refused, nobody knows whether they have it.
+                let count = if let Ok(Reply::Replicas(count)) = result { count } else { 0 };
+                let replicas = &mut self.replicas[usize::from(primary)];
+                replicas.answered(ways, now_ms, self.node.limits.timeout_ms, count);
             }
             (Asked::Beat, Ok(Reply::Nodes { now_ms: engine_ms, life, nodes })) => {
                 self.listing.set_time(engine_ms);
@@ -650,9 +636,6 @@ impl Follower {
             }
             (Asked::List(partition), Ok(Reply::Listed { cursor, rooms })) => {
                 self.list_was_read(ways, now_ms, partition, (cursor, rooms));
-            }
-            (Asked::List(_), Err(Failure::Elsewhere(_))) => {
-                ways.disconnect("it is no primary any more");
             }
             (Asked::List(_), _) => self.reading_ended(ways, now_ms),
             (Asked::Say(id, Some(number)), Err(_)) => {
@@ -683,7 +666,8 @@ impl Follower {
         followed.spoken_ms = now_ms;
         self.waiting_bytes -= bytes;
         let shard = followed.key.0;
-        let replicas = self.connected.map_or(0, |connected| connected.replicas);
+        let primary = usize::from(ways.primary_of(&followed.topic));
+        let replicas = &mut self.replicas[primary];
         for (number, receipt) in numbers.into_iter().zip(receipts) {
             let (marks, at_ms) = match *receipt {
                 Receipt::Stale | Receipt::Conflict => {
@@ -698,13 +682,7 @@ impl Follower {
                 Receipt::Change { change } => (Marks { offset: 0, change }, head.at_ms),
                 Receipt::Decided { .. } => (Marks::default(), head.at_ms),
             };
-            #[cfg(test)]
-            let replicas = if planted::is(Planted::KeptBeforeReplicas) { 0 } else { replicas };
-            if replicas == 0 {
-                ways.tell(shard, &FromEngine::Kept { number, marks, at_ms });
-            } else {
-                self.unreplicated.push(Unreplicated { shard, number, marks, at_ms });
-            }
+            replicas.keep(ways, now_ms, Kept { shard, number, marks, at_ms });
         }
         self.call(ways, now_ms, id);
     }
@@ -714,11 +692,7 @@ impl Follower {
         let why = match failure {
             // It takes no more, and may again in a moment.
             Failure::Refused(_) => Why::Busy,
-            Failure::Layout => Why::Unavailable,
-            Failure::Elsewhere(_) => {
-                ways.disconnect("it is no primary any more");
-                Why::Unavailable
-            }
+            Failure::Layout | Failure::Elsewhere(_) => Why::Unavailable,
             Failure::Lost => Why::Unconfirmed,
         };
         let Some(followed) = self.rooms.get_mut(&id) else { return };
@@ -760,7 +734,8 @@ impl Follower {
     /// A room cannot be read.
     fn not_followed(&mut self, ways: &mut impl Ways, now_ms: u64, id: RoomId, failure: &Failure) {
         if matches!(failure, Failure::Elsewhere(_)) {
-            return ways.disconnect("it is no primary any more");
+            // The connection ends with that.
+            return;
         }
         let Some(followed) = self.rooms.get_mut(&id) else { return };
         if matches!(failure, Failure::Refused(_)) && followed.known.is_some() {
@@ -911,7 +886,7 @@ impl Follower {
     pub(super) fn tick(&mut self, ways: &mut impl Ways, now_ms: u64) -> u64 {
         let limits = self.node.limits;
         let list_ms = self.tick_listing(ways, now_ms);
-        if self.connected.is_none() {
+        if !self.is_connected {
             return now_ms + limits.ping_ms;
         }
         if now_ms.saturating_sub(self.heard_ms) >= limits.dead_ms {
@@ -953,15 +928,14 @@ impl Follower {
 
     /// Asks replicas for what was kept in this turn, if they must have it.
     pub(super) fn end_turn(&mut self, ways: &mut impl Ways) {
-        let Some(Connected { replicas }) = self.connected else { return };
-        if self.is_replicating || self.unreplicated.is_empty() {
-            return;
+        let timeout_ms = REPLICAS_WAIT_MS.min(self.node.limits.timeout_ms);
+        for primary in 0..self.replicas.len() {
+            if let Some(replicas) = self.replicas[primary].ask() {
+                let primary = u16::try_from(primary).expect("there are fewer than slots");
+                let wait = Command::Wait { primary, replicas, timeout_ms };
+                self.ask(ways, Asked::Replicas(primary), wait);
+            }
         }
-        self.is_replicating = true;
-        let unreplicated = std::mem::take(&mut self.unreplicated);
-        let timeout_ms = self.node.limits.timeout_ms;
-        let wait = Command::Wait { replicas, timeout_ms };
-        self.ask(ways, Asked::Replicas(unreplicated), wait);
     }
 
     /// All rooms that are listed, each with its title and how many are there.
@@ -980,7 +954,7 @@ impl Follower {
         for (id, followed) in &self.rooms {
             assert_eq!(self.by_key.get(&followed.key), Some(id), "and by its own");
             let is_read = followed.stage == Stage::Reading;
-            assert!(!is_read || self.connected.is_some(), "rooms are read on a connection");
+            assert!(!is_read || self.is_connected, "rooms are read on a connection");
         }
     }
 }
