@@ -505,6 +505,21 @@ mod tests {
     }
 
     #[test]
+    fn an_error_of_a_cluster_refuses_or_leads_elsewhere_or_leaves_a_doubt() {
+        let answer = |error: &str| {
+            let error = redis::parse_redis_value(format!("-{error}\r\n").as_bytes());
+            read(&Form::Done, error.expect("an error is a value"))
+        };
+        for passing in ["TRYAGAIN Multiple keys", "ASK 7 one:1", "CLUSTERDOWN It is down"] {
+            assert_eq!(answer(passing), Ok(Err(Failure::Refused(passing.into()))));
+        }
+        let moved = "MOVED 7 one:1";
+        assert_eq!(answer(moved), Ok(Err(Failure::Elsewhere(moved.into()))));
+        let half = "ERR Script attempted to access a non local key in a cluster node";
+        assert!(answer(half).is_err(), "{half}");
+    }
+
+    #[test]
     fn a_room_is_read_up_to_what_is_kept_of_it() {
         let (_, answer) = answers().swap_remove(1);
         let Ok(Ok(Reply::State(state))) = read(&Form::State { history: 1 }, answer.clone()) else {
