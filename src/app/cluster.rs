@@ -70,6 +70,7 @@ mod with_engine {
             made_secret,
             timeout_ms: config.limits.timeout_ms,
             ping_ms: config.limits.ping_ms,
+            dead_ms: config.limits.dead_ms,
             history: config.history,
             history_s: config.history_s,
             room_s: config.room_s,

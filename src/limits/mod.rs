@@ -666,6 +666,10 @@ pub const CLUSTER_LISTED_MAX: usize = 1_000_000;
 /// many short answers at most.
 pub const LISTS_READ_AT_ONCE: usize = 8;
 
+/// For how long an engine waits at a time until replicas have what it has, in milliseconds: with
+/// nothing else of the same connection. Replicas that are there take a few.
+pub const REPLICAS_WAIT_MS: u64 = 50;
+
 /// In which time each partition is read once more, in milliseconds: so rooms go that the engine has
 /// forgotten.
 pub const LISTS_READ_AGAIN_MS: u64 = 3_600_000;

@@ -27,7 +27,7 @@ fn list(node: &Node) -> Rooms {
 
 /// Waits until all nodes have these rooms in their lists, and no others.
 #[track_caller]
-fn all_list(nodes: &[Node], what: &str, expected: &[(&str, &str, u64)]) {
+pub(crate) fn all_list(nodes: &[Node], what: &str, expected: &[(&str, &str, u64)]) {
     let rooms = expected
         .iter()
         .map(|(room, title, count)| ((*room).to_owned(), ((*title).to_owned(), *count)));

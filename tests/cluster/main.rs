@@ -1,6 +1,8 @@
 //! Several nodes with one engine, as their clients see them: real processes, a real Redis and a
 //! real Valkey.
 
+#[path = "../engine/clusters.rs"]
+mod clusters;
 #[path = "../hostile/peer.rs"]
 #[allow(dead_code, reason = "what is not needed here is elsewhere")]
 mod peer;
@@ -18,4 +20,5 @@ mod moving;
 mod nodes;
 mod rooms;
 mod sentinels;
+mod slots;
 mod switch;

@@ -6,7 +6,9 @@ use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 
-use crate::nodes::{Client, SECRET, nodes};
+use crate::clusters::Cluster;
+use crate::faults::{has, told};
+use crate::nodes::{Client, SECRET, node, nodes};
 use crate::server::{PATIENCE, Server};
 use crate::servers::{self, Kind};
 
@@ -25,11 +27,11 @@ impl Folder {
     }
 
     /// Moves the store into an engine, of which so many messages of a room are kept.
-    fn move_to(&self, engine: &servers::Server, history: u32) -> Output {
+    fn move_to(&self, engine: &str, history: u32) -> Output {
         Command::new(env!("CARGO_BIN_EXE_chinwag"))
             .arg("move")
             .arg(&self.0)
-            .args(["--set", SECRET, "--set", &format!("engine.url={}", engine.url())])
+            .args(["--set", SECRET, "--set", &format!("engine.url={engine}")])
             .args(["--set", &format!("engine.history={history}")])
             .args(["--set", "history.messages=10"])
             .env_clear()
@@ -99,8 +101,16 @@ fn a_room_of_a_store_goes_on_in_an_engine_as_if_nothing_had_been() {
     stop(server);
 
     let engine = servers::Server::start(Kind::Redis, &[]);
-    check(&folder.move_to(&engine, 1_000), 0, "rooms: 1 moved, 0 left alone that were there\n");
-    check(&folder.move_to(&engine, 1_000), 0, "rooms: 0 moved, 1 left alone that were there\n");
+    check(
+        &folder.move_to(&engine.url(), 1_000),
+        0,
+        "rooms: 1 moved, 0 left alone that were there\n",
+    );
+    check(
+        &folder.move_to(&engine.url(), 1_000),
+        0,
+        "rooms: 0 moved, 1 left alone that were there\n",
+    );
 
     let nodes = nodes(&engine, 2, &[]);
     let mut ann = Client::join_as(&nodes[0], &anns, "tea", &late);
@@ -125,7 +135,7 @@ fn a_room_of_a_store_goes_on_in_an_engine_as_if_nothing_had_been() {
     ok(&ann.ask("room_set", &json!({ "join": "members" })));
     Client::join(&nodes[1], "cyd", "tea", &json!({ "invite": invite }));
     // A server that has the engine would not hear of rooms that come from elsewhere.
-    check(&folder.move_to(&engine, 1_000), 71, "2 servers have the engine");
+    check(&folder.move_to(&engine.url(), 1_000), 71, "2 servers have the engine");
 }
 
 #[test]
@@ -142,7 +152,11 @@ fn what_an_engine_does_not_keep_stays_behind_and_cursors_before_it_are_told() {
     let (lost, there) = (ann.cursor(12, 0), ann.cursor(12, 1));
     stop(server);
     let engine = servers::Server::start(Kind::Valkey, &[]);
-    check(&folder.move_to(&engine, 10), 0, "messages: 10 moved, 2 before them stay in the store\n");
+    check(
+        &folder.move_to(&engine.url(), 10),
+        0,
+        "messages: 10 moved, 2 before them stay in the store\n",
+    );
     let nodes = nodes(&engine, 1, &["engine.history=10", "history.messages=10"]);
     for (cursor, recovered) in [(lost, false), (there, true)] {
         let ann = Client::join_as(&nodes[0], &token, "tea", &cursor);
@@ -167,7 +181,7 @@ fn a_room_is_closed_to_all_until_all_of_it_is_moved() {
     ok(&room.ask("room_set", &json!({ "join": "members" })));
     stop(server);
     let engine = servers::Server::start(Kind::Redis, &[]);
-    check(&folder.move_to(&engine, 1_000), 0, "rooms: 1 moved");
+    check(&folder.move_to(&engine.url(), 1_000), 0, "rooms: 1 moved");
     // As it is where the command was killed: of the facts nothing is there.
     let mut look = engine.look();
     let keys: Vec<String> = redis::cmd("KEYS").arg("*:room:den").query(&mut look).expect("keys");
@@ -183,7 +197,11 @@ fn a_room_is_closed_to_all_until_all_of_it_is_moved() {
     for node in stranger {
         stop(node);
     }
-    check(&folder.move_to(&engine, 1_000), 0, "rooms: 1 moved, 0 left alone that were there\n");
+    check(
+        &folder.move_to(&engine.url(), 1_000),
+        0,
+        "rooms: 1 moved, 0 left alone that were there\n",
+    );
     let nodes = nodes(&engine, 1, &[]);
     let refused = Client::try_join(&nodes[0], &nodes[0].token("eve"), "den");
     assert_eq!(refused["response"]["reason"], "unauthorized", "{refused}");
@@ -194,9 +212,43 @@ fn a_room_is_closed_to_all_until_all_of_it_is_moved() {
 fn what_cannot_be_moved_is_said() {
     let folder = Folder::new("none");
     let engine = servers::Server::start(Kind::Redis, &[]);
-    check(&folder.move_to(&engine, 1_000), 78, "chat.db");
+    check(&folder.move_to(&engine.url(), 1_000), 78, "chat.db");
     let server = folder.serve();
-    check(&folder.move_to(&engine, 1_000), 71, "in use by another chinwag");
+    check(&folder.move_to(&engine.url(), 1_000), 71, "in use by another chinwag");
     stop(server);
-    check(&folder.move_to(&engine, 1_000), 0, "rooms: 0 moved");
+    check(&folder.move_to(&engine.url(), 1_000), 0, "rooms: 0 moved");
+}
+
+#[test]
+fn rooms_of_a_store_go_to_those_primaries_of_a_cluster_that_have_them() {
+    let folder = Folder::new("cluster");
+    let server = folder.serve();
+    let rooms: Vec<_> = (0..8).map(|number| format!("r{number}")).collect();
+    let said = rooms.iter().map(|room| {
+        let mut ann = Client::join(&server, "ann", room, &json!({}));
+        ann.say(room);
+        ann.cursor(0, 0)
+    });
+    let cursors: Vec<_> = said.collect();
+    stop(server);
+    let cluster = Cluster::start(Kind::Redis, 2);
+    let moved = "rooms: 8 moved, 0 left alone that were there\n";
+    check(&folder.move_to(&cluster.url(), 1_000), 0, moved);
+    for primary in &cluster.primaries {
+        let branch = has(primary, "master_replid").expect("it is told");
+        let metas: Vec<String> = told(primary, &["KEYS", "cw:*:m:*"]);
+        assert!(!metas.is_empty(), "each has some of them");
+        for meta in &metas {
+            let meta: String = told(primary, &["GET", meta]);
+            assert!(meta.contains(&format!(" {branch} ")), "it need not turn: {meta}");
+        }
+    }
+    let node = node(&cluster.url(), &[]);
+    for (room, cursor) in rooms.iter().zip(&cursors) {
+        let mut bob = Client::join(&node, "bob", room, cursor);
+        let joined = &bob.joined["response"];
+        assert_eq!(joined["recovered"], true, "{joined}");
+        assert_eq!(joined["messages"][0]["body"], **room, "{joined}");
+        assert_eq!(bob.say("on"), 2);
+    }
 }

@@ -18,7 +18,7 @@ fn what_a_server_is_is_known_from_the_start() {
         let server = Server::start(kind, &["--appendonly", "yes", "--appendfsync", "always"]);
         runtime().block_on(async {
             let node = Node::connect(&target(&server, 7)).await.expect("a connection");
-            let facts = node.connection.facts();
+            let facts = &node.connection.facts()[0];
             assert_eq!(facts.is_valkey, kind == Kind::Valkey);
             assert_eq!((facts.replicas, facts.has_aof), (0, true));
             assert_eq!(facts.appendfsync.as_deref(), Some("always"));

@@ -96,7 +96,7 @@ async fn fail_over(kind: Kind, is_behind: bool) {
         redis::cmd("REPLICAOF").arg(host).arg(port).exec(&mut look).expect("it is done");
     };
     let node = Node::connect(&target(&primary, 1)).await.expect("a connection");
-    let branch = node.connection.facts().branch.clone();
+    let branch = node.connection.facts()[0].branch.clone();
     let model = Model::new(target(&primary, 1).history.into());
     let mut speaker = Speaker { node, model, messages: BTreeMap::new(), changes: BTreeMap::new() };
     follow("127.0.0.1", &primary.port.to_string());
@@ -134,7 +134,7 @@ async fn fail_over(kind: Kind, is_behind: bool) {
 
     speaker.model.fail_over(&speaker.model.clone());
     speaker.node = Node::connect(&target(&replica, 1)).await.expect("a connection");
-    assert_ne!(speaker.node.connection.facts().branch, branch);
+    assert_ne!(speaker.node.connection.facts()[0].branch, branch);
     let found = speaker.node.read(TOPIC).await;
     assert!(!found.is_current, "it must be turned before it is told");
     assert_eq!(found, read(&speaker.model), "{kind:?}");
@@ -155,7 +155,7 @@ async fn fail_over(kind: Kind, is_behind: bool) {
 }
 
 async fn wait_for_replica(node: &mut Node) {
-    let wait = Command::Wait { replicas: 1, timeout_ms: 10_000 };
+    let wait = Command::Wait { primary: 0, replicas: 1, timeout_ms: 10_000 };
     while node.call(wait.clone()).await.0 != Ok(Reply::Replicas(1)) {}
 }
 

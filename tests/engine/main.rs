@@ -8,11 +8,13 @@
 //! `model` is what the script should do; `world` asks a server and the model the same, and `random`
 //! says what. Defects that are planted in the script must differ. What the model leaves out is
 //! looked at by itself: `connection` (order, ends), `refusals` (what a server takes), `expiry`,
-//! `failover` with two servers, and `sentinels` that know which of them it is. `servers` and
-//! `proxy` are what there is on the other side.
+//! `failover` with two servers, `sentinels` that know which of them it is, and `slots` with a
+//! cluster. `servers`, `clusters` and `proxy` are what there is on the other side.
 //!
 //! Servers are found as `docs/testing.md` says. One that is missing fails the test.
 
+#[allow(dead_code, reason = "what is not needed here is elsewhere")]
+mod clusters;
 mod connection;
 mod expiry;
 mod failover;
@@ -24,4 +26,5 @@ mod refusals;
 mod sentinels;
 #[allow(dead_code, reason = "what is not needed here is elsewhere")]
 mod servers;
+mod slots;
 mod world;

@@ -20,6 +20,7 @@ pub(crate) fn target(server: &Server, node: u64) -> Target {
         made_secret: [7; 32],
         timeout_ms: 10_000,
         ping_ms: 100,
+        dead_ms: 10_000,
         history: 64,
         history_s: 604_800,
         room_s: 2_592_000,

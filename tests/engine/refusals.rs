@@ -146,11 +146,11 @@ fn a_server_that_will_be_there_is_waited_for() {
 /// No such server can be had, so one is pretended that says what it is and nothing else.
 #[test]
 fn a_server_that_is_too_old_or_tells_too_little_is_refused() {
-    let fit = "redis_version:7.0.0\r\nredis_mode:standalone\r\nmaxmemory_policy:noeviction\r\n\
+    let fit = "redis_version:7.0.0\r\ncluster_enabled:0\r\nmaxmemory_policy:noeviction\r\n\
                role:master\r\nmaster_replid:ab\r\n";
     for (good, bad, word) in [
         ("redis_version:7.0.0", "redis_version:6.2.14", "Redis 6.2.14: 7.0"),
-        ("redis_mode:standalone", "redis_mode:cluster", "cluster"),
+        ("cluster_enabled:0", "cluster_enabled:1", "cluster"),
         ("master_replid:ab\r\n", "", "master_replid"),
     ] {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");

@@ -671,12 +671,13 @@ pub(super) const ALL: &[Key] = &[
     Key {
         name: "engine.ping_ms",
         kind: number(10, 600_000, MS, Slot::U64(|c| &mut c.engine.limits.ping_ms)),
-        doc: "How often it is looked whether it answers, and sentinels are asked whether it is still the primary.",
+        doc: "How often it is looked whether it answers, and sentinels, or primaries of a cluster, are asked who is primary.",
     },
     Key {
         name: "engine.dead_ms",
-        kind: number(10, 600_000, MS, Slot::U64(|c| &mut c.engine.limits.dead_ms)),
-        doc: "After how long without a sign a new connection is made.",
+        // It may wait for replicas for half of that, and answers nothing meanwhile.
+        kind: number(100, 600_000, MS, Slot::U64(|c| &mut c.engine.limits.dead_ms)),
+        doc: "After how long without a sign a new connection is made: of it, or of one of its primaries.",
     },
     Key {
         name: "engine.audit_s",

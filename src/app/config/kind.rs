@@ -135,6 +135,7 @@ impl Kind {
             ),
             Self::Engine(_) => {
                 "redis://HOST:PORT or rediss://HOST:PORT (TLS), as redis://USER:PASSWORD@HOST:6379; \
+                 or redis+cluster://HOST:PORT,HOST:PORT; \
                  or redis+sentinel://HOST:PORT,HOST:PORT/SERVICE"
                     .into()
             }
@@ -249,10 +250,12 @@ fn is_padded(text: &str) -> bool {
 
 /// Whether it is the address of an engine that is spoken to.
 fn is_engine(text: &str) -> bool {
-    let rest = ["redis://", "rediss://", "redis+sentinel://", "rediss+sentinel://"]
-        .iter()
-        .find_map(|scheme| text.strip_prefix(scheme));
+    let kinds = ["://", "+cluster://", "+sentinel://"];
+    let rest = text.strip_prefix("rediss").or_else(|| text.strip_prefix("redis"));
+    let rest = rest.and_then(|rest| kinds.iter().find_map(|kind| rest.strip_prefix(kind)));
     let is_one = |rest: &str| !rest.is_empty() && !rest.starts_with(['/', '?']);
+    // Nodes of a cluster know no names of services and no databases.
+    let is_one = |rest: &str| is_one(rest) && !(text.contains("+cluster://") && rest.contains('/'));
     rest.is_some_and(is_one) && text.len() <= 1_024 && !text.contains(char::is_whitespace)
 }
 

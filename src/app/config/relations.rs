@@ -109,13 +109,6 @@ const RELATIONS: &[AtLeast] = &[
         why: "one ping may be late",
     },
     AtLeast {
-        key: "engine.dead_ms",
-        other: "engine.timeout_ms",
-        least: |timeout| timeout + 500,
-        unless: |config| config.engine.url.is_none(),
-        why: "while it waits for replicas, for as long as a message may, it answers nothing else",
-    },
-    AtLeast {
         key: "engine.history",
         other: "history.messages",
         least: |messages| messages,

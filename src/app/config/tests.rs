@@ -591,6 +591,9 @@ fn servers_with_an_engine_keep_nothing_beside_it_and_know_each_others_tokens() {
     for scheme in ["rediss", "redis+sentinel", "rediss+sentinel"] {
         from_set(&[&format!("engine.url={scheme}://:password@one,two:26379/tea"), secret]);
     }
+    for scheme in ["redis+cluster", "rediss+cluster"] {
+        from_set(&[&format!("engine.url={scheme}://:password@one,two:6380"), secret]);
+    }
     let beside = "--set: store.path: is nothing beside engine.url, in which rooms are kept";
     check_set(&[engine, secret, "store.path=data"], &[beside]);
     let needs = "--set: engine.url: needs auth.secret, the same at each server: else a token \
@@ -603,6 +606,9 @@ fn servers_with_an_engine_keep_nothing_beside_it_and_know_each_others_tokens() {
         "redis:///0",
         "redis://:hush@a b",
         "redis+sentinel:///tea",
+        "redis+cluster://",
+        "redis+cluster://:hush@one/0",
+        "redis-cluster://:hush@one",
         "redis-sentinel://:hush@one/tea",
     ] {
         let text = Start { set: &[&format!("engine.url={url}"), secret], ..Start::default() };
@@ -614,9 +620,6 @@ fn servers_with_an_engine_keep_nothing_beside_it_and_know_each_others_tokens() {
     let message = [
         "--set: engine.dead_ms = 1_500: must be at least 2_000, because one ping may be late, \
          and engine.ping_ms = 1_000 (default)",
-        "--set: engine.dead_ms = 1_500: must be at least 2_500, because while it waits for \
-         replicas, for as long as a message may, it answers nothing else, and \
-         engine.timeout_ms = 2_000 (default)",
         "--set: cluster.lease_ms = 3_999: must be at least 4_000, because one heartbeat may be \
          late, and cluster.heartbeat_ms = 2_000 (default)",
     ];

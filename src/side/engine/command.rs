@@ -97,10 +97,14 @@ pub enum Command {
         /// Their topics.
         topics: Vec<Box<str>>,
     },
-    /// Look whether the engine answers. Answered by [`Reply::Done`].
+    /// Look whether the engine answers: the first primary, if there are several. Answered by
+    /// [`Reply::Done`].
     Ping,
-    /// Wait until so many replicas have all that was asked before. Answered by [`Reply::Replicas`].
+    /// Wait until so many replicas of a primary have all that it was asked before. Answered by
+    /// [`Reply::Replicas`].
     Wait {
+        /// The number of the primary.
+        primary: u16,
         /// How many.
         replicas: u32,
         /// For how long at most, in milliseconds.
@@ -338,13 +342,13 @@ pub enum Reply {
 /// Why something was not done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// The engine has no memory left, does not take writes now, or has too few replicas. Nothing
-    /// was done.
+    /// The engine has no memory left, does not take writes now, or has too few replicas; or the
+    /// slot of a room is just moving. Nothing was done.
     Refused(Box<str>),
     /// What is there of the room has a layout that this version does not know. Nothing was done.
     Layout,
-    /// It is no primary, or has not what it needs: another connection must be made. Nothing was
-    /// done.
+    /// It is no primary, or not of that, or has not what it needs: another connection must be made.
+    /// Nothing was done.
     Elsewhere(Box<str>),
     /// The connection has ended before an answer came: it may have been done.
     Lost,

@@ -9,7 +9,7 @@ pub fn partition(topic: &str, partitions: u16) -> u16 {
 }
 
 /// CRC-16/XMODEM, by which clusters find a key's slot.
-fn crc16(bytes: &[u8]) -> u16 {
+pub(super) fn crc16(bytes: &[u8]) -> u16 {
     bytes.iter().fold(0, |crc, byte| {
         (0..8).fold(crc ^ u16::from(*byte) << 8, |crc, _| {
             let next = crc << 1;

@@ -73,7 +73,11 @@ impl Ways for Wires<'_> {
         self.port.send(shard, &record);
     }
 
-    fn disconnect(&mut self, _: &'static str) {
+    fn primary_of(&self, topic: &str) -> u16 {
+        partition(topic, PARTITIONS)
+    }
+
+    fn disconnect(&mut self, _: &str) {
         *self.is_ended = true;
     }
 }
@@ -174,7 +178,8 @@ impl Pretended {
 
     fn connect(&mut self) {
         self.line = Some(self.engine.branch);
-        let connected = Connected { replicas: 1 };
+        // Each partition has a primary of its own, and all of them one wire.
+        let connected = Connected { replicas: vec![1; PARTITIONS.into()] };
         self.act(|follower, wires, now_ms| follower.connected(wires, now_ms, connected));
     }
 

@@ -141,11 +141,11 @@ impl Engine {
             runtime.block_on(async {
                 // Nothing is served before there is a connection: no room could be opened.
                 let first = line(&connector, true).await;
-                let secret = first.as_ref().map(|(connection, _)| connection.facts().secret);
+                let secret = first.as_ref().map(|(connection, _)| connection.secret());
                 // Whoever starts it may have gone.
                 let _ = tells.send(secret.map_err(Clone::clone));
                 if let Ok(line) = first {
-                    connector.keep_secret(line.0.facts().secret);
+                    connector.keep_secret(line.0.secret());
                     Turns::new(start, connector, port, thread_stop, thread_stats).run(line).await;
                 }
             });
@@ -251,7 +251,11 @@ impl Ways for Wires<'_> {
         self.port.send(shard, &self.record);
     }
 
-    fn disconnect(&mut self, why: &'static str) {
+    fn primary_of(&self, topic: &str) -> u16 {
+        self.connection.map_or(0, |connection| connection.primary_of(topic))
+    }
+
+    fn disconnect(&mut self, why: &str) {
         self.ended.get_or_insert(why.into());
     }
 }
@@ -422,9 +426,19 @@ impl Turns {
     }
 
     fn connected(&mut self, line: Line) {
-        let Facts { branch, replicas, version, is_valkey, has_aof, .. } = line.0.facts();
+        let replicas = line.0.facts().iter().map(|facts| self.replicas_of(facts)).collect();
+        self.line = Some(line);
+        self.stats.set_up(true);
+        self.act(|follower, wires, now_ms| {
+            follower.connected(wires, now_ms, Connected { replicas });
+        });
+    }
+
+    /// How many replicas of a primary must have what is told as kept.
+    fn replicas_of(&self, facts: &Facts) -> u32 {
+        let Facts { place, branch, replicas, version, is_valkey, has_aof, .. } = facts;
         let name = if *is_valkey { "Valkey" } else { "Redis" };
-        tracing::info!(%version, %branch, replicas, has_aof, "connected to {name}");
+        tracing::info!(%place, %version, %branch, replicas, has_aof, "connected to {name}");
         let replicas = match self.start.ack {
             Ack::Primary => 0,
             Ack::Auto => (*replicas).min(1),
@@ -432,15 +446,12 @@ impl Turns {
         };
         if replicas == 0 && !has_aof {
             tracing::warn!(
+                %place,
                 "the engine has no replica and no append-only file: if it ends, what was said since \
                  its last snapshot is lost"
             );
         }
-        self.line = Some(line);
-        self.stats.set_up(true);
-        self.act(|follower, wires, now_ms| {
-            follower.connected(wires, now_ms, Connected { replicas });
-        });
+        replicas
     }
 
     /// Ends the connection, if there is a reason to.

@@ -5,7 +5,7 @@
 
 #[cfg(test)]
 use super::planted::{self, Planted};
-use super::replicas::Unreplicated;
+use super::replicas::Kept;
 use super::room::{Call, Followed, Waits};
 use super::{Asked, Follower, RoomId, Ways};
 use crate::link::engine::{Act, FromEngine, read_facts};
@@ -30,7 +30,7 @@ impl Follower {
         let Some(id) = self.by_key.get(&key).copied() else { return };
         let Some(followed) = self.rooms.get_mut(&id) else { return };
         let waits = Waits::new(number, entry, now_ms);
-        let why = if self.connected.is_none() {
+        let why = if !self.is_connected {
             Some(Why::Unavailable)
         } else if followed.waiting_count() >= limits.room_waiting
             || self.waiting_bytes + waits.bytes() > limits.waiting_bytes
@@ -81,7 +81,8 @@ impl Follower {
         followed.spoken_ms = now_ms;
         self.waiting_bytes -= bytes;
         let shard = followed.key.0;
-        let replicas = self.connected.map_or(0, |connected| connected.replicas);
+        let primary = usize::from(ways.primary_of(&followed.topic));
+        let replicas = &mut self.replicas[primary];
         for (number, receipt) in numbers.into_iter().zip(receipts) {
             let (marks, at_ms) = match *receipt {
                 Receipt::Stale | Receipt::Conflict => {
@@ -96,13 +97,7 @@ impl Follower {
                 Receipt::Change { change } => (Marks { offset: 0, change }, head.at_ms),
                 Receipt::Decided { .. } => (Marks::default(), head.at_ms),
             };
-            #[cfg(test)]
-            let replicas = if planted::is(Planted::KeptBeforeReplicas) { 0 } else { replicas };
-            if replicas == 0 {
-                ways.tell(shard, &FromEngine::Kept { number, marks, at_ms });
-            } else {
-                self.unreplicated.push(Unreplicated { shard, number, marks, at_ms });
-            }
+            replicas.keep(ways, now_ms, Kept { shard, number, marks, at_ms });
         }
         self.call(ways, now_ms, id);
     }
@@ -118,11 +113,7 @@ impl Follower {
         let why = match failure {
             // It takes no more, and may again in a moment.
             Failure::Refused(_) => Why::Busy,
-            Failure::Layout => Why::Unavailable,
-            Failure::Elsewhere(_) => {
-                ways.disconnect("it is no primary any more");
-                Why::Unavailable
-            }
+            Failure::Layout | Failure::Elsewhere(_) => Why::Unavailable,
             Failure::Lost => Why::Unconfirmed,
         };
         let Some(followed) = self.rooms.get_mut(&id) else { return };

@@ -14,7 +14,7 @@ use crate::side::engine::command::{Append, Command, Failure, Head, State};
 impl Follower {
     /// Begins to follow a room.
     pub(super) fn open(&mut self, ways: &mut impl Ways, key: (u16, RoomKey), topic: &str) {
-        if self.connected.is_none() {
+        if !self.is_connected {
             let (shard, room) = key;
             return ways.tell(shard, &FromEngine::NotOpened { room, why: Why::Unavailable });
         }
@@ -29,7 +29,7 @@ impl Follower {
 
     /// Follows rooms that wait for that, as many at a time as may be.
     pub(super) fn follow_next(&mut self, ways: &mut impl Ways) {
-        while self.connected.is_some() && self.following < self.node.limits.looks_at_once {
+        while self.is_connected && self.following < self.node.limits.looks_at_once {
             let Some(id) = self.to_follow.pop_front() else { return };
             let Some(followed) = self.rooms.get_mut(&id) else { continue };
             followed.begin_reading();
@@ -184,7 +184,8 @@ impl Follower {
         failure: &Failure,
     ) {
         if matches!(failure, Failure::Elsewhere(_)) {
-            return ways.disconnect("it is no primary any more");
+            // The connection ends with that.
+            return;
         }
         let Some(followed) = self.rooms.get_mut(&id) else { return };
         if matches!(failure, Failure::Refused(_)) && followed.known.is_some() {
@@ -216,7 +217,7 @@ impl Follower {
     pub(super) fn close(&mut self, ways: &mut impl Ways, key: (u16, RoomKey)) {
         let Some(id) = self.by_key.get(&key).copied() else { return };
         let Some(topic) = self.forget(id) else { return };
-        if self.connected.is_some() {
+        if self.is_connected {
             self.ask(ways, Asked::Nothing, Command::Unsubscribe { topic });
         }
     }

@@ -245,7 +245,7 @@ impl Follower {
                 ways.tell(shard, &FromEngine::Listed { number, rooms: &rooms, next });
             }
         }
-        if self.connected.is_none() {
+        if !self.is_connected {
             return u64::MAX;
         }
         let Readings { next, under_way, again, again_ms, .. } = &mut self.listing.readings;

@@ -66,7 +66,7 @@ use auditing::Audits;
 use leases::Leases;
 use listing::Listing;
 use reading::Trail;
-use replicas::Unreplicated;
+use replicas::Replicas;
 #[cfg(test)]
 use room::Stage;
 pub(super) use room::Turns;
@@ -75,7 +75,7 @@ use room::{Followed, Held};
 use super::command::{Command, Entry, Failure, Pushed, Reply};
 use super::view::TailBounds;
 use crate::base::rng::SplitMix64;
-use crate::limits::EngineLimits;
+use crate::limits::{EngineLimits, REPLICAS_WAIT_MS};
 use crate::link::engine::{FromEngine, ToEngine};
 use crate::link::ids::RoomKey;
 use crate::link::log::{Wanted, Why};
@@ -89,15 +89,18 @@ pub(super) trait Ways {
     /// Tells a shard.
     fn tell(&mut self, shard: u16, message: &FromEngine<'_>);
 
+    /// The number of the primary that has a room.
+    fn primary_of(&self, topic: &str) -> u16;
+
     /// Ends the connection, which is of no use any more.
-    fn disconnect(&mut self, why: &'static str);
+    fn disconnect(&mut self, why: &str);
 }
 
 /// What a connection is found to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Connected {
-    /// How many replicas must have what is told as kept.
-    pub(super) replicas: u32,
+    /// How many replicas of each primary must have what is told as kept.
+    pub(super) replicas: Vec<u32>,
 }
 
 /// What a node is configured to do.
@@ -144,8 +147,8 @@ enum Asked {
     Beat,
     /// Rooms of a partition of which something is kept.
     List(u16),
-    /// That replicas have what was kept.
-    Replicas(Vec<Unreplicated>),
+    /// That replicas of a primary have what was kept.
+    Replicas(u16),
     /// Whether it answers, or something that nobody waits for.
     Nothing,
 }
@@ -180,8 +183,8 @@ pub(super) struct Follower {
     asked: BTreeMap<u64, Asked>,
     /// Counts what is asked.
     last_number: u64,
-    /// What the connection is; `None` while there is none.
-    connected: Option<Connected>,
+    /// Whether there is a connection.
+    is_connected: bool,
     /// Rooms that are to be followed again, the oldest first.
     to_follow: VecDeque<RoomId>,
     /// Those that could not be, and when that is tried again.
@@ -196,10 +199,8 @@ pub(super) struct Follower {
     waiting_bytes: usize,
     /// No room has waited for too long before this time.
     late_ms: u64,
-    /// What replicas do not have yet.
-    unreplicated: Vec<Unreplicated>,
-    /// Whether replicas are being asked.
-    is_replicating: bool,
+    /// What replicas of each primary do not have yet.
+    replicas: Vec<Replicas>,
     /// When the engine was last heard.
     heard_ms: u64,
     /// When it is looked next whether it answers.
@@ -224,7 +225,7 @@ impl Follower {
             epochs: SplitMix64::new(node.id),
             asked: BTreeMap::new(),
             last_number: 0,
-            connected: None,
+            is_connected: false,
             to_follow: VecDeque::new(),
             refused: VecDeque::new(),
             following: 0,
@@ -232,8 +233,7 @@ impl Follower {
             to_read: VecDeque::new(),
             waiting_bytes: 0,
             late_ms: u64::MAX,
-            unreplicated: Vec::new(),
-            is_replicating: false,
+            replicas: Vec::new(),
             heard_ms: 0,
             ping_ms: 0,
             leases: Leases::new(node.id),
@@ -271,7 +271,7 @@ impl Follower {
 
     /// Whether all that was asked has been answered.
     pub(super) fn is_idle(&self) -> bool {
-        self.connected.is_none() || self.asked.is_empty()
+        !self.is_connected || self.asked.is_empty()
     }
 
     /// Handles what a shard says.
@@ -321,7 +321,7 @@ impl Follower {
 
     /// Tells a shard that knows nothing yet whether the engine is there, and who this node is.
     fn tell_how_it_is(&self, ways: &mut impl Ways, shard: u16) {
-        ways.tell(shard, &FromEngine::Health { is_up: self.connected.is_some() });
+        ways.tell(shard, &FromEngine::Health { is_up: self.is_connected });
         if let Some(life) = self.leases.life() {
             ways.tell(shard, &FromEngine::Life { node: self.node.id, life });
         }
@@ -341,7 +341,8 @@ impl Follower {
 
     /// There is a connection: all rooms are followed again.
     pub(super) fn connected(&mut self, ways: &mut impl Ways, now_ms: u64, connected: Connected) {
-        self.connected = Some(connected);
+        self.is_connected = true;
+        self.replicas = connected.replicas.into_iter().map(Replicas::of).collect();
         (self.heard_ms, self.ping_ms) = (now_ms, now_ms + self.node.limits.ping_ms);
         self.leases.connected(now_ms);
         self.audit_anew(now_ms);
@@ -357,16 +358,16 @@ impl Follower {
 
     /// The connection has ended: nothing that was asked will be answered.
     pub(super) fn lost(&mut self, ways: &mut impl Ways) {
-        if self.connected.take().is_none() {
+        if !std::mem::take(&mut self.is_connected) {
             return;
         }
         self.tell_all(ways, &FromEngine::Health { is_up: false });
         (self.following, self.reading) = (0, 0);
         self.to_follow.clear();
         self.refused.clear();
-        self.is_replicating = false;
-        let unreplicated = std::mem::take(&mut self.unreplicated);
-        Self::doubt(ways, unreplicated);
+        for replicas in std::mem::take(&mut self.replicas) {
+            replicas.lost(ways);
+        }
         let to_read = std::mem::take(&mut self.to_read).into_iter().map(|(asked, _)| asked);
         for asked in std::mem::take(&mut self.asked).into_values().chain(to_read) {
             self.not_answered(ways, asked);
@@ -392,7 +393,6 @@ impl Follower {
         match asked {
             Asked::Page(id, number, _) => self.not_read(ways, id, number),
             Asked::Lines(id, trail) => self.not_read(ways, id, trail.number),
-            Asked::Replicas(unreplicated) => Self::doubt(ways, unreplicated),
             Asked::Append(_)
             | Asked::Touch(_)
             | Asked::Look(_)
@@ -402,6 +402,7 @@ impl Follower {
             | Asked::Say(..)
             | Asked::Beat
             | Asked::List(_)
+            | Asked::Replicas(_)
             | Asked::Nothing => {}
         }
     }
@@ -425,7 +426,9 @@ impl Follower {
             self.reading = self.reading.saturating_sub(1);
             self.read_next(ways);
         }
-        self.is_replicating &= !matches!(asked, Asked::Replicas(_));
+        if let Err(Failure::Elsewhere(why)) = &result {
+            ways.disconnect(why);
+        }
         match (asked, result) {
             (Asked::Append(id), Ok(Reply::Appended { head, receipts })) => {
                 self.appended(ways, now_ms, id, &head, &receipts);
@@ -451,8 +454,11 @@ impl Follower {
             (Asked::Lines(id, trail), Ok(Reply::Lines(lines))) => {
                 self.lines_were_read(ways, id, trail, &lines);
             }
-            (Asked::Replicas(unreplicated), Ok(Reply::Replicas(count))) => {
-                self.replicated(ways, unreplicated, count);
+            (Asked::Replicas(primary), result) => {
+                // Where it is refused, nobody knows whether they have it.
+                let count = if let Ok(Reply::Replicas(count)) = result { count } else { 0 };
+                let replicas = &mut self.replicas[usize::from(primary)];
+                replicas.answered(ways, now_ms, self.node.limits.timeout_ms, count);
             }
             (Asked::Beat, Ok(Reply::Nodes { now_ms: engine_ms, life, nodes })) => {
                 self.listing.set_time(engine_ms);
@@ -460,9 +466,6 @@ impl Follower {
             }
             (Asked::List(partition), Ok(Reply::Listed { cursor, rooms })) => {
                 self.list_was_read(ways, now_ms, partition, (cursor, rooms));
-            }
-            (Asked::List(_) | Asked::Audit(_), Err(Failure::Elsewhere(_))) => {
-                ways.disconnect("it is no primary any more");
             }
             (Asked::List(_), _) => self.reading_ended(ways, now_ms),
             (Asked::Say(id, Some(number)), Err(_)) => self.not_said(ways, id, number),
@@ -506,7 +509,7 @@ impl Follower {
     pub(super) fn tick(&mut self, ways: &mut impl Ways, now_ms: u64) -> u64 {
         let limits = self.node.limits;
         let list_ms = self.tick_listing(ways, now_ms);
-        if self.connected.is_none() {
+        if !self.is_connected {
             return now_ms + limits.ping_ms;
         }
         if now_ms.saturating_sub(self.heard_ms) >= limits.dead_ms {
@@ -532,6 +535,18 @@ impl Follower {
         due_ms.min(list_ms).min(audit_ms).max(now_ms + 1)
     }
 
+    /// Asks replicas for what was kept in this turn, if they must have it.
+    pub(super) fn end_turn(&mut self, ways: &mut impl Ways) {
+        let timeout_ms = REPLICAS_WAIT_MS.min(self.node.limits.timeout_ms);
+        for primary in 0..self.replicas.len() {
+            if let Some(replicas) = self.replicas[primary].ask() {
+                let primary = u16::try_from(primary).expect("there are fewer than slots");
+                let wait = Command::Wait { primary, replicas, timeout_ms };
+                self.ask(ways, Asked::Replicas(primary), wait);
+            }
+        }
+    }
+
     /// All rooms that are listed, each with its title and how many are there.
     #[cfg(test)]
     pub(super) fn shown(&self) -> BTreeMap<String, (Option<String>, u32)> {
@@ -548,7 +563,7 @@ impl Follower {
         for (id, followed) in &self.rooms {
             assert_eq!(self.by_key.get(&followed.key), Some(id), "and by its own");
             let is_read = followed.stage == Stage::Reading;
-            assert!(!is_read || self.connected.is_some(), "rooms are read on a connection");
+            assert!(!is_read || self.is_connected, "rooms are read on a connection");
         }
     }
 }

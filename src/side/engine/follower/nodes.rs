@@ -47,7 +47,7 @@ impl Follower {
 
     /// Says that this node leaves: others need not wait until its lease ends.
     pub(in crate::side::engine) fn leave(&mut self, ways: &mut impl Ways) {
-        let Some(life) = self.leases.life().filter(|_| self.connected.is_some()) else { return };
+        let Some(life) = self.leases.life().filter(|_| self.is_connected) else { return };
         self.is_leaving = true;
         // First, so that nobody who hears of it finds that it lives.
         let node = self.node.id;

@@ -103,7 +103,7 @@ impl Follower {
         key: (u16, RoomKey),
         number: u64,
     ) -> Option<(RoomId, Box<str>)> {
-        let id = self.by_key.get(&key).copied().filter(|_| self.connected.is_some());
+        let id = self.by_key.get(&key).copied().filter(|_| self.is_connected);
         let room = id.and_then(|id| Some((id, self.rooms.get(&id)?.topic.clone())));
         if room.is_none() {
             ways.tell(key.0, &FromEngine::NotRead { number, why: Why::Unavailable });

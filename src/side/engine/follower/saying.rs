@@ -17,7 +17,7 @@ impl Follower {
         to: Option<u64>,
         record: &[u8],
     ) {
-        let id = self.by_key.get(&key).copied().filter(|_| self.connected.is_some());
+        let id = self.by_key.get(&key).copied().filter(|_| self.is_connected);
         // Where it is not heard, its home would never hear of it.
         let is_heard = |followed: &&mut Followed| followed.stage != Stage::Away;
         let followed = id.and_then(|id| self.rooms.get_mut(&id)).filter(is_heard);

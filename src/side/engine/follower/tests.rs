@@ -18,7 +18,7 @@ const NODE: u64 = 7;
 pub(super) struct Recorder {
     pub(super) asked: Vec<(u64, Command)>,
     pub(super) told: Vec<String>,
-    pub(super) ended: Option<&'static str>,
+    pub(super) ended: Option<Box<str>>,
 }
 
 impl Ways for Recorder {
@@ -38,8 +38,12 @@ impl Ways for Recorder {
         });
     }
 
-    fn disconnect(&mut self, why: &'static str) {
-        self.ended = Some(why);
+    fn primary_of(&self, _: &str) -> u16 {
+        0
+    }
+
+    fn disconnect(&mut self, why: &str) {
+        self.ended = Some(why.into());
     }
 }
 
@@ -49,7 +53,7 @@ pub(super) fn with_rooms(topics: &[&str]) -> (Follower, Recorder) {
     let limits = EngineLimits::default();
     let node = Node { id: NODE, shards: 1, tail, partitions: 1, room_s: 3_600, limits };
     let (mut follower, mut ways) = (Follower::new(node), Recorder::default());
-    follower.connected(&mut ways, 0, Connected { replicas: 0 });
+    follower.connected(&mut ways, 0, Connected { replicas: vec![0] });
     for (topic, room) in topics.iter().zip(1..) {
         let room = Key::from_u64(room);
         follower.hear(&mut ways, 0, 0, ToEngine::Open { room, topic });
@@ -217,7 +221,7 @@ fn turns_are_counted_by_whether_something_was_lost() {
 fn rooms_behind_another_connection_are_counted_as_reopened() {
     let (mut follower, mut ways) = with_rooms(&["room:tea"]);
     follower.lost(&mut ways);
-    follower.connected(&mut ways, 1, Connected { replicas: 0 });
+    follower.connected(&mut ways, 1, Connected { replicas: vec![0] });
     let [look] = looks(&mut ways)[..] else { panic!("it is looked at") };
     let stands = Reply::Stands { head: Some(head(0)), is_current: true };
     follower.answered(&mut ways, 1, look, Ok(stands));

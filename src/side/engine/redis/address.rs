@@ -1,12 +1,15 @@
-//! What `engine.url` says: a server, or sentinels that know which server is the primary.
+//! What `engine.url` says: a server, nodes of a cluster, or sentinels that know which server is the
+//! primary.
 //!
 //! ```text
 //! redis://[USER:PASSWORD@]HOST[:PORT]
+//! redis+cluster://[USER:PASSWORD@]HOST[:PORT],...
 //! redis+sentinel://[USER:PASSWORD@]HOST[:PORT],.../SERVICE[?sentinel_user=..&sentinel_password=..]
 //! ```
 //!
-//! With `rediss` all of them speak TLS. User and password are those of the primary. What the crate
-//! takes of a server it takes of each sentinel too, so that names are unescaped in one place.
+//! With `rediss` all of them speak TLS. User and password are those of the primaries. What the
+//! crate takes of a server it takes of each sentinel and node too, so that names are unescaped in
+//! one place.
 
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion};
 
@@ -19,11 +22,17 @@ const SENTINEL_PORT: u16 = 26_379;
 const FORM: &str = "redis+sentinel://USER:PASSWORD@HOST:26379,HOST,HOST/SERVICE, with /, ?, # and @ \
                     in names and passwords as %2F, %3F, %23 and %40";
 
+/// The form of an address of a cluster.
+const CLUSTER_FORM: &str = "redis+cluster://USER:PASSWORD@HOST:6379,HOST,HOST, with /, ?, # and @ in \
+                            names and passwords as %2F, %3F, %23 and %40";
+
 /// Where the engine is.
 #[derive(Clone, Debug)]
 pub(super) enum Address {
     /// There.
     Server(ConnectionInfo),
+    /// Where these nodes of a cluster say: one at least.
+    Cluster(Vec<ConnectionInfo>),
     /// Where sentinels say.
     Service(Service),
 }
@@ -46,6 +55,10 @@ impl Address {
             Ok(Self::Service(Service::parse("redis://", rest)?))
         } else if let Some(rest) = of("rediss+sentinel://") {
             Ok(Self::Service(Service::parse("rediss://", rest)?))
+        } else if let Some(rest) = of("redis+cluster://") {
+            Ok(Self::Cluster(cluster("redis://", rest)?))
+        } else if let Some(rest) = of("rediss+cluster://") {
+            Ok(Self::Cluster(cluster("rediss://", rest)?))
         } else {
             Ok(Self::Server(server(url)?))
         }
@@ -61,8 +74,7 @@ impl Service {
         if name.is_empty() || !name.chars().all(is_name) {
             return Err(unfit(format!("engine.url names no service of sentinels: {FORM}")));
         }
-        let (user, hosts) = authority.rsplit_once('@').unwrap_or(("", authority));
-        let user = if user.is_empty() { String::new() } else { format!("{user}@") };
+        let (user, hosts) = user_and_hosts(authority);
         let of_sentinels = of_sentinels(query)?;
         let sentinel = |host: &str| {
             let has_port = host.rsplit_once(':').is_some_and(|(_, port)| !port.ends_with(']'));
@@ -109,6 +121,21 @@ fn of_sentinels(query: &str) -> Result<String, ConnectError> {
     Ok(if query.is_empty() { String::new() } else { format!("{user}:{password}@") })
 }
 
+/// The nodes of a cluster that are named.
+fn cluster(scheme: &str, rest: &str) -> Result<Vec<ConnectionInfo>, ConnectError> {
+    if rest.contains(['/', '?', '#']) {
+        return Err(unfit(format!("engine.url has more than nodes of a cluster: {CLUSTER_FORM}")));
+    }
+    let (user, hosts) = user_and_hosts(rest);
+    hosts.split(',').map(|host| server(&format!("{scheme}{user}{host}"))).collect()
+}
+
+/// User and password with the `@` behind them, if there are any, and the places.
+fn user_and_hosts(authority: &str) -> (String, &str) {
+    let (user, hosts) = authority.rsplit_once('@').unwrap_or(("", authority));
+    (if user.is_empty() { String::new() } else { format!("{user}@") }, hosts)
+}
+
 /// A server that keeps rooms.
 fn server(url: &str) -> Result<ConnectionInfo, ConnectError> {
     let info = info(url)?;
@@ -128,7 +155,7 @@ fn info(url: &str) -> Result<ConnectionInfo, ConnectError> {
 }
 
 /// The same, at another place.
-fn at(info: &ConnectionInfo, host: &str, port: u16) -> ConnectionInfo {
+pub(super) fn at(info: &ConnectionInfo, host: &str, port: u16) -> ConnectionInfo {
     let host = host.to_owned();
     let addr = match info.addr() {
         ConnectionAddr::TcpTls { insecure, tls_params, .. } => {
@@ -209,6 +236,24 @@ mod tests {
     }
 
     #[test]
+    fn nodes_of_a_cluster_are_those_that_are_named_with_one_user_and_all_speak_tls_or_none() {
+        for (url, expected, user) in [
+            ("redis+cluster://one", &["one:6379"][..], (None, None)),
+            ("redis+cluster://one:1,two,[::1]:5", &["one:1", "two:6379", "::1:5"], (None, None)),
+            ("rediss+cluster://u:p%40%2F@h,i:2", &["h:6379", "i:2"], (Some("u"), Some("p@/"))),
+        ] {
+            let Ok(Address::Cluster(nodes)) = Address::parse(url) else { panic!("{url}") };
+            let places: Vec<_> = nodes.iter().map(|info| info.addr().to_string()).collect();
+            assert_eq!(places, expected, "{url}");
+            for info in nodes.iter().chain([&at(&nodes[0], "x", 1)]) {
+                assert_eq!(who(info), user, "{url}");
+                let is_tls = matches!(info.addr(), ConnectionAddr::TcpTls { .. });
+                assert_eq!(is_tls, url.starts_with("rediss"), "{url}");
+            }
+        }
+    }
+
+    #[test]
     fn what_is_no_address_is_refused_without_a_word_of_a_password() {
         for (url, word) in [
             ("redis+sentinel://:hush@one,two", "no service"),
@@ -222,6 +267,12 @@ mod tests {
             ("redis+sentinel://one/tea?sentinel_master_name=x", "sentinel_master_name is none"),
             ("redis+sentinel://one/tea?hush", "none of its parameters"),
             ("redis://:hush@one/3", "a database"),
+            ("redis+cluster://", "engine.url"),
+            ("redis+cluster://one,,two", "engine.url"),
+            ("redis+cluster://:hush@one:x", "engine.url"),
+            ("redis+cluster://:hush@one,two/0", "more than nodes"),
+            ("redis+cluster://:hu/hush@one", "more than nodes"),
+            ("redis+cluster://one?password=hush", "more than nodes"),
             ("localhost", "engine.url"),
         ] {
             let Err(ConnectError::Unfit(why)) = Address::parse(url) else { panic!("{url}") };

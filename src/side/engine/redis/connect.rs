@@ -1,55 +1,30 @@
-//! From an address to a connection: what the engine is, whether rooms can be kept there, and what
-//! it needs for that.
+//! From an address to a connection: to one server, or to all primaries of a cluster.
+//!
+//! Deliberately absent: whether rooms can be kept there (`fit`).
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use data_encoding::HEXLOWER;
 use redis::aio::MultiplexedConnection;
-use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, ErrorKind, RedisError, ServerError, Value,
-    cmd,
-};
+use redis::{AsyncConnectionConfig, Client, ConnectionInfo, ErrorKind, RedisError};
 use tokio::sync::Mutex;
 use tokio::sync::mpsc::UnboundedSender;
+#[cfg(feature = "store")]
+use tokio::sync::mpsc::unbounded_channel;
+use tokio::task::JoinSet;
 use tokio::time;
 
 use super::address::Address;
+use super::cluster::{self, Nodes};
+use super::fit::{Facts, check_config, check_rights, look, secret};
 use super::keys::Names;
-use super::life::{Connection, Life};
+use super::life::{Connection, Ear, Life};
 use super::sentinel::{self, Sentinels};
-use super::{Event, NO_FUNCTION, Target};
-
-/// The functions that the engine runs.
-pub(super) const LIBRARY: &str = include_str!("../chinwag_1.lua");
-
-/// How the keys are laid out, as `cw:cfg` names it.
-const LAYOUT: &str = "1";
-
-/// The first version of Redis with functions and with channels of slots. Valkey began behind it.
-const VERSION_MIN: (u32, u32) = (7, 0);
-
-/// What the engine says of itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Facts {
-    /// On which of its histories it is: `master_replid`.
-    pub branch: Box<str>,
-    /// How many replicas are attached.
-    pub replicas: u32,
-    /// Its version, by its own name.
-    pub version: Box<str>,
-    /// Whether it is Valkey.
-    pub is_valkey: bool,
-    /// Whether it writes a file of what it was asked.
-    pub has_aof: bool,
-    /// When that is synced; `None`, if it is not told.
-    pub appendfsync: Option<Box<str>>,
-    /// What all nodes sign by that have no key of their own.
-    pub secret: [u8; 32],
-}
+use super::slots::{Slots, slot};
+use super::{Event, Target};
 
 /// Why there is no connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +46,14 @@ impl ConnectError {
     /// Nothing was answered in time.
     pub(super) fn silent(timeout: Duration) -> Self {
         Self::Passing(format!("it has not answered in {} ms", timeout.as_millis()).into())
+    }
+
+    /// None of several servers leads anywhere: that may pass as soon as it may for one of them.
+    pub(super) fn all(what: &str, failures: Vec<Self>) -> Self {
+        let passes = failures.iter().any(|failure| matches!(failure, Self::Passing(_)));
+        let whys: Vec<_> = failures.into_iter().map(Self::into_why).collect();
+        let why = format!("{what}: {}", whys.join("; "));
+        if passes { Self::Passing(why.into()) } else { unfit(why) }
     }
 
     /// The same, of one server among others.
@@ -98,6 +81,25 @@ enum Way {
     Server(Box<ConnectionInfo>),
     /// Sentinels are asked, each time anew.
     Sentinels(Arc<Mutex<Sentinels>>),
+    /// So are nodes of a cluster.
+    Cluster(Arc<Mutex<Nodes>>),
+}
+
+/// Wires to all primaries, each with what that says of itself.
+pub(super) struct Made {
+    /// Hears what comes on them, and tells nobody before it begins.
+    pub(super) life: Life,
+    pub(super) slots: Slots,
+    pub(super) wires: Vec<(MultiplexedConnection, Facts)>,
+    /// What all nodes sign by that have no key of their own.
+    pub(super) secret: [u8; 32],
+}
+
+impl Made {
+    /// The wire to whoever has a slot.
+    pub(super) fn wire_of(&mut self, slot: u16) -> &mut (MultiplexedConnection, Facts) {
+        &mut self.wires[usize::from(self.slots.primary_of(slot))]
+    }
 }
 
 impl Connector {
@@ -113,6 +115,9 @@ impl Connector {
                 let sentinels = Sentinels::new(service);
                 let answering = sentinels.answering();
                 (Way::Sentinels(Arc::new(Mutex::new(sentinels))), answering)
+            }
+            Address::Cluster(nodes) => {
+                (Way::Cluster(Arc::new(Mutex::new(Nodes::new(nodes)))), Arc::default())
             }
         };
         Ok(Self { target, way, sentinels_answering })
@@ -140,26 +145,38 @@ impl Connector {
         &self,
         events: UnboundedSender<Event>,
     ) -> Result<Connection, ConnectError> {
-        let sentinels = match &self.way {
-            Way::Server(info) => return self.connect_to((**info).clone(), events).await,
-            Way::Sentinels(sentinels) => Arc::clone(sentinels),
-        };
-        let (primary, info) = sentinels.lock().await.primary(self.timeout()).await?;
+        let names = Names::new(&self.target);
+        let begin = |made| Connection::new(made, self.target.clone(), names.clone());
         let every = Duration::from_millis(self.target.ping_ms);
-        let connected = tokio::select! {
-            connected = self.connect_to(info, events) => connected,
-            // It hangs, and is given up meanwhile.
-            other = sentinel::moved(&sentinels, &primary, every) => {
-                Err(ConnectError::Passing(format!("by now they name {other}").into()))
+        match &self.way {
+            Way::Server(info) => self.made_of_one(&names, info, &events).await.map(begin),
+            Way::Sentinels(sentinels) => {
+                let (primary, info) = sentinels.lock().await.primary(self.timeout()).await?;
+                let made = tokio::select! {
+                    made = self.made_of_one(&names, &info, &events) => made,
+                    // It hangs, and is given up meanwhile.
+                    other = sentinel::moved(sentinels, &primary, every) => {
+                        Err(ConnectError::Passing(format!("by now they name {other}").into()))
+                    }
+                };
+                let place = format!("{primary}, which sentinels name as primary");
+                let mut connection = begin(made.map_err(|failure| failure.at(place))?);
+                let sentinels = Arc::clone(sentinels);
+                connection.end_when(async move {
+                    let other = sentinel::moved(&sentinels, &primary, every).await;
+                    format!("sentinels name {other} as primary, and no more {primary}")
+                });
+                Ok(connection)
             }
-        };
-        let mut connection = connected
-            .map_err(|failure| failure.at(format!("{primary}, which sentinels name as primary")))?;
-        connection.end_when(async move {
-            let other = sentinel::moved(&sentinels, &primary, every).await;
-            format!("sentinels name {other} as primary, and no more {primary}")
-        });
-        Ok(connection)
+            Way::Cluster(nodes) => {
+                let made = self.made_of_cluster(&names, &mut *nodes.lock().await, &events).await;
+                let mut connection = begin(made?);
+                let dead = Duration::from_millis(self.target.dead_ms);
+                let ours = names.slots(self.target.node);
+                connection.end_when(cluster::changed(&connection, &ours, (every, dead)));
+                Ok(connection)
+            }
+        }
     }
 
     /// Connects as well, for whoever waits for each answer, and hears nothing else.
@@ -168,244 +185,150 @@ impl Connector {
     ///
     /// Those of [`ConnectError`].
     #[cfg(feature = "store")]
-    pub(super) async fn connect_to_ask(
+    pub(super) async fn connect_to_ask(&self, names: &Names) -> Result<Made, ConnectError> {
+        let (events, _) = unbounded_channel();
+        match &self.way {
+            Way::Server(info) => self.made_of_one(names, info, &events).await,
+            Way::Sentinels(sentinels) => {
+                let info = sentinels.lock().await.primary(self.timeout()).await?.1;
+                self.made_of_one(names, &info, &events).await
+            }
+            Way::Cluster(nodes) => {
+                self.made_of_cluster(names, &mut *nodes.lock().await, &events).await
+            }
+        }
+    }
+
+    /// The wire to a server that is no part of a cluster.
+    async fn made_of_one(
         &self,
         names: &Names,
-    ) -> Result<(MultiplexedConnection, Facts), ConnectError> {
-        let info = match &self.way {
-            Way::Server(info) => (**info).clone(),
-            Way::Sentinels(sentinels) => sentinels.lock().await.primary(self.timeout()).await?.1,
-        };
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(self.timeout()))
-            // What is asked may be much.
-            .set_response_timeout(None);
-        made(info, &self.target, names, config).await
+        info: &ConnectionInfo,
+        events: &UnboundedSender<Event>,
+    ) -> Result<Made, ConnectError> {
+        let life = Life::new(&self.target, names, events.clone());
+        self.in_time(async {
+            let (mut redis, facts) = made(info.clone(), &self.target, life.ear(0), false).await?;
+            check_rights(&mut redis, &names.any_in(|_| true), &self.target).await?;
+            self.agree(names, life, Slots::of_one(), vec![(redis, facts)]).await
+        })
+        .await
+    }
+
+    /// The wires to all primaries of a cluster, of which all must agree who has our slots.
+    async fn made_of_cluster(
+        &self,
+        names: &Names,
+        nodes: &mut Nodes,
+        events: &UnboundedSender<Event>,
+    ) -> Result<Made, ConnectError> {
+        let mut answers = nodes.ask(self.timeout());
+        let (mut failures, mut tried) = (Vec::new(), Vec::new());
+        while let Some((place, answer)) = answers.next().await {
+            match answer {
+                Ok(slots) if !tried.contains(&slots) => {
+                    let servers = cluster::primaries(&place, &slots);
+                    match self.in_time(self.made_by(names, &slots, servers, events)).await {
+                        Err(ConnectError::Passing(why)) => {
+                            failures.push(ConnectError::Passing(why));
+                        }
+                        made => return made.inspect(|_| nodes.learn(&place, &slots)),
+                    }
+                    tried.push(slots);
+                }
+                Ok(_) => {}
+                Err(failure) => failures.push(failure),
+            }
+        }
+        Err(ConnectError::all("no node of the cluster leads to all primaries", failures))
+    }
+
+    async fn made_by(
+        &self,
+        names: &Names,
+        slots: &Slots,
+        servers: Vec<ConnectionInfo>,
+        events: &UnboundedSender<Event>,
+    ) -> Result<Made, ConnectError> {
+        let life = Life::new(&self.target, names, events.clone());
+        let mut making = JoinSet::new();
+        for (number, info) in (0..).zip(servers) {
+            let (target, slots, ear) = (self.target.clone(), slots.clone(), life.ear(number));
+            let ours = names.slots(target.node);
+            let any = names.any_in(|slot| slots.primary_of(slot) == number);
+            making.spawn(async move {
+                let place = info.addr().to_string();
+                let making = async {
+                    let (mut redis, facts) = made(info, &target, ear, true).await?;
+                    check_rights(&mut redis, &any, &target).await?;
+                    cluster::check_agrees(&mut redis, &slots, &ours).await?;
+                    Ok((redis, facts))
+                };
+                (number, making.await.map_err(|failure: ConnectError| failure.at(place)))
+            });
+        }
+        let mut wires = BTreeMap::new();
+        while let Some(made) = making.join_next().await {
+            let (number, made) = made.expect("no task of it is ended, and none panics");
+            wires.insert(number, made?);
+        }
+        self.agree(names, life, slots.clone(), wires.into_values().collect()).await
+    }
+
+    /// Sees to it that what all nodes must agree on is what this one has.
+    async fn agree(
+        &self,
+        names: &Names,
+        life: Life,
+        slots: Slots,
+        wires: Vec<(MultiplexedConnection, Facts)>,
+    ) -> Result<Made, ConnectError> {
+        let mut made = Made { life, slots, wires, secret: [0; 32] };
+        let (redis, _) = made.wire_of(slot(&names.config()));
+        check_config(redis, names, &self.target).await?;
+        made.secret = secret(redis, names, &self.target).await?;
+        Ok(made)
+    }
+
+    async fn in_time(
+        &self,
+        making: impl Future<Output = Result<Made, ConnectError>>,
+    ) -> Result<Made, ConnectError> {
+        let made = time::timeout(self.timeout(), making).await;
+        made.unwrap_or_else(|_| Err(ConnectError::silent(self.timeout())))
     }
 
     fn timeout(&self) -> Duration {
         Duration::from_millis(self.target.timeout_ms)
     }
-
-    async fn connect_to(
-        &self,
-        info: ConnectionInfo,
-        events: UnboundedSender<Event>,
-    ) -> Result<Connection, ConnectError> {
-        let (timeout, connecting) = (self.timeout(), connect_in_time(info, &self.target, events));
-        let connected = time::timeout(timeout, connecting).await;
-        connected.unwrap_or_else(|_| Err(ConnectError::silent(timeout)))
-    }
 }
 
-async fn connect_in_time(
+/// Makes a wire to a server that rooms can be kept in.
+async fn made(
     info: ConnectionInfo,
     target: &Target,
-    events: UnboundedSender<Event>,
-) -> Result<Connection, ConnectError> {
-    let names = Names::new(target);
-    let life = Life::new(target, &names, events);
+    ear: Ear,
+    is_in_cluster: bool,
+) -> Result<(MultiplexedConnection, Facts), ConnectError> {
     let config = AsyncConnectionConfig::new()
-        .set_push_sender(life.clone())
+        .set_push_sender(ear)
         // Deadlines are those of whoever asks.
         .set_connection_timeout(None)
         .set_response_timeout(None)
         // Sending never waits, so that it keeps its order. Whoever asks bounds what is under way.
         .set_pipeline_buffer_size(tokio::sync::Semaphore::MAX_PERMITS);
-    let (redis, facts) = made(info, target, &names, config).await?;
-    Ok(Connection::new(redis, target.clone(), names, facts, life))
-}
-
-/// Makes a connection to an engine in which rooms can be kept.
-async fn made(
-    info: ConnectionInfo,
-    target: &Target,
-    names: &Names,
-    config: AsyncConnectionConfig,
-) -> Result<(MultiplexedConnection, Facts), ConnectError> {
+    let place = info.addr().to_string().into();
     let client = Client::open(info).map_err(|error| not_made(&error))?;
     let mut redis = client
         .get_multiplexed_async_connection_with_config(&config)
         .await
         .map_err(|error| not_made(&error))?;
-    let facts = look(&mut redis, target).await?;
-    check_rights(&mut redis, names, target).await?;
-    check_config(&mut redis, names, target).await?;
-    let secret = secret(&mut redis, names, target).await?;
-    Ok((redis, Facts { secret, ..facts }))
-}
-
-/// Asks the engine what it is, and refuses one in which rooms cannot be kept.
-async fn look(redis: &mut MultiplexedConnection, target: &Target) -> Result<Facts, ConnectError> {
-    let info = text(call(redis, cmd("INFO")).await?.map_err(|error| refused(&error, target))?)?;
-    let facts: HashMap<&str, &str> =
-        info.lines().filter_map(|line| line.trim_end().split_once(':')).collect();
-    let fact = |name| facts.get(name).copied().unwrap_or_default();
-    let version = fact("redis_version");
-    if !is_new_enough(version) {
-        return Err(unfit(format!("it is Redis {version}: 7.0 or newer is needed, or Valkey")));
-    }
-    if fact("redis_mode") == "cluster" {
-        return Err(unfit("it is part of a cluster, of which this version knows nothing"));
-    }
-    let policy = fact("maxmemory_policy");
-    if policy != "noeviction" {
-        return Err(unfit(format!(
-            "maxmemory-policy is {policy:?}, by which parts of rooms are forgotten silently: \
-             CONFIG SET maxmemory-policy noeviction"
-        )));
-    }
-    if fact("role") != "master" {
-        return Err(ConnectError::Passing("it is a replica".into()));
-    }
-    let branch = fact("master_replid");
-    if branch.is_empty() {
-        return Err(unfit(
-            "INFO tells no master_replid, without which nobody would notice that messages were \
-             lost: another engine is needed",
-        ));
-    }
-    let valkey = facts.get("valkey_version");
-    Ok(Facts {
-        branch: branch.into(),
-        replicas: fact("connected_slaves").parse().unwrap_or_default(),
-        version: valkey.map_or(version, |version| version).into(),
-        is_valkey: valkey.is_some(),
-        has_aof: fact("aof_enabled") == "1",
-        appendfsync: appendfsync(redis).await?,
-        secret: [0; 32],
-    })
-}
-
-fn is_new_enough(version: &str) -> bool {
-    let mut numbers = version.split('.').map(|number| number.parse().unwrap_or_default());
-    (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default()) >= VERSION_MIN
-}
-
-/// When the engine syncs its file, which not every user is told.
-async fn appendfsync(redis: &mut MultiplexedConnection) -> Result<Option<Box<str>>, ConnectError> {
-    match call(redis, command(&["CONFIG", "GET", "appendfsync"])).await? {
-        Ok(Value::Map(pairs)) => {
-            pairs.into_iter().next().map(|(_, value)| Ok(text(value)?.into())).transpose()
-        }
-        _ => Ok(None),
-    }
-}
-
-/// Loads the library where it is missing, and asks it which commands this user may not call.
-async fn check_rights(
-    redis: &mut MultiplexedConnection,
-    names: &Names,
-    target: &Target,
-) -> Result<(), ConnectError> {
-    let (key, channel) = (names.config(), names.node(target.node));
-    let lacks = || command(&["FCALL", "chinwag_1_lacks", "1", &key, &channel]);
-    let mut answer = call(redis, lacks()).await?;
-    if answer.as_ref().is_err_and(|error| error.details() == Some(NO_FUNCTION)) {
-        // Another node may be faster.
-        if let Err(error) = call(redis, command(&["FUNCTION", "LOAD", LIBRARY])).await?
-            && !error.details().is_some_and(|details| details.contains("already exists"))
-        {
-            return Err(refused(&error, target));
-        }
-        answer = call(redis, lacks()).await?;
-    }
-    let lacking = match answer.map_err(|error| refused(&error, target))? {
-        Value::Array(lacking) => lacking.into_iter().map(text).collect::<Result<Vec<_>, _>>()?,
-        _ => return Err(foreign()),
-    };
-    if lacking.is_empty() {
-        return Ok(());
-    }
-    Err(unfit(format!("this user may not call {}: {}", lacking.join(", "), rights(target))))
-}
-
-/// Writes down what all nodes must agree on, or compares it.
-async fn check_config(
-    redis: &mut MultiplexedConnection,
-    names: &Names,
-    target: &Target,
-) -> Result<(), ConnectError> {
-    let config = names.config();
-    for (field, ours, fix) in [
-        ("layout", LAYOUT, "all nodes must have a version of the server that knows it"),
-        (
-            "partitions",
-            &*target.partitions.to_string(),
-            "set engine.partitions to that, or another engine.prefix",
-        ),
-    ] {
-        let theirs = agreed(redis, &config, (field, ours), target).await?;
-        if theirs != ours {
-            let what = format!("{field} in {config} is {theirs}, and here {ours}: {fix}");
-            return Err(unfit(what));
-        }
-    }
-    Ok(())
-}
-
-/// What all nodes sign by that have no key of their own.
-async fn secret(
-    redis: &mut MultiplexedConnection,
-    names: &Names,
-    target: &Target,
-) -> Result<[u8; 32], ConnectError> {
-    let config = names.config();
-    let ours = HEXLOWER.encode(&target.made_secret);
-    let theirs = agreed(redis, &config, ("secret", &ours), target).await?;
-    let secret = HEXLOWER.decode(theirs.as_bytes()).ok();
-    let secret = secret.and_then(|secret| secret.try_into().ok());
-    secret.ok_or_else(|| unfit(format!("secret in {config} is none: delete that field")))
-}
-
-/// What all nodes agree on: what the first one has written.
-async fn agreed(
-    redis: &mut MultiplexedConnection,
-    config: &str,
-    (field, ours): (&str, &str),
-    target: &Target,
-) -> Result<String, ConnectError> {
-    let read = || command(&["HGET", config, field]);
-    let mut theirs = call(redis, read()).await?.map_err(|error| refused(&error, target))?;
-    if theirs == Value::Nil {
-        let write = command(&["HSETNX", config, field, ours]);
-        call(redis, write).await?.map_err(|error| refused(&error, target))?;
-        theirs = call(redis, read()).await?.map_err(|error| refused(&error, target))?;
-    }
-    text(theirs)
-}
-
-/// What the engine's administrator does so that a user may do all that is needed.
-fn rights(target: &Target) -> String {
-    let Target { prefix, .. } = target;
-    format!(
-        "ACL SETUSER NAME ~{prefix}:* &{prefix}:* +@read +@write +@pubsub +@connection \
-         +@transaction +fcall +function|load +info +time +wait"
-    )
-}
-
-/// Calls one command. An error of the engine is an answer too.
-async fn call(
-    redis: &mut MultiplexedConnection,
-    command: Cmd,
-) -> Result<Result<Value, ServerError>, ConnectError> {
-    match redis.send_packed_command(&command).await {
-        Ok(Value::ServerError(error)) => Ok(Err(error)),
-        Ok(value) => Ok(Ok(value)),
-        Err(error) => Err(not_made(&error)),
-    }
-}
-
-fn command(words: &[&str]) -> Cmd {
-    let mut command = Cmd::new();
-    for word in words {
-        command.arg(*word);
-    }
-    command
+    let facts = look(&mut redis, target, is_in_cluster).await?;
+    Ok((redis, Facts { place, ..facts }))
 }
 
 /// An error of the crate, before there is a connection.
-fn not_made(error: &RedisError) -> ConnectError {
+pub(super) fn not_made(error: &RedisError) -> ConnectError {
     let why = error.to_string();
     match error.kind() {
         ErrorKind::AuthenticationFailed | ErrorKind::InvalidClientConfig => unfit(why),
@@ -417,35 +340,6 @@ fn not_made(error: &RedisError) -> ConnectError {
     }
 }
 
-/// An error of the engine, at something that is done at each start.
-fn refused(error: &ServerError, target: &Target) -> ConnectError {
-    let why = format!("{} {}", error.code(), error.details().unwrap_or_default());
-    match error.code() {
-        "NOPERM" | "NOAUTH" => unfit(format!("{why}: {}", rights(target))),
-        "WRONGTYPE" => {
-            let config = Names::new(target).config();
-            unfit(format!("{why}: {config} is somebody else's, so set another engine.prefix"))
-        }
-        "ERR" if why.contains("unknown command") => {
-            unfit(format!("{why}: Redis 7.0 or newer is needed, or Valkey"))
-        }
-        _ => ConnectError::Passing(why.into()),
-    }
-}
-
 pub(super) fn unfit(why: impl Into<Box<str>>) -> ConnectError {
     ConnectError::Unfit(why.into())
-}
-
-fn text(value: Value) -> Result<String, ConnectError> {
-    match value {
-        Value::BulkString(bytes) => String::from_utf8(bytes).map_err(|_| foreign()),
-        Value::SimpleString(text) | Value::VerbatimString { text, .. } => Ok(text),
-        _ => Err(foreign()),
-    }
-}
-
-/// It answers otherwise than Redis and Valkey do.
-fn foreign() -> ConnectError {
-    unfit("it does not answer as Redis and Valkey do")
 }

@@ -23,20 +23,53 @@
 //! others (`-`), with the hour of Unix time in which they were renewed last.
 
 use std::fmt::Display;
+use std::sync::Arc;
 
 use super::Target;
+use super::slots::slot;
 use crate::side::engine::partition::partition;
+
+/// So many numbers are tags of all slots.
+const TAGS: u32 = 109_758;
 
 /// How the names of an engine are made.
 #[derive(Clone, Debug)]
 pub(super) struct Names {
     prefix: Box<str>,
     partitions: u16,
+    /// The slot of each partition: that of its hash tag.
+    slots: Arc<[u16]>,
 }
 
 impl Names {
     pub(super) fn new(target: &Target) -> Self {
-        Self { prefix: target.prefix.clone(), partitions: target.partitions }
+        let slots = (0..target.partitions).map(|partition| slot(&partition.to_string())).collect();
+        Self { prefix: target.prefix.clone(), partitions: target.partitions, slots }
+    }
+
+    /// The slot of all names of a partition.
+    pub(super) fn slot_of(&self, partition: u16) -> u16 {
+        self.slots[usize::from(partition)]
+    }
+
+    /// The slot of all names of a room.
+    pub(super) fn slot_of_room(&self, topic: &str) -> u16 {
+        self.slot_of(partition(topic, self.partitions))
+    }
+
+    /// All slots in which a node has something: but for the channels of other nodes.
+    pub(super) fn slots(&self, node: u64) -> Vec<u16> {
+        let others = [self.config(), self.nodes(), self.node(node)];
+        let others = others.iter().map(|name| slot(name));
+        self.slots.iter().copied().chain(others).collect()
+    }
+
+    /// A key and a channel that are in such a slot, for whoever asks what may be done with any.
+    pub(super) fn any_in(&self, is_there: impl Fn(u16) -> bool) -> (String, String) {
+        let tag = (0..TAGS).find(|tag| is_there(slot(&tag.to_string())));
+        let tag = tag.expect("one of them is in each slot");
+        let Self { prefix, .. } = self;
+        (format!("{prefix}:{{{tag}}}:f"), format!("{prefix}:l:{{{tag}}}"))
     }
 
     /// The names of a room.
@@ -147,7 +180,8 @@ mod tests {
     use super::*;
 
     fn names() -> Names {
-        Names { prefix: "cw".into(), partitions: 1024 }
+        let slots = (0..1024).map(|partition: u16| slot(&partition.to_string())).collect();
+        Names { prefix: "cw".into(), partitions: 1024, slots }
     }
 
     #[test]
@@ -158,7 +192,22 @@ mod tests {
             let tag = format!("cw:{{{}}}:", partition(topic, 1024));
             for name in room.all().into_iter().chain([room.channel()]) {
                 assert!(name.starts_with(&tag), "{name} of {topic}");
+                assert_eq!(slot(&name), names.slot_of_room(topic), "{name} of {topic}");
             }
+            assert_eq!(slot(&room.list_channel()), names.slot_of_room(topic), "{topic}");
+        }
+    }
+
+    #[test]
+    fn there_is_something_to_ask_about_in_each_slot() {
+        let mut slots: Vec<_> = (0..TAGS).map(|tag| slot(&tag.to_string())).collect();
+        slots.sort_unstable();
+        slots.dedup();
+        assert_eq!(slots.len(), 16_384);
+        let names = names();
+        for wanted in [0, 1, 5_460, 5_461, 16_383] {
+            let (key, channel) = names.any_in(|slot| slot == wanted);
+            assert_eq!((slot(&key), slot(&channel)), (wanted, wanted), "{key} {channel}");
         }
     }
 

@@ -1,8 +1,12 @@
 //! A connection, from its first command to its end.
 //!
-//! The crate's own task reads the wire. In the order of what it reads it completes an answer, or
-//! calls [`Life`] with what was not asked for. Before that is told, all answers are told that are
-//! complete: they came before.
+//! To each primary there is one wire, of which a task of the crate reads. In the order of what it
+//! reads it completes an answer, or calls the wire's [`Ear`] with what was not asked for. Before
+//! that is told, all answers of the wire are told that are complete: they came before. What is said
+//! on different wires has no order.
+//!
+//! All wires have one life: with any of them all end. Only then does each command that was under
+//! way have one answer, and whoever listens one thing to do, which is to begin anew.
 
 use std::collections::VecDeque;
 use std::future::{self, Future};
@@ -16,40 +20,45 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::{JoinSet, unconstrained};
 
 use super::super::command::{Command, Failure, Reply};
-use super::connect::Facts;
+use super::connect::Made;
+use super::fit::Facts;
 use super::keys::Names;
 use super::read::{self, Form, Malformed};
-use super::write::{Written, subscribe, write};
+use super::slots::{Slots, slot};
+use super::write::{Whom, Written, subscribe, write};
 use super::{Event, Target};
 
 /// A connection. It ends when it is dropped.
 pub struct Connection {
-    redis: MultiplexedConnection,
+    /// To each primary.
+    wires: Vec<MultiplexedConnection>,
+    slots: Slots,
     target: Target,
     names: Names,
-    facts: Facts,
+    facts: Vec<Facts>,
+    secret: [u8; 32],
     life: Life,
     /// What is done beside it, and ends with it.
     tasks: JoinSet<()>,
 }
 
 impl Connection {
-    pub(super) fn new(
-        redis: MultiplexedConnection,
-        target: Target,
-        names: Names,
-        facts: Facts,
-        life: Life,
-    ) -> Self {
-        let own_channel = Written::One(subscribe(names.node(target.node)));
-        let answer = Box::pin(unconstrained(ask(redis.clone(), own_channel)));
-        life.lock().begin(&facts.branch, Asked { number: None, form: Form::Done, answer });
+    /// Begins the life of wires that are made.
+    pub(super) fn new(made: Made, target: Target, names: Names) -> Self {
+        let Made { life, slots, wires, secret } = made;
+        let (wires, facts): (Vec<_>, Vec<_>) = wires.into_iter().unzip();
+        life.lock().begin(&facts);
+        let own_channel = names.node(target.node);
+        let primary = slots.primary_of(slot(&own_channel));
+        let own_channel = Written::One(subscribe(own_channel));
+        let answer = Box::pin(unconstrained(ask(wires[usize::from(primary)].clone(), own_channel)));
+        life.lock().ask(primary.into(), Asked { number: None, form: Form::Done, answer });
         let mut tasks = JoinSet::new();
         tasks.spawn({
             let life = life.clone();
             future::poll_fn(move |cx| life.lock().poll(cx))
         });
-        Self { redis, target, names, facts, life, tasks }
+        Self { wires, slots, target, names, facts, secret, life, tasks }
     }
 
     /// Ends it as soon as there is a reason for that.
@@ -64,16 +73,44 @@ impl Connection {
     /// Sends a command, whose answer is told with this number. Once the connection has ended,
     /// nothing is answered.
     pub fn send(&self, number: u64, command: Command) {
+        let primary = match Whom::of(&command, &self.names) {
+            Whom::HasSlot(slot) => self.slots.primary_of(slot),
+            Whom::Primary(primary) => primary,
+        };
         let written = write(&command, &self.names, &self.target);
         let form = Form::of(command, self.target.history);
-        let answer = Box::pin(unconstrained(ask(self.redis.clone(), written)));
-        self.life.lock().ask(Asked { number: Some(number), form, answer });
+        let answer =
+            Box::pin(unconstrained(ask(self.wires[usize::from(primary)].clone(), written)));
+        self.life.lock().ask(primary.into(), Asked { number: Some(number), form, answer });
     }
 
-    /// What the engine said of itself when the connection was made.
+    /// The number of the primary that has a room.
     #[must_use]
-    pub fn facts(&self) -> &Facts {
+    pub fn primary_of(&self, topic: &str) -> u16 {
+        self.slots.primary_of(self.names.slot_of_room(topic))
+    }
+
+    /// What the primaries said of themselves when the connection was made, by their numbers.
+    #[must_use]
+    pub fn facts(&self) -> &[Facts] {
         &self.facts
+    }
+
+    /// What all nodes sign by that have no key of their own.
+    #[must_use]
+    pub fn secret(&self) -> [u8; 32] {
+        self.secret
+    }
+
+    /// The wire to each primary, for whoever asks what nobody here waits for, and its signs.
+    pub(super) fn wires(&self) -> impl Iterator<Item = (MultiplexedConnection, Signs)> {
+        let signs = (0..).map(|primary| Signs { life: self.life.clone(), primary });
+        self.wires.iter().cloned().zip(signs)
+    }
+
+    /// Who has which slots.
+    pub(super) fn slots(&self) -> &Slots {
+        &self.slots
     }
 }
 
@@ -115,11 +152,15 @@ impl Life {
             names: names.clone(),
             own_channel: names.node(target.node).into(),
             events,
-            asked: VecDeque::new(),
-            branch: Box::default(),
+            wires: Vec::new(),
             waker: Waker::noop().clone(),
             is_live: false,
         })))
+    }
+
+    /// Who hears what comes on the wire to a primary.
+    pub(super) fn ear(&self, primary: u16) -> Ear {
+        Ear { life: self.clone(), primary }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -127,10 +168,29 @@ impl Life {
     }
 }
 
-impl AsyncPushSender for Life {
+/// Hears what comes on one wire without having been asked for.
+pub(super) struct Ear {
+    life: Life,
+    primary: u16,
+}
+
+impl AsyncPushSender for Ear {
     fn send(&self, info: PushInfo) -> Result<(), SendError> {
-        self.lock().hear(info);
+        self.life.lock().hear(self.primary.into(), info);
         Ok(())
+    }
+}
+
+/// Whether anything comes on one wire.
+pub(super) struct Signs {
+    life: Life,
+    primary: usize,
+}
+
+impl Signs {
+    /// How often something has come.
+    pub(super) fn count(&self) -> u64 {
+        self.life.lock().wires[self.primary].signs
     }
 }
 
@@ -142,57 +202,68 @@ struct Asked {
     answer: Pin<Box<dyn Future<Output = RedisResult<Value>> + Send>>,
 }
 
+/// What is under way on the wire to one primary.
+struct Wire {
+    /// In the order in which the primary answers.
+    asked: VecDeque<Asked>,
+    /// On which of its histories it is.
+    branch: Box<str>,
+    /// How often something has come on it.
+    signs: u64,
+}
+
 struct Inner {
     names: Names,
     own_channel: Box<str>,
     events: UnboundedSender<Event>,
-    /// In the order in which the engine answers.
-    asked: VecDeque<Asked>,
-    branch: Box<str>,
+    wires: Vec<Wire>,
     waker: Waker,
     /// Whether anything is told: neither while the engine is looked at, nor after the end.
     is_live: bool,
 }
 
 impl Inner {
-    fn begin(&mut self, branch: &str, first: Asked) {
-        self.branch = branch.into();
+    fn begin(&mut self, facts: &[Facts]) {
+        let wire =
+            |of: &Facts| Wire { asked: VecDeque::new(), branch: of.branch.clone(), signs: 0 };
+        self.wires = facts.iter().map(wire).collect();
         self.is_live = true;
-        self.ask(first);
     }
 
     /// Sends a command by polling for its answer. The way to the crate's task has no bound, so the
     /// first poll has put it there, and the order is that of the calls.
-    fn ask(&mut self, mut asked: Asked) {
+    fn ask(&mut self, primary: usize, mut asked: Asked) {
         if !self.is_live {
             return;
         }
         let is_gone = asked.answer.as_mut().poll(&mut Context::from_waker(&self.waker)).is_ready();
-        self.asked.push_back(asked);
+        self.wires[primary].asked.push_back(asked);
         if is_gone {
             // Only because nobody is there who could send it.
-            let last = self.asked.pop_back();
-            self.settle();
-            self.asked.extend(last);
+            let last = self.wires[primary].asked.pop_back();
+            self.settle(primary);
+            self.wires[primary].asked.extend(last);
             self.end("nothing can be sent any more");
         }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.waker.clone_from(cx.waker());
-        self.settle();
+        (0..self.wires.len()).for_each(|primary| self.settle(primary));
         if self.is_live { Poll::Pending } else { Poll::Ready(()) }
     }
 
-    /// Tells all answers that have come.
-    fn settle(&mut self) {
+    /// Tells all answers that have come on a wire.
+    fn settle(&mut self, primary: usize) {
         let waker = self.waker.clone();
         let mut cx = Context::from_waker(&waker);
-        while let Some(first) = self.asked.front_mut()
+        while let Some(first) = self.wires[primary].asked.front_mut()
             && let Poll::Ready(answer) = first.answer.as_mut().poll(&mut cx)
         {
-            let Some(Asked { number, form, .. }) = self.asked.pop_front() else { return };
-            match self.read(&form, answer) {
+            let wire = &mut self.wires[primary];
+            wire.signs += 1;
+            let Some(Asked { number, form, .. }) = wire.asked.pop_front() else { return };
+            match read(&form, answer, &mut wire.branch) {
                 Ok(result) => self.answer(number, result),
                 Err(why) => {
                     self.answer(number, Err(Failure::Lost));
@@ -210,24 +281,15 @@ impl Inner {
         }
     }
 
-    fn read(
-        &mut self,
-        form: &Form,
-        answer: RedisResult<Value>,
-    ) -> Result<Result<Reply, Failure>, String> {
-        let value = match answer {
-            Ok(value) => value,
-            Err(error) => return refused(error).map(Err),
-        };
-        read::reply(form, value, &mut self.branch)
-            .map_err(|Malformed(what)| format!("the engine's answer has another form: {what}"))
-    }
-
-    fn hear(&mut self, PushInfo { kind, data }: PushInfo) {
-        self.settle();
+    fn hear(&mut self, primary: usize, PushInfo { kind, data }: PushInfo) {
         if !self.is_live {
             return;
         }
+        self.settle(primary);
+        if !self.is_live {
+            return;
+        }
+        self.wires[primary].signs += 1;
         match kind {
             PushKind::SMessage => match read::pushed(data, &self.names, &self.own_channel) {
                 Ok(pushed) => {
@@ -239,7 +301,7 @@ impl Inner {
             },
             // The crate takes it for the answer of what was asked first, so if nobody has asked for
             // it all later answers belong to others. A slot has moved, or rights were taken away.
-            PushKind::SUnsubscribe if !self.is_asked_for(&data) => {
+            PushKind::SUnsubscribe if !self.is_asked_for(primary, &data) => {
                 self.end("the engine has ended a subscription");
             }
             PushKind::Disconnection => self.end("the engine has closed the connection"),
@@ -247,10 +309,10 @@ impl Inner {
         }
     }
 
-    fn is_asked_for(&self, data: &[Value]) -> bool {
+    fn is_asked_for(&self, primary: usize, data: &[Value]) -> bool {
         let topic = read::unsubscribed(data).and_then(|channel| self.names.topic_of(channel));
         // What was asked before it and is not answered yet was asked a second time, behind it.
-        let asked = self.asked.iter().find_map(|asked| match &asked.form {
+        let asked = self.wires[primary].asked.iter().find_map(|asked| match &asked.form {
             Form::Unsubscribed(topic) => Some(&**topic),
             _ => None,
         });
@@ -262,7 +324,9 @@ impl Inner {
             return;
         }
         self.is_live = false;
-        for number in std::mem::take(&mut self.asked).into_iter().filter_map(|asked| asked.number) {
+        let asked = self.wires.iter_mut().flat_map(|wire| wire.asked.drain(..));
+        let numbers: Vec<_> = asked.filter_map(|asked| asked.number).collect();
+        for number in numbers {
             self.tell(Event::Answered { number, result: Err(Failure::Lost) });
         }
         self.tell(Event::Ended { why: why.into() });
@@ -271,13 +335,26 @@ impl Inner {
     /// The end, of which nobody is told.
     fn forget(&mut self) {
         self.is_live = false;
-        self.asked.clear();
+        self.wires.iter_mut().for_each(|wire| wire.asked.clear());
     }
 
     fn tell(&self, event: Event) {
         // Whoever does not listen any more will drop the connection.
         let _ = self.events.send(event);
     }
+}
+
+fn read(
+    form: &Form,
+    answer: RedisResult<Value>,
+    branch: &mut Box<str>,
+) -> Result<Result<Reply, Failure>, String> {
+    let value = match answer {
+        Ok(value) => value,
+        Err(error) => return refused(error).map(Err),
+    };
+    read::reply(form, value, branch)
+        .map_err(|Malformed(what)| format!("the engine's answer has another form: {what}"))
 }
 
 /// An answer that the crate takes for an error: an error of the engine in a transaction, or why the

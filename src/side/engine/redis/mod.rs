@@ -1,32 +1,34 @@
 //! One connection to Redis or Valkey, for one life of it: commands go out, answers and what is
 //! heard come in as events. Whoever has it knows no protocol, and makes another one when it has
-//! ended.
+//! ended. With a cluster it is a wire to each primary, and all of them are one connection.
 //!
 //! ```text
-//!            address, sentinel ── where?
-//!            connect ── fit? library? ──> Connection
-//!   Command ── send ──> write ── RESP3 ──> engine
-//!   Event   <── life <── read <────────────┘        in the order of the wire
+//!            address, sentinel, cluster ── where?
+//!            connect ── fit ──> Connection
+//!   Command ── slots ──> write ── RESP3 ──> primaries
+//!   Event   <── life <── read <────────────┘        in the order of each wire
 //! ```
 //!
 //! Invariants:
 //!
-//! 1. commands reach the engine in the order in which they were sent;
-//! 2. answers and pushes are told in the order in which the engine has said them, so that whoever
-//!    reads a room may leave out what it heard before the answer;
+//! 1. commands reach each primary in the order in which they were sent;
+//! 2. answers and pushes of a primary are told in the order in which it has said them, so that
+//!    whoever reads a room may leave out what it heard before the answer;
 //! 3. each command is answered once, before [`Event::Ended`]; nothing comes after that;
 //! 4. nothing that the engine says is a panic: what is not understood ends the connection.
 //!
-//! Where the engine is may be a matter of sentinels: they are asked before each connection, and
-//! beside it, since an old primary may still answer when another one has taken its place.
+//! Where the engine is may be a matter of sentinels, or of a cluster: they are asked before each
+//! connection, and beside it, since an old primary may still answer when another one has taken its
+//! place.
 //!
-//! Deliberately absent: deadlines, and when to connect again. Clusters are not known yet: they have
-//! a [`Connection`] for each primary.
+//! Deliberately absent: deadlines, but for one primary among others; and when to connect again.
 //!
 //! Called by: whoever runs the engine's thread.
 
 mod address;
+mod cluster;
 mod connect;
+mod fit;
 mod keys;
 mod life;
 mod news;
@@ -34,9 +36,11 @@ mod news;
 mod place;
 mod read;
 mod sentinel;
+mod slots;
 mod write;
 
-pub use connect::{ConnectError, Connector, Facts};
+pub use connect::{ConnectError, Connector};
+pub use fit::Facts;
 pub use life::Connection;
 #[cfg(feature = "store")]
 pub(super) use place::{Mover, Whole};
@@ -49,8 +53,8 @@ const NO_FUNCTION: &str = "Function not found";
 /// Which engine is meant, and how rooms are kept there.
 #[derive(Clone, Debug)]
 pub struct Target {
-    /// `redis://`, or `redis+sentinel://` with the name of a service; `rediss` for TLS. User and
-    /// password, if they are asked for.
+    /// `redis://`, `redis+cluster://`, or `redis+sentinel://` with the name of a service; `rediss`
+    /// for TLS. User and password, if they are asked for.
     pub url: Box<str>,
     /// What all names there begin with; without braces.
     pub prefix: Box<str>,
@@ -62,8 +66,11 @@ pub struct Target {
     pub made_secret: [u8; 32],
     /// How long connecting may take, in milliseconds, and asking sentinels before it.
     pub timeout_ms: u64,
-    /// How often sentinels are asked beside a connection, in milliseconds.
+    /// How often sentinels, or primaries of a cluster, are asked beside a connection, in
+    /// milliseconds.
     pub ping_ms: u64,
+    /// After how long without a sign one of several primaries is given up, in milliseconds.
+    pub dead_ms: u64,
     /// How many messages of a room are kept.
     pub history: u32,
     /// For how long they are kept after the last one, in seconds.

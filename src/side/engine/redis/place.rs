@@ -15,8 +15,9 @@
 use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, RedisResult, Value, cmd, pipe};
 
-use super::connect::{Connector, Facts};
+use super::connect::{Connector, Made};
 use super::keys::Names;
+use super::slots::slot;
 use super::{ConnectError, Target};
 use crate::base::word;
 use crate::link::ids::Receipt;
@@ -42,12 +43,11 @@ pub(in crate::side::engine) struct Whole {
     pub(in crate::side::engine) keys: Vec<(u64, Receipt)>,
 }
 
-/// A connection by which rooms are placed.
+/// Wires by which rooms are placed.
 pub(in crate::side::engine) struct Mover {
-    redis: MultiplexedConnection,
+    made: Made,
     target: Target,
     names: Names,
-    facts: Facts,
 }
 
 impl Mover {
@@ -58,8 +58,8 @@ impl Mover {
     /// Those of [`ConnectError`].
     pub(in crate::side::engine) async fn connect(target: Target) -> Result<Self, ConnectError> {
         let names = Names::new(&target);
-        let (redis, facts) = Connector::new(target.clone())?.connect_to_ask(&names).await?;
-        Ok(Self { redis, target, names, facts })
+        let made = Connector::new(target.clone())?.connect_to_ask(&names).await?;
+        Ok(Self { made, target, names })
     }
 
     /// How many servers have the engine.
@@ -68,11 +68,13 @@ impl Mover {
     ///
     /// Those of the engine.
     pub(in crate::side::engine) async fn nodes(&mut self) -> RedisResult<u64> {
-        let (now_s, _): (u64, u64) = cmd("TIME").query_async(&mut self.redis).await?;
+        let nodes = self.names.nodes();
+        let (redis, _) = self.made.wire_of(slot(&nodes));
+        let (now_s, _): (u64, u64) = cmd("TIME").query_async(redis).await?;
         let living = format!("{now_s}000");
         let mut count = cmd("ZCOUNT");
-        count.arg(self.names.nodes()).arg(living).arg("+inf");
-        count.query_async(&mut self.redis).await
+        count.arg(nodes).arg(living).arg("+inf");
+        count.query_async(redis).await
     }
 
     /// Places a room. False, if it is there.
@@ -83,16 +85,18 @@ impl Mover {
     pub(in crate::side::engine) async fn place(&mut self, whole: &Whole) -> RedisResult<bool> {
         let [meta, stream, keys, older, changed, facts, audit, listed] =
             self.names.of(&whole.topic).all();
+        let (redis, of) = self.made.wire_of(self.names.slot_of_room(&whole.topic));
+        let branch = of.branch.clone();
         // Until all is there, nobody can open it.
         let mut begin = cmd("SET");
         begin.arg(&meta).arg(MOVING).arg("NX").arg("GET");
-        let there: Option<String> = begin.query_async(&mut self.redis).await?;
+        let there: Option<String> = begin.query_async(redis).await?;
         if there.is_some_and(|there| there != MOVING) {
             return Ok(false);
         }
         let Whole { topic, state, founded, lines, keys: receipts } = whole;
         let Some(head) = &state.head else { unreachable!("a room that is placed has a head") };
-        let mut parts = Parts { redis: &mut self.redis, part: pipe(), bytes: 0 };
+        let mut parts = Parts { redis, part: pipe(), bytes: 0 };
         parts.part.cmd("DEL").arg(&[&stream, &keys, &older, &changed, &facts, &audit]).ignore();
         for message in &state.messages {
             let at = format!("{} {:016x}", message.at_ms, message.epoch);
@@ -141,13 +145,13 @@ impl Mover {
             expire(&audit, target.room_s);
         }
         let mut set = cmd("SET");
-        set.arg(&meta).arg(meta_of(head, &self.facts.branch));
+        set.arg(&meta).arg(meta_of(head, &branch));
         if founded.is_none() {
             set.arg("EX").arg(u64::from(target.room_s) + HOUR_S);
         }
         last.cmd("HSET").arg(&listed).arg(&**topic).arg(listed_as(founded.as_ref(), head.at_ms));
         last.add_command(set);
-        last.query_async::<Value>(&mut self.redis).await?;
+        last.query_async::<Value>(redis).await?;
         Ok(true)
     }
 }
@@ -206,7 +210,7 @@ fn meta_of(head: &Head, branch: &str) -> String {
 /// What the script and the rest of the server write and read of a room, it must be placed as.
 #[cfg(test)]
 mod tests {
-    use super::super::connect::LIBRARY;
+    use super::super::fit::LIBRARY;
     use super::super::read;
     use super::*;
     use crate::side::engine::command::Listed;

@@ -13,6 +13,10 @@ use super::keys::Names;
 use super::news;
 use crate::link::log::Marks;
 
+/// What a cluster says if the script deletes a key whose slot is moving, and asks for it again: of
+/// what it was to do a part is done.
+const CUT_OFF: &str = "non local key";
+
 /// Something that the engine does not say, if it is ours: what it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Malformed(pub(super) &'static str);
@@ -71,6 +75,9 @@ pub(super) fn reply(
     branch: &mut Box<str>,
 ) -> Result<Result<Reply, Failure>, Malformed> {
     if let Value::ServerError(error) = value {
+        if error.details().is_some_and(|details| details.contains(CUT_OFF)) {
+            return Err(Malformed("a slot has moved below the script"));
+        }
         return Ok(Err(failure(&error)));
     }
     Ok(Ok(match form {
@@ -99,10 +106,13 @@ pub(super) fn failure(error: &ServerError) -> Failure {
     };
     match error.code() {
         "CHINWAG" => Failure::Layout,
-        "READONLY" | "LOADING" | "MASTERDOWN" | "CLUSTERDOWN" | "MOVED" | "ASK" | "TRYAGAIN"
-        | "NOPERM" | "NOAUTH" => Failure::Elsewhere(why()),
+        "READONLY" | "LOADING" | "MASTERDOWN" | "MOVED" | "NOPERM" | "NOAUTH" => {
+            Failure::Elsewhere(why())
+        }
         // It has lost its functions, or has never had them.
         "ERR" if error.details() == Some(NO_FUNCTION) => Failure::Elsewhere(why()),
+        // With these are `ASK`, `TRYAGAIN` and `CLUSTERDOWN`: a slot is just moving, or has nobody.
+        // That passes, and others are not to be held up by it.
         _ => Failure::Refused(why()),
     }
 }
@@ -492,6 +502,21 @@ mod tests {
             };
             assert!(others(&answer).iter().filter(|other| is_refused(other)).count() > 2);
         }
+    }
+
+    #[test]
+    fn an_error_of_a_cluster_refuses_or_leads_elsewhere_or_leaves_a_doubt() {
+        let answer = |error: &str| {
+            let error = redis::parse_redis_value(format!("-{error}\r\n").as_bytes());
+            read(&Form::Done, error.expect("an error is a value"))
+        };
+        for passing in ["TRYAGAIN Multiple keys", "ASK 7 one:1", "CLUSTERDOWN It is down"] {
+            assert_eq!(answer(passing), Ok(Err(Failure::Refused(passing.into()))));
+        }
+        let moved = "MOVED 7 one:1";
+        assert_eq!(answer(moved), Ok(Err(Failure::Elsewhere(moved.into()))));
+        let half = "ERR Script attempted to access a non local key in a cluster node";
+        assert!(answer(half).is_err(), "{half}");
     }
 
     #[test]

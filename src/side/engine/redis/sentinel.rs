@@ -83,11 +83,7 @@ impl Heard {
         if let Some(word) = self.newest(ours) {
             return Ok(word.clone());
         }
-        let is_passing = |failure: &ConnectError| matches!(failure, ConnectError::Passing(_));
-        let passes = self.failures.iter().any(is_passing);
-        let whys: Vec<_> = self.failures.into_iter().map(ConnectError::into_why).collect();
-        let why = format!("no sentinel names the primary: {}", whys.join("; "));
-        Err(if passes { ConnectError::Passing(why.into()) } else { unfit(why) })
+        Err(ConnectError::all("no sentinel names the primary", self.failures))
     }
 }
 

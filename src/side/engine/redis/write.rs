@@ -5,6 +5,7 @@ use redis::{Cmd, Pipeline, cmd, pipe};
 use super::super::command::{Act, Append, Command, Entry, Founded};
 use super::Target;
 use super::keys::Names;
+use super::slots::slot;
 use crate::base::word;
 
 /// About how many rooms are listed at a time: so that nobody waits for that.
@@ -21,6 +22,36 @@ pub(super) enum Written {
         /// What does the same where transactions are refused for want of memory.
         otherwise: Cmd,
     },
+}
+
+/// Which primary does a command.
+pub(super) enum Whom {
+    /// The one that has this slot.
+    HasSlot(u16),
+    /// The one with this number.
+    Primary(u16),
+}
+
+impl Whom {
+    pub(super) fn of(command: &Command, names: &Names) -> Self {
+        Self::HasSlot(match command {
+            Command::Append(Append { topic, .. })
+            | Command::Read { topic }
+            | Command::Look { topic }
+            | Command::Subscribe { topic }
+            | Command::Unsubscribe { topic }
+            | Command::Say { topic, .. }
+            | Command::Lines { topic, .. } => names.slot_of_room(topic),
+            Command::HearList { partition }
+            | Command::List { partition, .. }
+            | Command::Forget { partition, .. } => names.slot_of(*partition),
+            Command::Tell { node, .. } => slot(&names.node(*node)),
+            Command::Beat { .. } | Command::Leave { .. } => slot(&names.nodes()),
+            Command::Wait { primary, .. } => return Self::Primary(*primary),
+            // Whoever looks at a cluster asks all of them, and more.
+            Command::Ping => return Self::Primary(0),
+        })
+    }
 }
 
 /// Writes a command.
@@ -77,7 +108,7 @@ pub(super) fn write(command: &Command, names: &Names, target: &Target) -> Writte
             forget
         }
         Command::Ping => cmd("PING"),
-        Command::Wait { replicas, timeout_ms } => {
+        Command::Wait { replicas, timeout_ms, .. } => {
             let mut wait = cmd("WAIT");
             wait.arg(replicas).arg(timeout_ms);
             wait
