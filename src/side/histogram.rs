@@ -1,5 +1,5 @@
-//! What threads beside the shards count for Prometheus: values by bounds, which one thread writes and
-//! any reads, and their text.
+//! What threads beside the shards count for Prometheus: values by bounds, which one thread writes
+//! and any reads, and their text.
 
 use std::fmt::{Display, Write as _};
 use std::sync::atomic::{AtomicU64, Ordering};

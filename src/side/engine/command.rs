@@ -175,8 +175,8 @@ pub struct Founded {
     pub is_private: bool,
 }
 
-/// Rooms are listed by the hour in which they were renewed, and keys live for so many seconds longer
-/// than is asked for: the script renews them once an hour.
+/// Rooms are listed by the hour in which they were renewed, and keys live for so many seconds
+/// longer than is asked for: the script renews them once an hour.
 pub const HOUR_S: u64 = 3_600;
 
 /// A room of which something is kept.

@@ -1,7 +1,7 @@
 //! A node with a pretended engine: everything of it but the connection, which does all that a
 //! connection may do. What is asked and what is told is under way for a while, in order; it is cut
-//! at any place; a push is lost without that; the engine fails over and loses its tail, refuses, or stands still; other nodes
-//! say, change and decide something in between.
+//! at any place; a push is lost without that; the engine fails over and loses its tail, refuses, or
+//! stands still; other nodes say, change and decide something in between.
 //!
 //! Each step does one thing, drawn from its seed.
 //!

@@ -3,10 +3,10 @@
 //!
 //! Deliberately absent: retries, and when what was appended is safe (`replicas`).
 
+use super::followed::{Call, Followed, Waits};
 #[cfg(test)]
 use super::planted::{self, Planted};
 use super::replicas::Kept;
-use super::room::{Call, Followed, Waits};
 use super::{Asked, Follower, RoomId, Ways};
 use crate::link::engine::{Act, FromEngine, read_facts};
 use crate::link::ids::RoomKey;

@@ -1,9 +1,9 @@
-//! Where rooms stand is compared with the engine again and again: what is pushed may be lost, and an
-//! engine may be emptied, and nobody says so.
+//! Where rooms stand is compared with the engine again and again: what is pushed may be lost, and
+//! an engine may be emptied, and nobody says so.
 //!
-//! The answer comes behind all that was pushed before it, on the same connection. So whatever a room
-//! has then that its home was not told is a hole, and is read. If messages and changes are in it,
-//! the room is opened again: which of them was first is not kept.
+//! The answer comes behind all that was pushed before it, on the same connection. So whatever a
+//! room has then that its home was not told is a hole, and is read. If messages and changes are in
+//! it, the room is opened again: which of them was first is not kept.
 //!
 //! Rooms have their turns one after the other, evenly over `engine.audit_s`. Deliberately absent:
 //! how a hole is closed (`following`).
@@ -11,9 +11,9 @@
 use std::ops::Bound;
 
 use super::catch_up::has_missed_nothing;
+use super::followed::Stage;
 #[cfg(test)]
 use super::planted::{self, Planted};
-use super::room::Stage;
 use super::{Asked, Follower, RoomId, Ways};
 use crate::side::engine::command::{Command, Head};
 

@@ -1,10 +1,10 @@
 //! Rooms are followed: each is subscribed to and then read, and what is pushed is told, until its
 //! home lets go of it or its place is lost.
 //!
-//! Deliberately absent: what leads on from what (`room`, `catch_up`), and connections.
+//! Deliberately absent: what leads on from what (`followed`, `catch_up`), and connections.
 
 use super::catch_up::has_missed_nothing;
-use super::room::{Followed, Held, LeadsOn, Stage};
+use super::followed::{Followed, Held, LeadsOn, Stage};
 use super::{Asked, Follower, RoomId, Ways};
 use crate::link::engine::FromEngine;
 use crate::link::ids::RoomKey;

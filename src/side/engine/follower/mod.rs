@@ -30,7 +30,7 @@
 //! | file | what it is |
 //! |---|---|
 //! | `following` | rooms are subscribed to and read, told, and let go of |
-//! | `room`, `catch_up` | one of them: how far its home was told, and what it has missed |
+//! | `followed`, `catch_up` | one of them: how far its home was told, and what it has missed |
 //! | `auditing` | whether something was missed of which nobody has told |
 //! | `appending`, `replicas` | what is to be kept, and when it is |
 //! | `saying` | what is said and not kept |
@@ -46,6 +46,7 @@ mod catch_up;
 mod counts;
 #[cfg(test)]
 mod counts_tests;
+mod followed;
 mod following;
 mod leases;
 mod list;
@@ -55,7 +56,6 @@ mod nodes;
 pub(crate) mod planted;
 mod reading;
 mod replicas;
-mod room;
 mod saying;
 #[cfg(test)]
 mod tests;
@@ -63,14 +63,14 @@ mod tests;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use auditing::Audits;
+#[cfg(test)]
+use followed::Stage;
+pub(super) use followed::Turns;
+use followed::{Followed, Held};
 use leases::Leases;
 use listing::Listing;
 use reading::Trail;
 use replicas::Replicas;
-#[cfg(test)]
-use room::Stage;
-pub(super) use room::Turns;
-use room::{Followed, Held};
 
 use super::command::{Command, Entry, Failure, Pushed, Reply};
 use super::view::TailBounds;

@@ -3,9 +3,9 @@
 //!
 //! Deliberately absent: what a page has (`side::engine::view`).
 
+use super::followed::Stage;
 #[cfg(test)]
 use super::planted::{self, Planted};
-use super::room::Stage;
 use super::{Asked, Follower, RoomId, Ways};
 use crate::link::audit::{AuditPage, AuditWanted};
 use crate::link::engine::FromEngine;

@@ -1,6 +1,6 @@
 //! What is said in rooms and not kept: to all who hear a room, or to one node.
 
-use super::room::{Followed, Stage};
+use super::followed::{Followed, Stage};
 use super::{Asked, Follower, RoomId, Ways};
 use crate::link::engine::FromEngine;
 use crate::link::ids::RoomKey;

@@ -1,6 +1,6 @@
 //! A follower alone: what it asks and tells, where neither an engine nor a home is needed.
 
-use super::room::Stage;
+use super::followed::Stage;
 use super::*;
 use crate::base::arena::Key;
 use crate::link::engine::Told;

@@ -348,8 +348,8 @@ impl Followed {
         let Some(Missed { head, turned, entries, let_go }) = missed(writer, known, state) else {
             return false;
         };
-        // Which of them was first is not kept, and on a connection that lives its home waits for its
-        // own in their order.
+        // Which of them was first is not kept, and on a connection that lives its home waits for
+        // its own in their order.
         let is_message = |(done, _): &(Done, u64)| matches!(done.place, Place::Message(_));
         if self.has_hole && entries.iter().any(is_message) && !entries.iter().all(is_message) {
             return false;
