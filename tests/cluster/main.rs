@@ -16,6 +16,7 @@ mod list;
 #[cfg(feature = "store")]
 mod moving;
 mod nodes;
+mod polls;
 mod rooms;
 mod sentinels;
 mod switch;

@@ -73,6 +73,10 @@ impl Ways for Wires<'_> {
         self.port.send(shard, &record);
     }
 
+    fn is_busy(&self, _: u16) -> bool {
+        false
+    }
+
     fn disconnect(&mut self, _: &'static str) {
         *self.is_ended = true;
     }
@@ -340,7 +344,9 @@ impl Pretended {
                 self.heard_lists.insert(partition);
                 Reply::Done
             }
-            Command::Tell { .. } | Command::Ping => Reply::Done,
+            // Other nodes are none that hear.
+            Command::Tell { .. } => Reply::Heard(0),
+            Command::Ping => Reply::Done,
             Command::Wait { replicas, .. } => Reply::Replicas(replicas),
         };
         (Ok(reply), Vec::new())

@@ -27,7 +27,7 @@
 //!
 //! Deliberately absent: retries. Whoever asked knows whether it still wants it.
 //!
-//! Called by: `side::engine::thread`. Calls: `room`, `catch_up`, `leases`, `listing`,
+//! Called by: `side::engine::thread`. Calls: `room`, `catch_up`, `leases`, `listing`, `passing`,
 //! `side::engine::view`.
 
 mod catch_up;
@@ -37,6 +37,9 @@ mod counts_tests;
 mod leases;
 mod list;
 mod listing;
+mod passing;
+#[cfg(test)]
+mod passing_tests;
 #[cfg(test)]
 pub(crate) mod planted;
 mod room;
@@ -46,6 +49,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use catch_up::has_missed_nothing;
 use leases::Leases;
 use listing::Listing;
+use passing::{Passing, SESSIONS};
 #[cfg(test)]
 use planted::Planted;
 use room::{Call, Followed, Held, LeadsOn, Stage, Waits};
@@ -73,6 +77,9 @@ pub(super) trait Ways {
 
     /// Tells a shard.
     fn tell(&mut self, shard: u16, message: &FromEngine<'_>);
+
+    /// Whether the way to a shard is so full that no more is to be asked of it.
+    fn is_busy(&self, shard: u16) -> bool;
 
     /// Ends the connection, which is of no use any more.
     fn disconnect(&mut self, why: &'static str);
@@ -123,6 +130,8 @@ enum Asked {
     Subscribe,
     /// What is not kept, under this number.
     Say(RoomId, Option<u64>),
+    /// To hear a question for a session of long polling under this number, or an answer.
+    Pass { number: Option<u64>, bytes: usize },
     /// Which nodes live.
     Beat,
     /// Rooms of a partition of which something is kept.
@@ -191,6 +200,7 @@ pub(super) struct Follower {
     ping_ms: u64,
     leases: Leases,
     listing: Listing,
+    passing: Passing,
     /// Whether this node is about to end: it does not say any more that it lives.
     is_leaving: bool,
 }
@@ -221,6 +231,7 @@ impl Follower {
             ping_ms: 0,
             leases: Leases::new(node.id),
             listing: Listing::new(&node),
+            passing: Passing::default(),
             is_leaving: false,
         }
     }
@@ -233,6 +244,11 @@ impl Follower {
     /// How many rooms the list of all nodes knows.
     pub(super) fn listed_count(&self) -> usize {
         self.listing.rooms_count()
+    }
+
+    /// How many requests for sessions elsewhere wait, and how many there have been.
+    pub(super) fn passed(&self) -> (usize, u64) {
+        (self.passing.waiting_count(), self.passing.count())
     }
 
     /// How many bytes are to be appended, or are being.
@@ -286,11 +302,16 @@ impl Follower {
                     self.close(ways, key);
                 }
                 self.listing.restart(shard);
+                self.abandon_all(ways, shard);
                 self.tell_how_it_is(ways, shard);
             }
             ToEngine::List { number, after } => self.listing.ask(shard, number, after),
             ToEngine::Count { topic, present } => self.listing.count(topic, present),
             ToEngine::Watch {} => self.listing.watch(now_ms),
+            ToEngine::AskSession { number, node, message } => {
+                self.ask_session(ways, now_ms, (shard, number), node, message);
+            }
+            ToEngine::AnswerSession { node, message } => self.answer_session(ways, node, message),
         }
     }
 
@@ -503,6 +524,7 @@ impl Follower {
         self.beat(ways, now_ms);
         self.follow_next(ways);
         self.list_anew(ways);
+        self.pass_again(now_ms);
     }
 
     /// The connection has ended: nothing that was asked will be answered.
@@ -517,6 +539,7 @@ impl Follower {
         self.is_replicating = false;
         let unreplicated = std::mem::take(&mut self.unreplicated);
         Self::doubt(ways, unreplicated);
+        self.lose_passed(ways);
         let to_read = std::mem::take(&mut self.to_read).into_iter().map(|(asked, _)| asked);
         for asked in std::mem::take(&mut self.asked).into_values().chain(to_read) {
             self.not_answered(ways, asked);
@@ -549,6 +572,7 @@ impl Follower {
             | Asked::Follow(_)
             | Asked::Subscribe
             | Asked::Say(..)
+            | Asked::Pass { .. }
             | Asked::Beat
             | Asked::List(_)
             | Asked::Nothing => {}
@@ -662,6 +686,9 @@ impl Follower {
                     let (shard, why) = (followed.key.0, Why::Unavailable);
                     ways.tell(shard, &FromEngine::Refused { number, why });
                 }
+            }
+            (Asked::Pass { number, bytes }, result) => {
+                self.was_passed(ways, now_ms, (number, bytes), &result);
             }
             (Asked::Subscribe, Err(_)) => ways.disconnect("a channel cannot be subscribed to"),
             (Asked::Say(..) | Asked::Subscribe | Asked::Beat | Asked::Nothing, _) => {}
@@ -847,6 +874,9 @@ impl Follower {
                 if topic == LOBBY {
                     return self.hear_node(ways, now_ms, record);
                 }
+                if topic == SESSIONS {
+                    return self.hear_passed(ways, record);
+                }
                 if let Some(id) = self.by_topic.get(topic).copied() {
                     self.heard(ways, id, Held::Said(record.to_vec()));
                 }
@@ -904,6 +934,7 @@ impl Follower {
                 push_life(&mut record, *of);
             }
             self.tell_all(ways, &FromEngine::Gone { nodes: &record });
+            self.give_up_nodes(ways);
         }
     }
 
@@ -911,8 +942,9 @@ impl Follower {
     pub(super) fn tick(&mut self, ways: &mut impl Ways, now_ms: u64) -> u64 {
         let limits = self.node.limits;
         let list_ms = self.tick_listing(ways, now_ms);
+        let pass_ms = self.tick_passing(ways, now_ms);
         if self.connected.is_none() {
-            return now_ms + limits.ping_ms;
+            return pass_ms.clamp(now_ms + 1, now_ms + limits.ping_ms);
         }
         if now_ms.saturating_sub(self.heard_ms) >= limits.dead_ms {
             ways.disconnect("it does not answer");
@@ -933,7 +965,7 @@ impl Follower {
         }
         self.follow_next(ways);
         let due_ms = self.late_ms.min(self.ping_ms).min(self.leases.due_ms());
-        due_ms.min(list_ms).max(now_ms + 1)
+        due_ms.min(list_ms).min(pass_ms).max(now_ms + 1)
     }
 
     /// Answers what has waited for too long: what is under way may be kept, the rest is not.
@@ -977,6 +1009,7 @@ impl Follower {
         assert_eq!(waiting, self.waiting_bytes, "what waits is counted");
         assert_eq!(self.by_key.len(), self.rooms.len(), "each room is found by its key");
         self.listing.check();
+        self.passing.check();
         for (id, followed) in &self.rooms {
             assert_eq!(self.by_key.get(&followed.key), Some(id), "and by its own");
             let is_read = followed.stage == Stage::Reading;
