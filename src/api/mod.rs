@@ -188,7 +188,7 @@ impl Api {
         is_at(head, SOCKET_PATH)
             || is_at(head, POLL_PATH)
                 && head.method == "GET"
-                && matches!(poll::ticket(head), Ok(None))
+                && matches!(poll::find_token(head), Ok(None))
     }
 
     /// Handles a request: answers it, or returns what is to be asked of another part.
@@ -242,7 +242,7 @@ impl Api {
 
     /// Answers requests that waited for a shard that has begun anew.
     pub(crate) fn answer_waiting<I: Io>(cx: &mut Cx<'_, I>, conns: &mut Conns, shard: u16) {
-        use crate::conn::GONE;
+        use crate::link::polled::GONE;
         use crate::link::record::FromSession;
         for (conn, exchange) in conns.waiting_for(shard) {
             match exchange {

@@ -2,14 +2,16 @@
 //!
 //! Source: `Phoenix.Transports.LongPoll`. Deliberately absent: sessions (`conn::session`).
 
+use std::borrow::Cow;
+
 use super::{Api, admit_client, client};
-use crate::conn::{
-    BUSY, Conns, Exchange, GONE, LOST, MALFORMED, REFUSED, TOKEN_HEADER, parse_ticket,
-};
+use crate::conn::{Conns, Exchange, SessionToken, TOKEN_HEADER};
+use crate::limits::TOKEN_WORK;
 use crate::link::ask::{Ask, Desk};
-use crate::link::ids::{ConnKey, Ticket};
+use crate::link::ids::ConnKey;
 use crate::link::io::Io;
 use crate::link::outbox::Cx;
+use crate::link::polled::{BUSY, GONE, LOST, MALFORMED, REFUSED};
 use crate::link::pressure::Pressure;
 use crate::link::record::ToSession;
 use crate::wire::http::HttpError;
@@ -50,16 +52,20 @@ impl Api {
         manner: Manner,
     ) -> Option<Ask<'m>> {
         match self.check_poll(cx, conn, head) {
-            Ok((_, Some(ticket))) if ticket.shard < cx.settings.shards => {
-                conns.wait(conn, Exchange::Poll { manner, ticket });
+            Ok((_, Some(text))) => {
+                let Some(token) = read_token(cx, &text) else {
+                    conns.answer_poll(cx, conn, manner, LOST, None, &[]);
+                    return None;
+                };
+                conns.wait(conn, Exchange::Poll { manner, token });
+                let ticket = token.ticket;
                 let message = ToSession::Poll { conn, ticket };
-                return Some(Ask::Session { shard: ticket.shard, message });
+                return Some(Ask::Session { node: token.node, message });
             }
-            Ok((_, Some(_))) => conns.answer_poll(cx, conn, manner, LOST, None, &[]),
             Ok((serializer, None)) => {
-                let ticket = self.open_session(cx, conns, has_room, conn, (head, serializer));
-                let status = if ticket.is_some() { GONE } else { REFUSED };
-                conns.answer_poll(cx, conn, manner, status, ticket, &[]);
+                let token = self.open_session(cx, conns, has_room, conn, (head, serializer));
+                let status = if token.is_some() { GONE } else { REFUSED };
+                conns.answer_poll(cx, conn, manner, status, token, &[]);
             }
             Err(_) => conns.answer_poll(cx, conn, manner, REFUSED, None, &[]),
         }
@@ -74,7 +80,7 @@ impl Api {
         has_room: bool,
         conn: ConnKey,
         (head, serializer): (&Head<'_>, Serializer),
-    ) -> Option<Ticket> {
+    ) -> Option<SessionToken> {
         let identity = self.identify(cx, head).ok()?.identity;
         let Some(secret) = self.site.secret().filter(|_| has_room) else {
             count_refused(cx);
@@ -88,7 +94,7 @@ impl Api {
             return None;
         }
         cx.metrics.upgrades += 1;
-        Some(ticket)
+        Some(SessionToken { node: None, ticket })
     }
 
     /// A POST: messages for a session.
@@ -100,30 +106,32 @@ impl Api {
         (head, body, manner): (&Head<'_>, &[u8], Manner),
         desk: &'m mut Desk,
     ) -> Option<Ask<'m>> {
-        let status = match self.check_poll(cx, conn, head) {
-            Err(_) => REFUSED,
-            Ok((_, ticket)) => match ticket.filter(|ticket| ticket.shard < cx.settings.shards) {
-                None => GONE,
-                Some(ticket) if cx.is_busy(ticket.shard) => {
-                    // Of what waits in a way nothing is counted as memory in use, and here a
-                    // stranger's ticket is as good as any.
-                    cx.metrics.refused_busy += 1;
-                    BUSY
+        let token = match self.check_poll(cx, conn, head) {
+            Err(_) => Err(REFUSED),
+            Ok((_, text)) => text.and_then(|text| read_token(cx, &text)).ok_or(GONE),
+        };
+        let status = match token {
+            Err(status) => status,
+            Ok(SessionToken { node: None, ticket }) if cx.is_busy(ticket.shard) => {
+                // Of what waits in a way nothing is counted as memory in use, and here a
+                // stranger's ticket is as good as any.
+                cx.metrics.refused_busy += 1;
+                BUSY
+            }
+            Ok(SessionToken { node, ticket }) => {
+                let is_ndjson = head
+                    .header("content-type")
+                    .is_some_and(|media| media.starts_with("application/x-ndjson"));
+                let frames = &mut desk.bytes;
+                frames.clear();
+                if push_posted(frames, body, is_ndjson).is_ok() {
+                    let shard = node.is_none().then_some(ticket.shard);
+                    conns.wait(conn, Exchange::Post { manner, shard });
+                    let message = ToSession::Post { conn, ticket, frames };
+                    return Some(Ask::Session { node, message });
                 }
-                Some(ticket) => {
-                    let is_ndjson = head
-                        .header("content-type")
-                        .is_some_and(|media| media.starts_with("application/x-ndjson"));
-                    let frames = &mut desk.bytes;
-                    frames.clear();
-                    if push_posted(frames, body, is_ndjson).is_ok() {
-                        conns.wait(conn, Exchange::Post { manner, shard: ticket.shard });
-                        let message = ToSession::Post { conn, ticket, frames };
-                        return Some(Ask::Session { shard: ticket.shard, message });
-                    }
-                    MALFORMED
-                }
-            },
+                MALFORMED
+            }
         };
         conns.answer_poll(cx, conn, manner, status, None, &[]);
         None
@@ -131,25 +139,37 @@ impl Api {
 
     /// The checks that hold for every request of long polling: the encoding that it asks for, and
     /// the session's token, if it has one.
-    fn check_poll<I: Io>(
+    fn check_poll<'h, I: Io>(
         &self,
         cx: &Cx<'_, I>,
         conn: ConnKey,
-        head: &Head<'_>,
-    ) -> Result<(Serializer, Option<Ticket>), Status> {
+        head: &Head<'h>,
+    ) -> Result<(Serializer, Option<Cow<'h, str>>), Status> {
         let serializer = self.check_vsn_and_origin(cx, conn, head)?;
-        Ok((serializer, ticket(head)?))
+        Ok((serializer, find_token(head)?))
     }
 }
 
 /// The session's token, if the request has one.
-pub(super) fn ticket(head: &Head<'_>) -> Result<Option<Ticket>, Status> {
+pub(super) fn find_token<'h>(head: &Head<'h>) -> Result<Option<Cow<'h, str>>, Status> {
     if let Some(token) = head.header(TOKEN_HEADER) {
-        return Ok(parse_ticket(token));
+        return Ok(SessionToken::is_one(token).then_some(Cow::Borrowed(token)));
     }
     let tokens = query_params(head.query.unwrap_or_default(), "token");
     let tokens = tokens.map_err(HttpError::status)?;
-    Ok(tokens.iter().rev().find_map(|token| parse_ticket(token)))
+    Ok(tokens.into_iter().rev().find(|token| SessionToken::is_one(token)))
+}
+
+/// Reads a session's token. `None`, if there is no such session, here or elsewhere.
+fn read_token<I: Io>(cx: &mut Cx<'_, I>, text: &str) -> Option<SessionToken> {
+    let token = SessionToken::read(text, cx.settings.sessions.as_deref())?;
+    if token.node.is_some() {
+        // Its signature was looked at, and it will be passed on.
+        cx.budget.spend(TOKEN_WORK);
+    }
+    // Other nodes may have more shards.
+    let may_be_there = token.node.is_some() || token.ticket.shard < cx.settings.shards;
+    may_be_there.then_some(token)
 }
 
 /// The question that a browser asks before a page of another origin may poll.

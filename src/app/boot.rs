@@ -31,6 +31,7 @@ use super::manager::{self, Pulse};
 use super::memory;
 use super::site::ChatSite;
 use crate::auth::invite::Inviter;
+use crate::auth::session::SessionSigner;
 use crate::limits::{GIVE_UP_OVER_MS, HistoryLimits, Limits, RING_WORDS};
 use crate::link::log::{LogEnd, MemoryLog};
 use crate::link::rates::Rates;
@@ -149,6 +150,7 @@ fn start(config: Config) -> Result<Server, Failure> {
         settings = settings.with_store(store.cache_bytes, store.readers, store.rooms);
     }
     settings.is_clustered = cluster.is_some();
+    settings.sessions = cluster.as_ref().map(|_| Arc::new(SessionSigner::new(node, &made)));
     settings.chat = config.chat;
     settings.keep_s = store.keep_s;
     settings.implicit_rooms = config.rooms.implicit;

@@ -5,6 +5,7 @@
 //!   token (text) ── token::Verifier ── Claims ── identity::Identity: user, name, rights, expiry
 //!                                                 └ level::Level, by pattern of room
 //!   invite (text) ── invite::Inviter ── Invite
+//!   session (text) ── session::SessionSigner ── whether a node of ours has signed it
 //!   secret (text) ── secret::weakness ── why it is none of a generator's
 //! ```
 
@@ -12,4 +13,5 @@ pub mod identity;
 pub mod invite;
 pub mod level;
 pub mod secret;
+pub mod session;
 pub mod token;

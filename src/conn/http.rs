@@ -3,8 +3,9 @@
 //! Deliberately absent: which paths there are (`api`).
 
 use super::Conns;
+use super::session_token::SessionToken;
 use super::stage::Stage;
-use crate::link::ids::{ConnKey, Ticket};
+use crate::link::ids::ConnKey;
 use crate::link::io::Io;
 use crate::link::outbox::Cx;
 use crate::wire::http::head::Head;
@@ -21,23 +22,24 @@ pub const API_HEADERS: &[(&str, &str)] = &[
 pub(crate) const TRY_AGAIN: &str =
     r#"{"error":{"message":"it is not known what became of it: try again","reason":"busy"}}"#;
 
-/// A request that waits for another shard, and what its answer will need.
+/// A request that waits for another shard or node, and what its answer will need.
 #[derive(Clone, Debug)]
 pub(crate) enum Exchange {
     /// A room is to be made.
     Create { manner: Manner, shard: u16, origin: Option<Box<str>> },
     /// A poll.
-    Poll { manner: Manner, ticket: Ticket },
-    /// Messages for a session.
-    Post { manner: Manner, shard: u16 },
+    Poll { manner: Manner, token: SessionToken },
+    /// Messages for a session: on this shard, or at another node.
+    Post { manner: Manner, shard: Option<u16> },
 }
 
 impl Exchange {
-    /// The shard that is to answer.
-    pub(crate) fn shard(&self) -> u16 {
+    /// The shard of this node that is to answer, if it is one.
+    pub(crate) fn shard(&self) -> Option<u16> {
         match self {
-            Self::Create { shard, .. } | Self::Post { shard, .. } => *shard,
-            Self::Poll { ticket, .. } => ticket.shard,
+            Self::Create { shard, .. } => Some(*shard),
+            Self::Post { shard, .. } => *shard,
+            Self::Poll { token, .. } => token.node.is_none().then_some(token.ticket.shard),
         }
     }
 }
@@ -58,8 +60,8 @@ pub(crate) fn manner<I: Io>(cx: &Cx<'_, I>, head: &Head<'_>) -> Manner {
 
 impl Conns {
     /// `Http -> Waiting`: keeps a request, and whatever the connection sends behind it, until
-    /// another shard has answered: answers MUST go out in the order of their requests (RFC 9112,
-    /// 9.3.2).
+    /// another shard or node has answered: answers MUST go out in the order of their requests
+    /// (RFC 9112, 9.3.2).
     pub(crate) fn wait(&mut self, key: ConnKey, exchange: Exchange) {
         if self.contains(key) {
             self.stages[key.index() as usize] = Stage::Waiting;
@@ -78,7 +80,8 @@ impl Conns {
 
     /// The requests that wait for a shard, in the order of their connections.
     pub(crate) fn waiting_for(&self, shard: u16) -> Vec<(ConnKey, Exchange)> {
-        let exchanges = self.exchanges.iter().filter(|(_, exchange)| exchange.shard() == shard);
+        let exchanges =
+            self.exchanges.iter().filter(|(_, exchange)| exchange.shard() == Some(shard));
         let mut waiting: Vec<_> =
             exchanges.map(|(key, exchange)| (*key, exchange.clone())).collect();
         // No order of a map may be seen outside.

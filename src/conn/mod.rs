@@ -35,6 +35,7 @@ mod output;
 mod parking;
 mod session;
 mod session_counts;
+mod session_token;
 mod stage;
 
 use std::collections::{HashMap, VecDeque};
@@ -64,9 +65,8 @@ pub(crate) use http::{Exchange, TRY_AGAIN, api_headers, manner};
 pub(crate) use input::Begun;
 pub(crate) use output::Flushed;
 pub(crate) use parking::Starved;
-pub(crate) use session::{
-    BUSY, DONE, GONE, LOST, MALFORMED, NOTHING, Poller, REFUSED, TOKEN_HEADER, parse_ticket,
-};
+pub(crate) use session::{Poller, Side, TOKEN_HEADER};
+pub(crate) use session_token::SessionToken;
 pub(crate) use stage::Stage;
 
 /// One connection. Whatever few have at a time lies beside it, such as input that is not whole.

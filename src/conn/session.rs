@@ -5,8 +5,9 @@
 //! the rooms' logs, behind its cursors. A poll takes what there is. A poll that finds nothing
 //! waits, costs no more than its connection, and is answered in the turn in which a message comes.
 //!
-//! The session's token names its shard, so that any connection of the server can serve it. The rest
-//! of the token is a secret that cannot be guessed, and the number of an answer.
+//! The session's token names its shard, and in a cluster its node, so that any connection of any
+//! node can serve it: what asks for a session elsewhere is passed on. The rest of the token is a
+//! secret that cannot be guessed, and the number of an answer (`session_token`).
 //!
 //! ```text
 //!   None ── opened ──> Quiet ── poll ──> Polled ── answer, deadline, abandoned, restarted ──> Quiet
@@ -54,19 +55,19 @@
 //! Deliberately absent: the requests (`api::poll`), and collecting the messages for a poll
 //! (`member::fetch`).
 
-use data_encoding::BASE64URL_NOPAD;
-
 use super::Conns;
 use super::flags::Flags;
 use super::http::Exchange;
+use super::session_token::SessionToken;
 use super::stage::Stage;
 use crate::auth::identity::Identity;
-use crate::base::arena::Key;
 use crate::base::time::Now;
 use crate::limits::{READ_BUFFER_BYTES, SESSION_TIMEOUT_MS};
 use crate::link::ids::{ConnKey, Ticket};
 use crate::link::io::Io;
+use crate::link::log::NodeId;
 use crate::link::outbox::Cx;
+use crate::link::polled::{DONE, LOST};
 use crate::link::rates::AddressHash;
 use crate::link::record::FromSession;
 use crate::wire::http::response::{Manner, Response, Status};
@@ -74,56 +75,6 @@ use crate::wire::phx::Serializer;
 
 /// The header that newer clients send the session's token in.
 pub(crate) const TOKEN_HEADER: &str = "x-phoenix-longpoll-token";
-
-/// A poll's status: its answer has messages. A post's status: it was taken.
-pub(crate) const DONE: u16 = 200;
-/// A poll's status: no message came in its time.
-pub(crate) const NOTHING: u16 = 204;
-/// A post's status: its body is not a message of Phoenix.
-pub(crate) const MALFORMED: u16 = 400;
-/// The client may not connect.
-pub(crate) const REFUSED: u16 = 403;
-/// There is no such session, or a new one has been made.
-pub(crate) const GONE: u16 = 410;
-/// A post was not taken: earlier posts still wait, or the way to the session's shard is too full.
-pub(crate) const BUSY: u16 = 503;
-/// The status of a poll of a session that is gone. Phoenix answers 410 and makes a new session,
-/// which `phoenix.js` before 1.8 takes for the old one: it does not join its channels again, and
-/// hears nothing of them. With 500 every version begins anew.
-pub(crate) const LOST: u16 = 500;
-
-/// A ticket's length as bytes and as text.
-const TICKET_BYTES: usize = 30;
-/// See [`TICKET_BYTES`].
-pub(crate) const TICKET_CHARS: usize = 40;
-
-/// A session's token as clients see it: [`TICKET_CHARS`] characters.
-pub(crate) fn ticket_text(ticket: Ticket) -> String {
-    let mut bytes = [0; TICKET_BYTES];
-    bytes[..2].copy_from_slice(&ticket.shard.to_be_bytes());
-    bytes[2..10].copy_from_slice(&ticket.key.to_u64().to_be_bytes());
-    bytes[10..26].copy_from_slice(&ticket.secret.to_be_bytes());
-    bytes[26..].copy_from_slice(&ticket.answer.to_be_bytes());
-    BASE64URL_NOPAD.encode(&bytes)
-}
-
-/// Reads a session's token. A user's token may come under the same name, but is longer and contains
-/// dots.
-pub(crate) fn parse_ticket(text: &str) -> Option<Ticket> {
-    if text.len() != TICKET_CHARS {
-        return None;
-    }
-    let bytes = BASE64URL_NOPAD.decode(text.as_bytes()).ok()?;
-    let (shard, rest) = bytes.split_first_chunk()?;
-    let (key, rest) = rest.split_first_chunk()?;
-    let (secret, answer) = rest.split_first_chunk()?;
-    Some(Ticket {
-        shard: u16::from_be_bytes(*shard),
-        key: Key::from_u64(u64::from_be_bytes(*key)),
-        secret: u128::from_be_bytes(*secret),
-        answer: u32::from_be_bytes(*answer.first_chunk()?),
-    })
-}
 
 /// The state of a session, beside its connection.
 #[derive(Debug)]
@@ -137,10 +88,19 @@ pub(crate) struct Session {
     is_stirred: bool,
 }
 
-/// A connection that polls, and the shard it is on.
+/// Where a connection is that polls or posts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// On a shard of this node.
+    Shard(u16),
+    /// At another node.
+    Node(NodeId),
+}
+
+/// A connection that polls, as it is called where it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Poller {
-    pub(crate) shard: u16,
+    pub(crate) side: Side,
     pub(crate) conn: ConnKey,
 }
 
@@ -246,9 +206,14 @@ impl Conns {
         self.held_bytes(key) > READ_BUFFER_BYTES
     }
 
+    /// The poll of this session that waits.
+    pub(crate) fn poller(&self, key: ConnKey) -> Option<Poller> {
+        self.sessions.get(&key)?.poller
+    }
+
     /// Whether a poll of this session waits.
     pub(crate) fn is_polled(&self, key: ConnKey) -> bool {
-        self.sessions.get(&key).is_some_and(|session| session.poller.is_some())
+        self.poller(key).is_some()
     }
 
     /// Keeps a poll until something comes.
@@ -266,7 +231,7 @@ impl Conns {
     /// Notes that the connection of a waiting poll has gone: the session waits for another poll.
     pub(crate) fn abandon(&mut self, now: Now, key: ConnKey, abandoned: Poller) {
         let session = self.sessions.get_mut(&key);
-        // Connections of two shards may have the same number.
+        // Connections of two shards or nodes may have the same number.
         if let Some(session) = session.filter(|session| session.poller == Some(abandoned)) {
             session.poller = None;
             self.set_session_deadline(now, key, SESSION_TIMEOUT_MS);
@@ -275,8 +240,8 @@ impl Conns {
 
     /// Forgets the waiting polls of a shard that has begun anew.
     pub(crate) fn forget_pollers(&mut self, now: Now, shard: u16) {
-        let is_polled =
-            |session: &Session| session.poller.is_some_and(|poller| poller.shard == shard);
+        let side = Side::Shard(shard);
+        let is_polled = |session: &Session| session.poller.is_some_and(|of| of.side == side);
         let sessions = self.sessions.iter();
         let mut polled: Vec<_> =
             sessions.filter(|(_, session)| is_polled(session)).map(|(key, _)| *key).collect();
@@ -311,19 +276,17 @@ impl Conns {
 
     /// Handles the answer of a session to a connection here.
     pub(crate) fn hear_session<I: Io>(&mut self, cx: &mut Cx<'_, I>, message: FromSession<'_>) {
-        let (FromSession::Polled { conn, .. }
-        | FromSession::Gone { conn }
-        | FromSession::Posted { conn, .. }) = message;
+        let conn = message.conn();
         let Some(exchange) = self.stop_waiting(conn) else { return };
         match (message, exchange) {
-            (FromSession::Polled { status, messages, .. }, Exchange::Poll { manner, ticket }) => {
+            (FromSession::Polled { status, messages, .. }, Exchange::Poll { manner, token }) => {
                 // The session has answered, so the poll had its present ticket.
-                let ticket = match status {
+                let token = match status {
                     LOST => None,
-                    DONE => Some(ticket.next()),
-                    _ => Some(ticket),
+                    DONE => Some(SessionToken { ticket: token.ticket.next(), ..token }),
+                    _ => Some(token),
                 };
-                self.answer_poll(cx, conn, manner, status, ticket, messages);
+                self.answer_poll(cx, conn, manner, status, token, messages);
             }
             (FromSession::Gone { .. }, Exchange::Poll { manner, .. }) => {
                 self.answer_poll(cx, conn, manner, LOST, None, &[]);
@@ -343,17 +306,17 @@ impl Conns {
         conn: ConnKey,
         manner: Manner,
         status: u16,
-        ticket: Option<Ticket>,
+        token: Option<SessionToken>,
         messages: &[u8],
     ) {
         // A server that is about to stop keeps no connection.
         let manner = Manner { keep_alive: manner.keep_alive && !cx.is_draining, ..manner };
-        let mut body = Vec::with_capacity(messages.len() + 96);
+        let mut body = Vec::with_capacity(messages.len() + 160);
         body.push(b'{');
-        if let Some(ticket) = ticket {
+        if let Some(token) = token {
             body.extend_from_slice(b"\"messages\":[");
             body.extend_from_slice(messages);
-            let token = ticket_text(ticket);
+            let token = token.text(cx.settings.sessions.as_deref());
             body.extend_from_slice(
                 format!("],\"status\":{status},\"token\":\"{token}\"}}").as_bytes(),
             );
@@ -368,23 +331,5 @@ impl Conns {
         // The status stands in the body. That of HTTP is always 200, as in Phoenix.
         let response = Response { status: Status::Ok, headers: &headers, body: &body };
         self.respond(cx, conn, manner, &response);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_ticket_is_read_as_it_was_written_and_nothing_else_is_one() {
-        let key = Key::from_u64(0x0102_0304_0506_0708);
-        let ticket = Ticket { shard: 3, key, secret: u128::MAX / 3, answer: 0x0908_0706 };
-        let text = ticket_text(ticket);
-        assert_eq!(text.len(), TICKET_CHARS);
-        assert_eq!(parse_ticket(&text), Some(ticket));
-        for other in ["", "a.b.c", &text[1..], &format!("{text}A"), &text.replace(&text[..1], "!")]
-        {
-            assert_eq!(parse_ticket(other), None, "{other}");
-        }
     }
 }

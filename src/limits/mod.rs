@@ -693,6 +693,21 @@ pub const COUNTS_WANTED_MS: u64 = 3 * COUNTS_WANT_MS;
 /// asks now and then is told what is so.
 pub const COUNTS_WATCHED_MS: u64 = 3_600_000;
 
+/// How many requests for sessions of long polling at other nodes wait at a time. Each has its
+/// connection besides, and takes some 200 bytes. Beyond it a poll begins anew, and a post is busy.
+pub const PASSES_MAX: usize = 100_000;
+
+/// How many bytes of them, and of answers for other nodes, an engine has not taken: some hundred
+/// answers of [`POLL_ANSWER_BYTES`]. Beyond it a post is busy, and an answer is lost.
+pub const PASSED_BYTES_MAX: usize = 32 * 1_024 * 1_024;
+
+/// How long a poll waits before it is passed on again that nobody has heard, in milliseconds: its
+/// node may have lost its connection for a moment.
+pub const PASS_AGAIN_MS: u64 = 250;
+
+/// How many are passed on again at a time, as after a connection has been lost.
+pub const PASSES_AT_ONCE: usize = 512;
+
 /// How often a shard says that somebody asks for the list, in milliseconds, while somebody does.
 pub const LIST_WATCH_MS: u64 = 60_000;
 

@@ -1,15 +1,27 @@
 //! Questions of the members to another part: returned as a value, and routed by the shard.
 
 use crate::link::ids::{Asker, RoomKey};
+use crate::link::log::NodeId;
 use crate::link::record::{ToHome, ToSession};
 
-/// A question, and the shard that it goes to.
+/// A question, and where it goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ask<'m> {
     /// To a room's home.
     Home { shard: u16, message: ToHome<'m> },
-    /// To a session of long polling.
-    Session { shard: u16, message: ToSession<'m> },
+    /// To a session of long polling: at another node, or on the shard here that has it.
+    Session { node: Option<NodeId>, message: ToSession<'m> },
+}
+
+impl Ask<'_> {
+    /// The shard that it goes to, if it stays at this node.
+    pub(crate) fn shard(&self) -> Option<u16> {
+        match self {
+            Self::Home { shard, .. } => Some(*shard),
+            Self::Session { node: None, message } => Some(message.ticket().shard),
+            Self::Session { node: Some(_), .. } => None,
+        }
+    }
 }
 
 impl Ask<'static> {

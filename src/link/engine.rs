@@ -5,6 +5,8 @@
 //!   shard ── Open, Append, Say, Read, Lines, Close ──> engine
 //!         <─ Opened, NotOpened, Entry, Kept, Refused, Turned, Closed, Heard, Read, Lines ──┘
 //!   shard ── Count, Watch, List ──> engine ── Listed ──> shard
+//!   shard ── AskSession ──> engine ── another's ── SessionAsked ──> shard
+//!         <─ SessionAnswered ── engine <── another's <── AnswerSession ──┘
 //! ```
 //!
 //! A shard numbers what it asks, one up each time and over its restarts, so that an answer to what
@@ -16,16 +18,17 @@
 //!    unless the room is closed before;
 //! 2. each [`ToEngine::Append`] is answered with [`FromEngine::Kept`] or [`FromEngine::Refused`],
 //!    unless its room is closed before, by either side;
-//! 3. each [`ToEngine::Read`] and [`ToEngine::Lines`] is answered, or refused.
+//! 3. each [`ToEngine::Read`] and [`ToEngine::Lines`] is answered, or refused;
+//! 4. each [`ToEngine::AskSession`] that asks for an answer is given one within a bound of time.
 //!
 //! Deliberately absent: Redis, and who waits for an answer.
 
 use crate::auth::level::Standing;
 use crate::link::audit::{AuditLine, AuditWanted};
-use crate::link::ids::RoomKey;
+use crate::link::ids::{ConnKey, RoomKey};
 use crate::link::kept::{Found, Run};
 use crate::link::log::{Judged, Marks, Wanted, Why};
-use crate::link::record::{Field, records, struct_fields};
+use crate::link::record::{Field, FromSession, ToSession, records, struct_fields};
 use crate::link::said::{Fate, Said};
 use crate::wire::phx::Payload;
 
@@ -56,6 +59,10 @@ records! {
         159 Count { topic: &'a str, present: Option<u32> }
         /// Somebody asks for the list of rooms.
         160 Watch {}
+        /// A connection here asks for a session of long polling at another node.
+        178 AskSession { number: u64, node: u64, message: ToSession<'a> }
+        /// A session here answers another node, which calls the asker so. May be lost.
+        179 AnswerSession { node: u64, message: FromSession<'a> }
     }
 }
 
@@ -116,6 +123,10 @@ records! {
         /// Rooms that have changed in the list, as
         /// [`push_listed`](crate::link::kept::push_listed) writes them; `next` is behind them.
         177 Listed { number: u64, rooms: &'a [u8], next: u64 }
+        /// Another node asks for a session here: `conn` is what it calls the asker.
+        180 SessionAsked { node: u64, message: ToSession<'a> }
+        /// The answer to [`ToEngine::AskSession`].
+        181 SessionAnswered { number: u64, message: FromSession<'a> }
     }
 }
 
@@ -145,6 +156,17 @@ records! {
 }
 
 records! {
+    /// What nodes tell each other of sessions of long polling: the inside of a record. `conn` is a
+    /// number that the asker's node has given the question.
+    Passed {
+        /// A question.
+        1 Ask { message: ToSession<'a> }
+        /// Its answer.
+        2 Answer { message: FromSession<'a> }
+    }
+}
+
+records! {
     /// What nodes tell each other of how many are in their rooms: the inside of a record.
     Counted {
         /// Whoever says it wants to hear this node, of which it knows what is of that life and
@@ -160,6 +182,33 @@ records! {
 }
 
 struct_fields!(Judged { epoch, rev });
+
+impl ToSession<'_> {
+    /// Who asks.
+    pub(crate) fn conn(&self) -> ConnKey {
+        match *self {
+            Self::Poll { conn, .. } | Self::Post { conn, .. } | Self::Abandon { conn, .. } => conn,
+        }
+    }
+
+    /// The same, asked by who is called so.
+    pub(crate) fn of_conn(mut self, asker: ConnKey) -> Self {
+        let (Self::Poll { conn, .. } | Self::Post { conn, .. } | Self::Abandon { conn, .. }) =
+            &mut self;
+        *conn = asker;
+        self
+    }
+}
+
+impl FromSession<'_> {
+    /// The same, to whoever is called so.
+    pub(crate) fn to_conn(mut self, asker: ConnKey) -> Self {
+        let (Self::Polled { conn, .. } | Self::Gone { conn } | Self::Posted { conn, .. }) =
+            &mut self;
+        *conn = asker;
+        self
+    }
+}
 
 impl Field<'_> for Why {
     fn put(self, out: &mut Vec<u8>) {
@@ -240,6 +289,7 @@ mod tests {
     use super::*;
     use crate::base::arena::Key;
     use crate::link::audit::AuditAct;
+    use crate::link::ids::Ticket;
     use crate::link::kept::read_whole;
 
     #[track_caller]
@@ -281,6 +331,19 @@ mod tests {
             check(ToEngine::Count { topic: "room:é", present }, &mut Vec::new());
         }
         check(ToEngine::Watch {}, &mut Vec::new());
+        let (message, answer) = (asked(&[1, 2]), answered(&[3]));
+        check(ToEngine::AskSession { number: 1, node: u64::MAX, message }, &mut Vec::new());
+        check(ToEngine::AnswerSession { node: 7, message: answer }, &mut Vec::new());
+    }
+
+    fn asked(frames: &[u8]) -> ToSession<'_> {
+        let (conn, key) = (Key::from_u64(u64::MAX), Key::from_u64(7));
+        let ticket = Ticket { shard: u16::MAX, key, secret: u128::MAX, answer: 3 };
+        ToSession::Post { conn, ticket, frames }
+    }
+
+    fn answered(messages: &[u8]) -> FromSession<'_> {
+        FromSession::Polled { conn: Key::from_u64(7), status: 200, messages }
     }
 
     #[test]
@@ -297,6 +360,8 @@ mod tests {
         check(Counted::Part { life, version, from: 3, upto: u16::MAX, rooms }, &mut Vec::new());
         check(Counted::Diff { life, version, before: 6, rooms }, &mut Vec::new());
         check(Counted::Leaves { life }, &mut Vec::new());
+        check(Passed::Ask { message: asked(b"frames") }, &mut Vec::new());
+        check(Passed::Answer { message: answered(b"messages") }, &mut Vec::new());
     }
 
     #[test]
@@ -333,5 +398,10 @@ mod tests {
         check(FromEngine::Heard { room, node: 4, number, record }, &mut Vec::new());
         check(FromEngine::Health { is_up: true }, &mut Vec::new());
         check(FromEngine::Listed { number: 1, rooms: record, next: 2 }, &mut Vec::new());
+        check(FromEngine::SessionAsked { node: 7, message: asked(record) }, &mut Vec::new());
+        check(
+            FromEngine::SessionAnswered { number: 1, message: answered(record) },
+            &mut Vec::new(),
+        );
     }
 }

@@ -327,6 +327,19 @@ pub enum FromLog<'a> {
         /// Each with the life that is, and all before that.
         nodes: &'a [(NodeId, u64)],
     },
+    /// Of no room: another node asks for a session of long polling here. Answered by
+    /// [`Log::answer_session`].
+    SessionAsked {
+        /// The node.
+        from: NodeId,
+        /// What it asks, as shards of one node do.
+        record: &'a [u8],
+    },
+    /// Of no room: the answer to [`Log::ask_session`].
+    SessionAnswered {
+        /// What it says, as shards of one node do.
+        record: &'a [u8],
+    },
 }
 
 /// What a log that other threads are behind says later, with memory of its own: [`FromLog`] for
@@ -413,6 +426,13 @@ pub enum LogAnswer {
     Gone {
         nodes: Vec<(NodeId, u64)>,
     },
+    SessionAsked {
+        from: NodeId,
+        record: Box<[u8]>,
+    },
+    SessionAnswered {
+        record: Box<[u8]>,
+    },
 }
 
 impl LogAnswer {
@@ -443,6 +463,8 @@ impl LogAnswer {
             Self::Missed { room } => FromLog::Missed { room },
             Self::Life { node, life } => FromLog::Life { node, life },
             Self::Gone { ref nodes } => FromLog::Gone { nodes },
+            Self::SessionAsked { from, ref record } => FromLog::SessionAsked { from, record },
+            Self::SessionAnswered { ref record } => FromLog::SessionAnswered { record },
         }
     }
 }
@@ -622,6 +644,22 @@ pub trait Log {
 
     /// Notes that somebody asks for the list of rooms.
     fn watch(&mut self) {}
+
+    /// Passes a record on to another node, which asks for a session of long polling there.
+    /// [`FromLog::SessionAnswered`] will follow, if it asks for an answer; false, if it is not
+    /// taken now.
+    fn ask_session(&mut self, _node: NodeId, _record: &[u8]) -> bool {
+        false
+    }
+
+    /// Passes a record on to another node, which answers [`FromLog::SessionAsked`]. It may be lost
+    /// on the way.
+    fn answer_session(&mut self, _node: NodeId, _record: &[u8]) {}
+
+    /// Whether answers to other nodes find a way now.
+    fn answers_sessions(&self) -> bool {
+        false
+    }
 }
 
 /// What drives a log: the end of it that a shard's loop carries. All of it does nothing where no

@@ -12,6 +12,7 @@
 //! | `topic` | what a topic names, and the names of events |
 //! | `ask` | what a part asks of another, as a value that the shard routes |
 //! | `record` | what is said between shards: values, and their form in a ring |
+//! | `polled` | what answers of long polling say |
 //! | `outbox` | the way there: `Cx`, `Tell`, timers |
 //! | `io` | what a shard acts on: sockets, other shards, the log of rooms |
 //! | `log` | the port to what keeps the entries of rooms |
@@ -43,6 +44,7 @@ pub mod log;
 pub(crate) mod message;
 pub mod metrics;
 pub(crate) mod outbox;
+pub(crate) mod polled;
 pub(crate) mod pressure;
 pub mod rates;
 pub(crate) mod reacted;

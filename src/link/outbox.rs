@@ -9,10 +9,11 @@ use crate::base::timers::Timers;
 use crate::limits::{ANSWER_BYTES_PER_WORK, MESH_BUSY_BYTES, MESH_PAUSE_BYTES};
 use crate::link::ids::{AudienceKey, ConnKey, RoomKey};
 use crate::link::io::Io;
+use crate::link::log::{Log as _, NodeId};
 use crate::link::metrics::Metrics;
 use crate::link::pressure::Pressure;
 use crate::link::rates::AddressHash;
-use crate::link::record::{Field, ToMember};
+use crate::link::record::{Field, FromSession, ToMember, ToSession};
 use crate::link::settings::Settings;
 
 /// Work that is due at a time.
@@ -80,6 +81,24 @@ impl<I: Io> Cx<'_, I> {
         message.put(self.record);
         self.budget.spend_for(self.record.len(), ANSWER_BYTES_PER_WORK);
         self.io.send(shard, self.record);
+        self.record.clear();
+    }
+
+    /// Passes on what asks for a session of long polling at another node. False, if that is not
+    /// taken now; if it is, an answer will follow, unless it asks for none.
+    pub(crate) fn ask_node(&mut self, node: NodeId, message: ToSession<'_>) -> bool {
+        message.put(self.record);
+        self.budget.spend_for(self.record.len(), ANSWER_BYTES_PER_WORK);
+        let is_taken = self.io.log().ask_session(node, self.record);
+        self.record.clear();
+        is_taken
+    }
+
+    /// Answers another node that has asked for a session here.
+    pub(crate) fn answer_node(&mut self, node: NodeId, message: FromSession<'_>) {
+        message.put(self.record);
+        self.budget.spend_for(self.record.len(), ANSWER_BYTES_PER_WORK);
+        self.io.log().answer_session(node, self.record);
         self.record.clear();
     }
 

@@ -230,7 +230,8 @@ records! {
 }
 
 records! {
-    /// From the shard of a connection that polls to the shard of its session.
+    /// From the shard of a connection that polls to the shard of its session, perhaps at another
+    /// node.
     ToSession {
         /// A poll. Answered by [`FromSession::Polled`] or [`FromSession::Gone`].
         41 Poll { conn: ConnKey, ticket: Ticket }
@@ -319,6 +320,36 @@ impl NewMessage<'_> {
     pub(crate) fn bytes(&self) -> usize {
         let maybe = |text: Option<&str>| text.map_or(0, str::len);
         self.body.len() + maybe(self.mentions) + maybe(self.data)
+    }
+}
+
+impl ToSession<'_> {
+    /// Of which session it is.
+    pub(crate) fn ticket(&self) -> Ticket {
+        match *self {
+            Self::Poll { ticket, .. }
+            | Self::Post { ticket, .. }
+            | Self::Abandon { ticket, .. } => ticket,
+        }
+    }
+
+    /// The answer, if it asks for one, that says what has not been done: to a post its status. A
+    /// poll has one only, with which its client begins anew.
+    pub(crate) fn refusal(&self, post_status: u16) -> Option<FromSession<'static>> {
+        match *self {
+            Self::Poll { conn, .. } => Some(FromSession::Gone { conn }),
+            Self::Post { conn, .. } => Some(FromSession::Posted { conn, status: post_status }),
+            Self::Abandon { .. } => None,
+        }
+    }
+}
+
+impl FromSession<'_> {
+    /// Whom it answers.
+    pub(crate) fn conn(&self) -> ConnKey {
+        match *self {
+            Self::Polled { conn, .. } | Self::Gone { conn } | Self::Posted { conn, .. } => conn,
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use crate::auth::invite::Inviter;
+use crate::auth::session::SessionSigner;
 use crate::base::phrases::Phrases;
 use crate::limits::{
     ADMISSION_LINE_BYTES_MAX, ChatLimits, GATHERED_MEMBERS, HistoryLimits, Limits, PresenceLimits,
@@ -55,6 +56,9 @@ pub struct Settings {
     /// Who makes invites, and reads them: one for all shards, and all lives of the server. `None`:
     /// there are none.
     pub inviter: Option<Arc<Inviter>>,
+    /// What signs the tokens of sessions of long polling, which may be asked for at any node of a
+    /// cluster: one for all shards. `None`: there is no other node.
+    pub sessions: Option<Arc<SessionSigner>>,
     /// Origins that may connect besides the server's own.
     pub origins: Vec<String>,
     /// Whether only this machine can connect, so that a `Host` must be a name of it, or listed.
@@ -120,6 +124,7 @@ impl Settings {
             implicit_rooms: true,
             blocked: None,
             inviter: None,
+            sessions: None,
             origins,
             is_private: false,
             trusted_proxies: TrustedProxies::default(),

@@ -1,13 +1,15 @@
 //! What there is for a session of long polling, and how a poll is answered.
 
 use super::Members;
-use crate::conn::{BUSY, DONE, GONE, LOST, NOTHING, Poller};
+use crate::conn::{Poller, Side};
 use crate::limits::{
     POLL_ANSWER_BYTES, POLL_WINDOW_MS, POLLS_PER_TURN_MAX, SESSION_TIMEOUT_MS, slow_link_ms,
 };
 use crate::link::ids::{ConnKey, Ticket};
 use crate::link::io::Io;
+use crate::link::log::Log as _;
 use crate::link::outbox::Cx;
+use crate::link::polled::{BUSY, DONE, GONE, LOST, NOTHING};
 use crate::link::record::{FromSession, ToSession};
 use crate::wire::phx::poll::push_messages;
 use crate::wire::ws::close::CloseCode;
@@ -18,13 +20,13 @@ impl Members {
     pub(crate) fn hear_poller<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
-        shard: u16,
+        side: Side,
         message: ToSession<'_>,
     ) {
         match message {
-            ToSession::Poll { conn, ticket } => self.poll(cx, Poller { shard, conn }, ticket),
+            ToSession::Poll { conn, ticket } => self.poll(cx, Poller { side, conn }, ticket),
             ToSession::Abandon { conn, ticket } => {
-                self.conns.abandon(cx.now, ticket.key, Poller { shard, conn });
+                self.conns.abandon(cx.now, ticket.key, Poller { side, conn });
             }
             ToSession::Post { .. } => unreachable!("the shard takes what is posted"),
         }
@@ -39,7 +41,7 @@ impl Members {
         }
         if !self.conns.has_session(ticket) {
             let gone = FromSession::Gone { conn: poller.conn };
-            return self.tell_poller(cx, poller.shard, gone);
+            return self.tell_poller(cx, poller.side, gone);
         }
         if !self.conns.has_had_all(ticket) {
             // What was in an answer that was lost is gone. A poll that waits and has had all is
@@ -49,10 +51,15 @@ impl Members {
                 self.close(cx, key, CloseCode::GoingAway, "");
             }
             let gone = FromSession::Gone { conn: poller.conn };
-            return self.tell_poller(cx, poller.shard, gone);
+            return self.tell_poller(cx, poller.side, gone);
         }
-        self.answer_poller(cx, key, NOTHING, &[]);
-        self.conns.set_poller(key, poller);
+        // Another node passes a poll on again if it may have been lost on the way.
+        let is_again =
+            matches!(poller.side, Side::Node(_)) && self.conns.poller(key) == Some(poller);
+        if !is_again {
+            self.answer_poller(cx, key, NOTHING, &[]);
+            self.conns.set_poller(key, poller);
+        }
         if self.conns.has_expired(cx.now, key) {
             return self.expire(cx, key);
         }
@@ -76,17 +83,17 @@ impl Members {
         Ok(())
     }
 
-    /// Answers a connection that polls, here or on another shard.
+    /// Answers a connection that polls: here, on another shard, or at another node.
     pub(crate) fn tell_poller<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
-        shard: u16,
+        side: Side,
         message: FromSession<'_>,
     ) {
-        if shard == cx.id {
-            self.conns.hear_session(cx, message);
-        } else {
-            cx.send(shard, message);
+        match side {
+            Side::Shard(shard) if shard == cx.id => self.conns.hear_session(cx, message),
+            Side::Shard(shard) => cx.send(shard, message),
+            Side::Node(node) => cx.answer_node(node, message),
         }
     }
 
@@ -104,7 +111,10 @@ impl Members {
     /// Answers the waiting poll of a session, if there is one and messages wait. True if it was
     /// answered.
     pub(super) fn serve_poller<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: ConnKey) -> bool {
-        if !self.conns.is_polled(key) {
+        let Some(poller) = self.conns.poller(key) else { return false };
+        if matches!(poller.side, Side::Node(_)) && !cx.io.log().answers_sessions() {
+            // It would be lost on the way. What there is goes with the next that comes, or waits
+            // for the next poll.
             return false;
         }
         let mut messages = Vec::new();
@@ -123,7 +133,7 @@ impl Members {
         status: u16,
         messages: &[u8],
     ) {
-        if let Some(Poller { shard, conn }) = self.conns.take_poller(key) {
+        if let Some(Poller { side, conn }) = self.conns.take_poller(key) {
             // From when the client can have the answer. By its size, and not from when the socket
             // has taken it: that may be a proxy's, which has it long before.
             let ms = SESSION_TIMEOUT_MS + slow_link_ms(messages.len());
@@ -131,7 +141,7 @@ impl Members {
             if status == DONE {
                 self.conns.number_answer(key);
             }
-            self.tell_poller(cx, shard, FromSession::Polled { conn, status, messages });
+            self.tell_poller(cx, side, FromSession::Polled { conn, status, messages });
         }
     }
 

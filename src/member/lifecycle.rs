@@ -187,9 +187,9 @@ impl Members {
     /// and an `Abandon` if it polled.
     pub(crate) fn remove<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: ConnKey) {
         self.leave_all(cx, key);
-        if let Some(Exchange::Poll { ticket, .. }) = self.conns.remove(cx, key) {
-            let message = ToSession::Abandon { conn: key, ticket };
-            self.asks.push_back(Ask::Session { shard: ticket.shard, message });
+        if let Some(Exchange::Poll { token, .. }) = self.conns.remove(cx, key) {
+            let message = ToSession::Abandon { conn: key, ticket: token.ticket };
+            self.asks.push_back(Ask::Session { node: token.node, message });
         }
     }
 

@@ -97,8 +97,11 @@ impl Rooms {
             FromLog::Missed { room } => self.was_missed(cx, room),
             FromLog::Life { node, life } => self.lives(cx, node, life),
             FromLog::Gone { nodes } => self.are_over(cx, nodes),
-            FromLog::Listed { .. } | FromLog::NotListed => {
-                unreachable!("the shard hears it, which has the directory")
+            FromLog::Listed { .. }
+            | FromLog::NotListed
+            | FromLog::SessionAsked { .. }
+            | FromLog::SessionAnswered { .. } => {
+                unreachable!("the shard hears it, which has the directory and the sessions")
             }
         }
     }

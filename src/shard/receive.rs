@@ -13,7 +13,6 @@ use crate::api::{Api, Read};
 use crate::base::budget::Purse;
 use crate::conn::{Begun, Stage, Starved};
 use crate::limits::{ANSWER_BYTES_PER_WORK, CONN_WORK, MESSAGE_WORK, REQUEST_WORK};
-use crate::link::ask::Ask;
 use crate::link::ids::ConnKey;
 use crate::link::io::Io;
 use crate::link::topic::ACCESS_TOKEN;
@@ -300,9 +299,10 @@ impl Shard {
             }
         };
         if let Some(ask) = asked {
-            let (Ask::Home { shard, .. } | Ask::Session { shard, .. }) = ask;
             self.ask(turn, ask);
-            self.members.conns.pause_if_filling(&self.common.cx(turn), push.conn, shard);
+            if let Some(shard) = ask.shard() {
+                self.members.conns.pause_if_filling(&self.common.cx(turn), push.conn, shard);
+            }
         }
         self.desk = desk;
     }

@@ -10,7 +10,6 @@ use std::fmt::Write as _;
 use super::{Shard, Turn};
 use crate::auth::identity::Identity;
 use crate::limits::TOKEN_WORK;
-use crate::link::ask::Ask;
 use crate::link::io::Io;
 use crate::link::refusal::Refusal;
 use crate::member::{ExpiresAt, Push};
@@ -44,9 +43,10 @@ impl Shard {
         // Before anything ends: a channel that is gone is answered nothing.
         let answer = self.members.answer_renewal(push, renewed.as_ref().ok(), response);
         if let Some(ask) = answer {
-            let (Ask::Home { shard, .. } | Ask::Session { shard, .. }) = ask;
             self.ask(turn, ask);
-            self.members.conns.pause_if_filling(&self.common.cx(turn), push.conn, shard);
+            if let Some(shard) = ask.shard() {
+                self.members.conns.pause_if_filling(&self.common.cx(turn), push.conn, shard);
+            }
         }
         self.desk = desk;
         if let Ok(identity) = renewed {

@@ -6,12 +6,13 @@
 
 use super::{Shard, Turn};
 use crate::base::budget::Purse;
-use crate::conn::{DONE, MALFORMED};
+use crate::conn::Side;
 use crate::limits::{ANSWER_BYTES_PER_WORK, MESSAGE_WORK, VISITS_PER_WORK};
 use crate::link::ask::Ask;
 use crate::link::ids::{ConnKey, Ticket};
 use crate::link::io::Io;
 use crate::link::log::FromLog;
+use crate::link::polled::{BUSY, DONE, MALFORMED};
 use crate::link::record::{self, FromSession, Received, ToHome, ToSession};
 
 impl Shard {
@@ -42,10 +43,18 @@ impl Shard {
         match ask {
             Ask::Home { shard, message } if shard == me => self.hear_member(turn, me, message),
             Ask::Home { shard, message } => self.common.cx(turn).send(shard, message),
-            Ask::Session { shard, message } if shard == me => {
-                self.hear_poller(turn, me, message);
+            Ask::Session { node: Some(node), message } => {
+                let cx = &mut self.common.cx(turn);
+                if !cx.ask_node(node, message)
+                    && let Some(refusal) = message.refusal(BUSY)
+                {
+                    self.members.conns.hear_session(cx, refusal);
+                }
             }
-            Ask::Session { shard, message } => self.common.cx(turn).send(shard, message),
+            Ask::Session { node: None, message } => match message.ticket().shard {
+                shard if shard == me => self.hear_poller(turn, Side::Shard(me), message),
+                shard => self.common.cx(turn).send(shard, message),
+            },
         }
     }
 
@@ -69,7 +78,9 @@ impl Shard {
             Received::ToMember(message) => {
                 self.members.hear(&mut self.common.cx(turn), message);
             }
-            Received::ToSession(message) => self.hear_poller(turn, shard, message),
+            Received::ToSession(message) => {
+                self.hear_poller(turn, Side::Shard(shard), message);
+            }
             Received::FromSession(message) => {
                 self.members.conns.hear_session(&mut self.common.cx(turn), message);
             }
@@ -96,6 +107,21 @@ impl Shard {
                 self.spend_visits();
             }
             FromLog::NotListed => self.rooms.kept_not_listed(cx),
+            FromLog::SessionAsked { from, record } => {
+                // As a record of another shard of this node.
+                cx.budget.spend_for(record.len(), ANSWER_BYTES_PER_WORK);
+                let Received::ToSession(message) = record::read(record) else {
+                    unreachable!("whoever passes it on has read it")
+                };
+                self.hear_poller(turn, Side::Node(from), message);
+            }
+            FromLog::SessionAnswered { record } => {
+                cx.budget.spend_for(record.len(), ANSWER_BYTES_PER_WORK);
+                let Received::FromSession(message) = record::read(record) else {
+                    unreachable!("whoever passes it on has read it")
+                };
+                self.members.conns.hear_session(cx, message);
+            }
             _ => self.rooms.hear_log(cx, &mut self.members, message),
         }
         self.relay(turn);
@@ -142,19 +168,19 @@ impl Shard {
         }
     }
 
-    /// Handles what a poller's shard asks of a session here.
-    fn hear_poller<I: Io>(&mut self, turn: &mut Turn<'_, I>, shard: u16, message: ToSession<'_>) {
+    /// Handles what a poller's shard, or another node, asks of a session here.
+    fn hear_poller<I: Io>(&mut self, turn: &mut Turn<'_, I>, side: Side, message: ToSession<'_>) {
         if let ToSession::Post { conn, ticket, frames } = message {
-            return self.post(turn, shard, conn, ticket, frames);
+            return self.post(turn, side, conn, ticket, frames);
         }
-        self.members.hear_poller(&mut self.common.cx(turn), shard, message);
+        self.members.hear_poller(&mut self.common.cx(turn), side, message);
     }
 
     /// Handles what was posted to a session, as input of that session's connection.
     fn post<I: Io>(
         &mut self,
         turn: &mut Turn<'_, I>,
-        shard: u16,
+        side: Side,
         conn: ConnKey,
         ticket: Ticket,
         frames: &[u8],
@@ -169,6 +195,6 @@ impl Shard {
         });
         let (Ok(status) | Err(status)) = taken;
         let posted = FromSession::Posted { conn, status };
-        self.members.tell_poller(&mut self.common.cx(turn), shard, posted);
+        self.members.tell_poller(&mut self.common.cx(turn), side, posted);
     }
 }

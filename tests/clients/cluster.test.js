@@ -90,8 +90,13 @@ async function under(fault, all, name, count) {
   return accepted;
 }
 
-test("nothing that was accepted is lost, whatever of it dies", async (t) => {
-  const cluster = await Cluster.start(t);
+for (const sticky of [true, false]) {
+  const polls = sticky ? "polls go to one server" : "each poll goes to the next server";
+  test(`nothing that was accepted is lost, whatever of it dies, where ${polls}`, (t) => harm(t, sticky));
+}
+
+async function harm(t, sticky) {
+  const cluster = await Cluster.start(t, { sticky });
   const all = readers(t, cluster);
   for (const reader of all) assert.equal(await reader.joins.next(), false);
   const accepted = [];
@@ -112,4 +117,4 @@ test("nothing that was accepted is lost, whatever of it dies", async (t) => {
   for (const body of accepted) {
     assert.equal(bodies.filter((other) => other === body).length, 1, `${body} is there, once`);
   }
-});
+}

@@ -18,6 +18,7 @@ mod list;
 #[cfg(feature = "store")]
 mod moving;
 mod nodes;
+mod polls;
 mod rooms;
 mod sentinels;
 mod slots;

@@ -142,7 +142,11 @@ impl World {
             Command::Say { topic, record } => {
                 told(Pushed::Said { topic: topic.clone(), record: record.clone() })
             }
-            Command::Tell { record, .. } => told(Pushed::Told { record: record.clone() }),
+            Command::Tell { node, record } => {
+                let ears = self.nodes.iter().filter(|of| of.number == *node).count();
+                let heard = Reply::Heard(u32::try_from(ears).expect("few"));
+                (Ok(heard), vec![Pushed::Told { record: record.clone() }])
+            }
             Command::List { partition, .. } => {
                 let mut rooms = self.model.list(*partition, PARTITIONS);
                 rooms.iter_mut().for_each(round_hour);

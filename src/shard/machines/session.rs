@@ -2,7 +2,7 @@
 
 use super::{Machine, Row, World, all, check, frame};
 use crate::base::arena::Key;
-use crate::conn::parse_ticket;
+use crate::conn::SessionToken;
 use crate::limits::{POLL_ANSWER_BYTES, SESSION_TIMEOUT_MS, slow_link_ms};
 use crate::link::ids::{ConnKey, Ticket};
 use crate::link::record::{FromSession, Received, ToSession, read};
@@ -118,9 +118,9 @@ impl Subject {
         if self.0.key == ConnKey::NONE {
             let answer = String::from_utf8_lossy(&world.net.written);
             let (_, body) = answer.split_once("\r\n\r\n").expect("a body");
-            let token =
-                field(body, "token").and_then(|token| parse_ticket(token.trim_matches('"')));
-            self.0 = token.expect("a ticket");
+            let token = field(body, "token")
+                .and_then(|token| SessionToken::read(token.trim_matches('"'), None));
+            self.0 = token.expect("a token").ticket;
         }
         world.with(|shard, turn| shard.hung_up(turn, opener));
     }

@@ -61,7 +61,7 @@ pub enum Command {
         /// For how long it is believed, in milliseconds.
         lease_ms: u64,
     },
-    /// Say something to one node. Answered by [`Reply::Done`].
+    /// Say something to one node. Answered by [`Reply::Heard`].
     Tell {
         /// The node.
         node: u64,
@@ -335,6 +335,8 @@ pub enum Reply {
     },
     /// How many replicas have it.
     Replicas(u32),
+    /// How many have heard it: none, if its node has no connection now, or is gone.
+    Heard(u32),
     /// It is done.
     Done,
 }

@@ -16,6 +16,7 @@
 //! Deliberately absent: keys in the engine, and who else follows a room.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use super::record::key_hash;
@@ -25,13 +26,13 @@ use crate::limits::EngineLimits;
 use crate::link::audit::LineText;
 use crate::link::engine::{Act, FromEngine, ToEngine, Told, push_fact, read_lives};
 use crate::link::facts::RoomSettings;
-use crate::link::ids::RoomKey;
+use crate::link::ids::{ConnKey, RoomKey};
 use crate::link::kept::{read_listed, read_whole};
 use crate::link::log::{
-    Append, Appended, Audit, Log, LogAnswer, LogEnd, Marks, Opened, Opening, Placed, Read, Say,
-    Spoken, Ticket, Unkept, UnkeptText, What, WhatText, Why,
+    Append, Appended, Audit, Log, LogAnswer, LogEnd, Marks, NodeId, Opened, Opening, Placed, Read,
+    Say, Spoken, Ticket, Unkept, UnkeptText, What, WhatText, Why,
 };
-use crate::link::record::Field;
+use crate::link::record::{Field, ToSession};
 use crate::link::said::{Fate, MessageText, SaidText};
 use crate::mesh::{Port, Wake};
 
@@ -51,6 +52,9 @@ pub struct EngineLog {
     reading: HashMap<u64, (RoomKey, Ticket), ahash::RandomState>,
     /// The last question for the list of rooms, until it is answered.
     listing: Option<u64>,
+    /// Who asks for a session at another node, with the number of the question: a connection of an
+    /// earlier life of the shard may have been called the same.
+    sessions: HashMap<ConnKey, u64, ahash::RandomState>,
     /// What will not be read, since its room is closed, and has not been told.
     not_read: Vec<(RoomKey, Ticket)>,
     /// Memory to write and read a record in.
@@ -84,6 +88,7 @@ impl EngineLog {
             asked: HashMap::default(),
             reading: HashMap::default(),
             listing: None,
+            sessions: HashMap::default(),
             not_read: Vec::new(),
             record: Vec::new(),
         }
@@ -92,7 +97,8 @@ impl EngineLog {
     /// Whether it has nothing more to say.
     #[cfg(test)]
     pub(super) fn is_idle(&self) -> bool {
-        self.asked.is_empty() && self.reading.is_empty() && self.not_read.is_empty()
+        let is_answered = self.asked.is_empty() && self.reading.is_empty();
+        is_answered && self.sessions.is_empty() && self.not_read.is_empty()
     }
 
     fn send(&mut self, message: &ToEngine<'_>) {
@@ -101,11 +107,16 @@ impl EngineLog {
         self.port.send(self.thread, &self.record);
     }
 
+    /// Whether as much waits for the thread as may.
+    fn is_full(&self) -> bool {
+        self.port.waiting_bytes(self.thread) > self.limits.waiting_bytes
+    }
+
     /// Why nothing is taken now, if so.
     fn refuses(&self) -> Option<Why> {
         if !self.is_up {
             Some(Why::Unavailable)
-        } else if self.port.waiting_bytes(self.thread) > self.limits.waiting_bytes {
+        } else if self.is_full() {
             Some(Why::Busy)
         } else {
             None
@@ -211,6 +222,18 @@ impl EngineLog {
                 self.listing.take_if(|asked| *asked == number)?;
                 LogAnswer::Listed { rooms: read_listed(rooms), next: Some(next) }
             }
+            FromEngine::SessionAsked { node, message } => {
+                LogAnswer::SessionAsked { from: node, record: record_of(message) }
+            }
+            FromEngine::SessionAnswered { number, message } => {
+                let asked = self.sessions.entry(message.conn());
+                let Entry::Occupied(asked) = asked else { return None };
+                if *asked.get() != number {
+                    return None;
+                }
+                asked.remove();
+                LogAnswer::SessionAnswered { record: record_of(message) }
+            }
             FromEngine::Health { is_up } => {
                 self.is_up = is_up;
                 return None;
@@ -258,6 +281,13 @@ fn unkept_of(inside: &[u8]) -> Option<UnkeptText> {
         _ => return None,
     };
     Some(UnkeptText::new(what))
+}
+
+/// As shards of one node say it.
+fn record_of<'a>(message: impl Field<'a>) -> Box<[u8]> {
+    let mut record = Vec::new();
+    message.put(&mut record);
+    record.into()
 }
 
 /// What was decided of a room, as it stands in the engine.
@@ -396,6 +426,30 @@ impl Log for EngineLog {
     fn watch(&mut self) {
         self.send(&ToEngine::Watch {});
     }
+
+    fn ask_session(&mut self, node: NodeId, record: &[u8]) -> bool {
+        // While the engine is away, polls may wait for it.
+        if self.is_full() {
+            return false;
+        }
+        let message: ToSession<'_> = read_whole(record);
+        let number = self.next_number();
+        if matches!(message, ToSession::Abandon { .. }) {
+            self.sessions.remove(&message.conn());
+        } else {
+            self.sessions.insert(message.conn(), number);
+        }
+        self.send(&ToEngine::AskSession { number, node, message });
+        true
+    }
+
+    fn answer_session(&mut self, node: NodeId, record: &[u8]) {
+        self.send(&ToEngine::AnswerSession { node, message: read_whole(record) });
+    }
+
+    fn answers_sessions(&self) -> bool {
+        self.refuses().is_none()
+    }
 }
 
 impl LogEnd for EngineLog {
@@ -432,6 +486,7 @@ impl LogEnd for EngineLog {
     fn restarted(&mut self) {
         self.asked.clear();
         self.reading.clear();
+        self.sessions.clear();
         self.listing = None;
         self.not_read.clear();
         self.send(&ToEngine::Restarted {});

@@ -77,6 +77,10 @@ impl Ways for Wires<'_> {
         partition(topic, PARTITIONS)
     }
 
+    fn is_busy(&self, _: u16) -> bool {
+        false
+    }
+
     fn disconnect(&mut self, _: &str) {
         *self.is_ended = true;
     }
@@ -351,7 +355,9 @@ impl Pretended {
                 self.heard_lists.insert(partition);
                 Reply::Done
             }
-            Command::Tell { .. } | Command::Ping => Reply::Done,
+            // Other nodes are none that hear.
+            Command::Tell { .. } => Reply::Heard(0),
+            Command::Ping => Reply::Done,
             Command::Wait { replicas, .. } => Reply::Replicas(replicas),
         };
         (Ok(reply), Vec::new())

@@ -63,6 +63,8 @@ pub(super) enum Purpose<'a> {
     },
     /// What nodes tell each other of all their rooms, and of themselves.
     Nodes,
+    /// What nodes ask each other of sessions of long polling, and answer.
+    Sessions,
 }
 
 impl Purpose<'_> {
@@ -76,6 +78,7 @@ impl Purpose<'_> {
             Self::Line { topic } => (5, topic, "", 0),
             Self::Said { topic } => (6, topic, "", 0),
             Self::Nodes => (7, "", "", 0),
+            Self::Sessions => (8, "", "", 0),
         };
         let mut hash = hash.chain_update([number]);
         for text in [topic, name] {
@@ -95,7 +98,7 @@ impl fmt::Display for Purpose<'_> {
             }
             Self::Line { topic } => write!(out, "a:{}", topic.escape_debug()),
             Self::Decided { topic } | Self::Said { topic } => topic.escape_debug().fmt(out),
-            Self::Nodes => out.write_str("the channel of nodes"),
+            Self::Nodes | Self::Sessions => out.write_str("the channel of nodes"),
         }
     }
 }
@@ -199,7 +202,7 @@ mod tests {
     }
 
     /// Purposes, each of which is another one than all others.
-    const PURPOSES: [Purpose<'_>; 14] = [
+    const PURPOSES: [Purpose<'_>; 15] = [
         Purpose::Message { topic: "room:tea" },
         Purpose::Message { topic: "room:te" },
         Purpose::Changed { topic: "room:tea", offset: 1 },
@@ -214,6 +217,7 @@ mod tests {
         Purpose::Line { topic: "room:te" },
         Purpose::Said { topic: "room:tea" },
         Purpose::Nodes,
+        Purpose::Sessions,
     ];
 
     #[test]

@@ -74,6 +74,8 @@ pub struct EngineStats {
     pushes: AtomicU64,
     rooms: AtomicU64,
     listed: AtomicU64,
+    passing: AtomicU64,
+    passed: AtomicU64,
     waiting_bytes: AtomicU64,
     sentinels: AtomicU64,
 }
@@ -137,6 +139,11 @@ impl EngineStats {
         self.listed.store(rooms as u64, Ordering::Relaxed);
     }
 
+    pub(super) fn set_passed(&self, (waiting, passed): (usize, u64)) {
+        self.passing.store(waiting as u64, Ordering::Relaxed);
+        self.passed.store(passed, Ordering::Relaxed);
+    }
+
     pub(super) fn set_sentinels(&self, answering: u32) {
         self.sentinels.store(answering.into(), Ordering::Relaxed);
     }
@@ -170,6 +177,18 @@ impl EngineStats {
             ("engine_pushes_total", "counter", &self.pushes, "What it has told unasked."),
             ("engine_rooms", "gauge", &self.rooms, "Rooms that are followed in it."),
             ("engine_listed_rooms", "gauge", &self.listed, "Rooms in the list of all servers."),
+            (
+                "engine_passed_total",
+                "counter",
+                &self.passed,
+                "Requests for sessions of long polling that were passed on to their servers.",
+            ),
+            (
+                "engine_passing",
+                "gauge",
+                &self.passing,
+                "Those of them that wait for their answers.",
+            ),
             (
                 "engine_inflight_bytes",
                 "gauge",

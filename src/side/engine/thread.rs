@@ -30,7 +30,7 @@ use super::log::EngineLog;
 use super::redis::{ConnectError, Connection, Connector, Event, Facts, Target};
 use super::stats::{EngineStats, Op};
 use super::view::TailBounds;
-use crate::limits::EngineLimits;
+use crate::limits::{EngineLimits, MESH_BUSY_BYTES};
 use crate::link::engine::FromEngine;
 use crate::link::kept::read_whole;
 use crate::link::record::Field;
@@ -255,6 +255,10 @@ impl Ways for Wires<'_> {
         self.connection.map_or(0, |connection| connection.primary_of(topic))
     }
 
+    fn is_busy(&self, shard: u16) -> bool {
+        self.port.waiting_bytes(shard) > MESH_BUSY_BYTES
+    }
+
     fn disconnect(&mut self, why: &str) {
         self.ended.get_or_insert(why.into());
     }
@@ -321,6 +325,7 @@ impl Turns {
             self.stats.set_waiting(self.follower.rooms_count(), self.follower.waiting_bytes());
             self.stats.set_listed(self.follower.listed_count());
             self.stats.set_counted(self.follower.counted(), self.follower.nodes_count());
+            self.stats.set_passed(self.follower.passed());
             self.stats.set_sentinels(self.connector.sentinels_answering());
             self.port.end_turn();
             if self.stop.is_set.load(Ordering::Acquire) && !is_busy {
@@ -417,6 +422,8 @@ impl Turns {
         });
         let connected = tokio::select! {
             () = wakes.notified() => return,
+            // What waits may have waited for as long as it may.
+            () = time::sleep_until(due.into()) => return,
             connected = connecting.join_next() => connected,
         };
         self.connecting = None;

@@ -10,7 +10,7 @@ use std::fmt;
 use super::record::{Origin, Purpose, Unread, sealed, unsealed};
 use crate::auth::level::Standing;
 use crate::link::audit::AuditLine;
-use crate::link::engine::{Counted, Told};
+use crate::link::engine::{Counted, Passed, Told};
 use crate::link::kept::try_read_whole;
 use crate::link::record::Field;
 use crate::link::said::{Fate, Said};
@@ -93,6 +93,11 @@ pub(super) fn counted(node: u64, told: Counted<'_>) -> Vec<u8> {
     sealed(Purpose::Nodes, Origin { node, shard: 0, number: None }, |out| told.put(out))
 }
 
+/// What a node asks another of a session of long polling, or answers.
+pub(super) fn passed(node: u64, what: Passed<'_>) -> Vec<u8> {
+    sealed(Purpose::Sessions, Origin { node, shard: 0, number: None }, |out| what.put(out))
+}
+
 /// What is told of an entry is written for this.
 fn purpose_of<'a>(topic: &'a str, told: &Told<'_>) -> Purpose<'a> {
     match told {
@@ -157,7 +162,7 @@ pub(super) fn read_told<'a, 'p>(
         | Purpose::Changed { topic, .. }
         | Purpose::Decided { topic }
         | Purpose::Said { topic } => purpose_of(topic, &told) == place,
-        Purpose::Fact { .. } | Purpose::Line { .. } | Purpose::Nodes => false,
+        Purpose::Fact { .. } | Purpose::Line { .. } | Purpose::Nodes | Purpose::Sessions => false,
     };
     if is_here { Ok(Written { origin, told, inside }) } else { Err(unreadable(Unread::Foreign)) }
 }
@@ -280,12 +285,27 @@ pub(super) fn read_counted(record: &[u8]) -> Result<(u64, Counted<'_>), Unreadab
     Ok((origin.node, told))
 }
 
+/// Reads what a node asks of a session of long polling, or answers, and which node that is.
+///
+/// # Errors
+///
+/// If it was not written for that.
+pub(super) fn read_passed(record: &[u8]) -> Result<(u64, Passed<'_>), Unreadable<'static>> {
+    let unreadable = |why| Unreadable { place: Purpose::Sessions, why };
+    let (origin, inside) = unsealed(Purpose::Sessions, record).map_err(unreadable)?;
+    let what = try_read_whole(inside).ok_or_else(|| unreadable(Unread::Foreign))?;
+    Ok((origin.node, what))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::auth::level::Role;
+    use crate::base::arena::Key;
     use crate::base::rng::SplitMix64;
     use crate::link::audit::AuditAct;
+    use crate::link::ids::Ticket;
+    use crate::link::record::{FromSession, ToSession};
     use crate::link::said::Act;
     use crate::wire::phx::Payload;
 
@@ -294,7 +314,7 @@ mod tests {
     const ORIGIN: Origin = Origin { node: 7, shard: 3, number: None };
 
     /// All places for which something is written here.
-    const PLACES: [Purpose<'_>; 9] = [
+    const PLACES: [Purpose<'_>; 10] = [
         Purpose::Message { topic: TOPIC },
         Purpose::Changed { topic: TOPIC, offset: 4 },
         Purpose::Decided { topic: TOPIC },
@@ -304,6 +324,7 @@ mod tests {
         Purpose::Fact { topic: TOPIC, name: "s:bob" },
         Purpose::Line { topic: TOPIC },
         Purpose::Nodes,
+        Purpose::Sessions,
     ];
 
     /// A record of each kind, where it belongs.
@@ -329,7 +350,11 @@ mod tests {
         ];
         let told =
             told.map(|(name, told)| (name, purpose_of(TOPIC, &told), WRITER.told(Some(9), &told)));
-        let [.., title_at, settings_at, standing_at, line_at, nodes_at] = PLACES;
+        let [.., title_at, settings_at, standing_at, line_at, nodes_at, sessions_at] = PLACES;
+        let conn = Key::from_u64(3);
+        let ticket = Ticket { shard: 3, key: conn, secret: 9, answer: 1 };
+        let post = ToSession::Post { conn, ticket, frames: b"[]" };
+        let posted = FromSession::Posted { conn, status: 200 };
         let want = Counted::Want { life: 5, version: 6, from: 8 };
         let others = [
             ("title", title_at, WRITER.title(title).1),
@@ -338,6 +363,8 @@ mod tests {
             ("line", line_at, WRITER.line(line, 1_700_000_000_000)),
             ("Want", nodes_at, counted(7, want)),
             ("Leaves", nodes_at, counted(7, Counted::Leaves { life: 5 })),
+            ("Ask", sessions_at, passed(7, Passed::Ask { message: post })),
+            ("Answer", sessions_at, passed(7, Passed::Answer { message: posted })),
         ];
         told.into_iter().chain(others).collect()
     }
@@ -352,6 +379,7 @@ mod tests {
             Purpose::Fact { topic, name } => read_fact(topic, name, record).is_ok(),
             Purpose::Line { topic } => read_line(topic, 1, record).is_ok(),
             Purpose::Nodes => read_counted(record).is_ok(),
+            Purpose::Sessions => read_passed(record).is_ok(),
             Purpose::Message { topic } => {
                 let read = read_message(topic, record).is_ok();
                 assert_eq!(read, read_told(place, record).is_ok());

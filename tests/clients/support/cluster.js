@@ -2,7 +2,7 @@
  * Several servers that are one chat, as `docs/deploy/cluster/` sets them up: an engine with replicas and sentinels, and
  * HAProxy in front of them. Only addresses are others, for all of it runs on this machine.
  *
- *     const cluster = await Cluster.start(t);   // ends with its test
+ *     const cluster = await Cluster.start(t);   // ends with its test; { sticky: false }: polls go to any server
  *     cluster.socket, cluster.token("ann")      // what `new Socket(...)` is given
  *     cluster.nodes[0].kill()                   // a server; see `Server`
  *     cluster.killPrimary()                     // the engine's primary
@@ -61,14 +61,14 @@ export class Cluster {
   #folder = newFolder();
   #proxy;
 
-  static async start(t) {
+  static async start(t, { sticky = true } = {}) {
     const cluster = new Cluster();
     cluster.#t = t;
-    await cluster.#start();
+    await cluster.#start(sticky);
     return cluster;
   }
 
-  async #start() {
+  async #start(sticky) {
     const ports = [];
     for (let at = 0; at < COUNT; at += 1) ports.push(await freePort());
     for (const [at, port] of ports.entries()) await this.#engine(port, at > 0 && ports[0]);
@@ -91,7 +91,7 @@ export class Cluster {
       this.#t.after(() => node.stop());
       this.nodes.push(node);
     }
-    await this.#haproxy();
+    await this.#haproxy(sticky);
   }
 
   /** Runs a program that ends with the test. */
@@ -125,12 +125,17 @@ export class Cluster {
     return port;
   }
 
-  async #haproxy() {
+  async #haproxy(sticky) {
     const file = join(this.#folder, "haproxy.cfg");
     const port = await freePort();
     let text = readFileSync(join(DEPLOY, "haproxy.cfg"), "utf8").replace("bind :80", `bind 127.0.0.1:${port}`);
     for (const [at, node] of this.nodes.entries()) {
       text = text.replaceAll(`10.0.0.${at + 1}:4000`, `127.0.0.1:${node.port}`);
+    }
+    if (!sticky) {
+      const { length } = text;
+      text = text.replace(/balance source\n *hash-type consistent/, "balance roundrobin");
+      if (text.length === length) throw new Error("haproxy.cfg: polls are spread in another way");
     }
     writeFileSync(file, text);
     const { status, stdout, stderr } = spawnSync(HAPROXY, ["-c", "-f", file], { encoding: "utf8" });

@@ -48,6 +48,11 @@ impl Leases {
         &self.others
     }
 
+    /// Whether another node lives, as far as is known.
+    pub(super) fn lives(&self, node: u64) -> bool {
+        self.others.contains_key(&node)
+    }
+
     /// Notes that a life of another node is over, since that says so. Returns whether it was known.
     pub(super) fn has_left(&mut self, node: u64, life: u64) -> bool {
         let is_known = self.others.get(&node) == Some(&life);

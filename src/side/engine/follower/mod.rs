@@ -34,6 +34,7 @@
 //! | `auditing` | whether something was missed of which nobody has told |
 //! | `appending`, `replicas` | what is to be kept, and when it is |
 //! | `saying` | what is said and not kept |
+//! | `passing` | what is asked of sessions of long polling at other nodes |
 //! | `reading` | pages and lines of the audit trail, for homes |
 //! | `nodes`, `leases` | which nodes live |
 //! | `listing`, `list`, `counts` | the list of rooms |
@@ -52,6 +53,9 @@ mod leases;
 mod list;
 mod listing;
 mod nodes;
+mod passing;
+#[cfg(test)]
+mod passing_tests;
 #[cfg(test)]
 pub(crate) mod planted;
 mod reading;
@@ -69,6 +73,7 @@ pub(super) use followed::Turns;
 use followed::{Followed, Held};
 use leases::Leases;
 use listing::Listing;
+use passing::{Passing, SESSIONS};
 use reading::Trail;
 use replicas::Replicas;
 
@@ -91,6 +96,8 @@ pub(super) trait Ways {
 
     /// The number of the primary that has a room.
     fn primary_of(&self, topic: &str) -> u16;
+    /// Whether the way to a shard is so full that no more is to be asked of it.
+    fn is_busy(&self, shard: u16) -> bool;
 
     /// Ends the connection, which is of no use any more.
     fn disconnect(&mut self, why: &str);
@@ -143,6 +150,8 @@ enum Asked {
     Subscribe,
     /// What is not kept, under this number.
     Say(RoomId, Option<u64>),
+    /// To hear a question for a session of long polling under this number, or an answer.
+    Pass { number: Option<u64>, bytes: usize },
     /// Which nodes live.
     Beat,
     /// Rooms of a partition of which something is kept.
@@ -209,6 +218,7 @@ pub(super) struct Follower {
     audits: Audits,
     counted: Counted,
     listing: Listing,
+    passing: Passing,
     /// Whether this node is about to end: it does not say any more that it lives.
     is_leaving: bool,
 }
@@ -240,6 +250,7 @@ impl Follower {
             audits: Audits::default(),
             counted: Counted::default(),
             listing: Listing::new(&node),
+            passing: Passing::default(),
             is_leaving: false,
         }
     }
@@ -262,6 +273,11 @@ impl Follower {
     /// How many nodes live, this one among them.
     pub(super) fn nodes_count(&self) -> usize {
         self.leases.others().len() + usize::from(self.leases.life().is_some())
+    }
+
+    /// How many requests for sessions elsewhere wait, and how many there have been.
+    pub(super) fn passed(&self) -> (usize, u64) {
+        (self.passing.waiting_count(), self.passing.count())
     }
 
     /// How many bytes are to be appended, or are being.
@@ -311,11 +327,16 @@ impl Follower {
                     self.close(ways, key);
                 }
                 self.listing.restart(shard);
+                self.abandon_all(ways, shard);
                 self.tell_how_it_is(ways, shard);
             }
             ToEngine::List { number, after } => self.listing.ask(shard, number, after),
             ToEngine::Count { topic, present } => self.listing.count(topic, present),
             ToEngine::Watch {} => self.listing.watch(now_ms),
+            ToEngine::AskSession { number, node, message } => {
+                self.ask_session(ways, now_ms, (shard, number), node, message);
+            }
+            ToEngine::AnswerSession { node, message } => self.answer_session(ways, node, message),
         }
     }
 
@@ -354,6 +375,7 @@ impl Follower {
         self.beat(ways, now_ms);
         self.follow_next(ways);
         self.list_anew(ways);
+        self.pass_again(now_ms);
     }
 
     /// The connection has ended: nothing that was asked will be answered.
@@ -368,6 +390,7 @@ impl Follower {
         for replicas in std::mem::take(&mut self.replicas) {
             replicas.lost(ways);
         }
+        self.lose_passed(ways);
         let to_read = std::mem::take(&mut self.to_read).into_iter().map(|(asked, _)| asked);
         for asked in std::mem::take(&mut self.asked).into_values().chain(to_read) {
             self.not_answered(ways, asked);
@@ -400,6 +423,7 @@ impl Follower {
             | Asked::Follow(_)
             | Asked::Subscribe
             | Asked::Say(..)
+            | Asked::Pass { .. }
             | Asked::Beat
             | Asked::List(_)
             | Asked::Replicas(_)
@@ -469,6 +493,9 @@ impl Follower {
             }
             (Asked::List(_), _) => self.reading_ended(ways, now_ms),
             (Asked::Say(id, Some(number)), Err(_)) => self.not_said(ways, id, number),
+            (Asked::Pass { number, bytes }, result) => {
+                self.was_passed(ways, now_ms, (number, bytes), &result);
+            }
             (Asked::Subscribe, Err(_)) => ways.disconnect("a channel cannot be subscribed to"),
             (Asked::Say(..) | Asked::Subscribe | Asked::Beat | Asked::Nothing, _) => {}
             (asked, _) => self.not_answered(ways, asked),
@@ -498,6 +525,9 @@ impl Follower {
                 if topic == LOBBY {
                     return self.hear_node(ways, now_ms, record);
                 }
+                if topic == SESSIONS {
+                    return self.hear_passed(ways, record);
+                }
                 if let Some(id) = self.by_topic.get(topic).copied() {
                     self.heard(ways, id, Held::Said(record.to_vec()));
                 }
@@ -509,8 +539,9 @@ impl Follower {
     pub(super) fn tick(&mut self, ways: &mut impl Ways, now_ms: u64) -> u64 {
         let limits = self.node.limits;
         let list_ms = self.tick_listing(ways, now_ms);
+        let pass_ms = self.tick_passing(ways, now_ms);
         if !self.is_connected {
-            return now_ms + limits.ping_ms;
+            return pass_ms.clamp(now_ms + 1, now_ms + limits.ping_ms);
         }
         if now_ms.saturating_sub(self.heard_ms) >= limits.dead_ms {
             ways.disconnect("it does not answer");
@@ -532,7 +563,7 @@ impl Follower {
         self.follow_next(ways);
         let audit_ms = self.audit(ways, now_ms);
         let due_ms = self.late_ms.min(self.ping_ms).min(self.leases.due_ms());
-        due_ms.min(list_ms).min(audit_ms).max(now_ms + 1)
+        due_ms.min(list_ms).min(audit_ms).min(pass_ms).max(now_ms + 1)
     }
 
     /// Asks replicas for what was kept in this turn, if they must have it.
@@ -560,6 +591,7 @@ impl Follower {
         assert_eq!(waiting, self.waiting_bytes, "what waits is counted");
         assert_eq!(self.by_key.len(), self.rooms.len(), "each room is found by its key");
         self.listing.check();
+        self.passing.check();
         for (id, followed) in &self.rooms {
             assert_eq!(self.by_key.get(&followed.key), Some(id), "and by its own");
             let is_read = followed.stage == Stage::Reading;

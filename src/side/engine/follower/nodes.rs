@@ -42,6 +42,7 @@ impl Follower {
                 push_life(&mut record, *of);
             }
             self.tell_all(ways, &FromEngine::Gone { nodes: &record });
+            self.give_up_nodes(ways);
         }
     }
 

@@ -40,6 +40,12 @@ pub(crate) enum Planted {
     PartsMixed,
     /// Nobody says again that it wants to be told.
     CountsUnwanted,
+    /// The answer to a request that was passed on goes to whoever waits the longest.
+    AnswerMisled,
+    /// A post that may have been taken is told as not taken.
+    PostDenied,
+    /// What waits at another node is not given up.
+    PassWithoutEnd,
 }
 
 thread_local! {

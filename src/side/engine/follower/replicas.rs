@@ -120,6 +120,10 @@ mod tests {
             0
         }
 
+        fn is_busy(&self, _: u16) -> bool {
+            false
+        }
+
         fn disconnect(&mut self, _: &str) {}
     }
 

@@ -42,6 +42,10 @@ impl Ways for Recorder {
         0
     }
 
+    fn is_busy(&self, _: u16) -> bool {
+        false
+    }
+
     fn disconnect(&mut self, why: &str) {
         self.ended = Some(why.into());
     }

@@ -38,6 +38,8 @@ pub(super) enum Form {
     Listed,
     /// A number of replicas.
     Replicas,
+    /// A number of those who have heard something.
+    Heard,
     /// The channel of a room is heard no more.
     Unsubscribed(Box<str>),
     /// Anything.
@@ -55,10 +57,10 @@ impl Form {
             Command::Beat { .. } => Self::Nodes,
             Command::List { .. } => Self::Listed,
             Command::Wait { .. } => Self::Replicas,
+            Command::Tell { .. } => Self::Heard,
             Command::Unsubscribe { topic } => Self::Unsubscribed(topic),
             Command::Subscribe { .. }
             | Command::Say { .. }
-            | Command::Tell { .. }
             | Command::Leave { .. }
             | Command::HearList { .. }
             | Command::Forget { .. }
@@ -93,6 +95,7 @@ pub(super) fn reply(
         Form::Replicas => {
             Reply::Replicas(u32::try_from(int(&value)?).map_err(|_| Malformed("replicas"))?)
         }
+        Form::Heard => Reply::Heard(u32::try_from(int(&value)?).map_err(|_| Malformed("ears"))?),
         Form::Unsubscribed(_) | Form::Done => Reply::Done,
     }))
 }
