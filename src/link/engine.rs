@@ -45,6 +45,8 @@ records! {
         }
         /// Something is said that is not kept: in the room, or to one node.
         153 Say { number: Option<u64>, room: RoomKey, to: Option<u64>, record: &'a [u8] }
+        /// Nobody is here any more in a room that is not followed: it is said to all who hear it.
+        140 Part { topic: &'a str, record: &'a [u8] }
         /// The home has let go of a room.
         154 Close { room: RoomKey }
         /// Messages of a room that is open.

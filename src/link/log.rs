@@ -620,6 +620,11 @@ pub trait Log {
         Spoken::Now
     }
 
+    /// Tells others of a room in which this log has lost its place that nobody is in it here any
+    /// more. Nothing says whether they have heard it.
+    #[inline]
+    fn part(&mut self, _topic: &str, _record: &[u8]) {}
+
     /// Closes a room. Later answers about it are ignored.
     fn close(&mut self, room: RoomKey);
 

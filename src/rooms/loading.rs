@@ -247,6 +247,7 @@ impl Rooms {
         members: &mut impl Tell<I>,
     ) -> Option<usize> {
         if let Some((key, waiting)) = self.loading.take_emptied() {
+            self.part(cx, key);
             self.remove(cx, key);
             for Waiting { shard, record } in waiting {
                 self.ask_for_room(cx, members, shard, message_of(&record));
@@ -390,6 +391,7 @@ impl Rooms {
     pub(super) fn retire_closed<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: RoomKey) {
         let members = self.arena.get(key).map_or(0, |of| of.room.members_count());
         if members == 0 && !self.loading.has_emptied(key) {
+            self.part(cx, key);
             self.remove(cx, key);
         }
     }

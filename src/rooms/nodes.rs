@@ -202,6 +202,18 @@ impl Rooms {
         self.weigh(key);
     }
 
+    /// Tells other nodes that nobody is in a room any more in which its log has lost its place. If
+    /// that is lost on the way, their audits make up for it.
+    pub(super) fn part<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: RoomKey) {
+        let Some(Registered { room, .. }) = self.arena.get_mut(key) else { return };
+        let mut record = std::mem::take(&mut self.scratch.response);
+        if room.tell_nodes(&mut self.nodes.me, &mut record).is_some() {
+            cx.io.log().part(room.topic(), &record);
+        }
+        record.clear();
+        self.scratch.response = record;
+    }
+
     /// Notes that other nodes have not heard what was said of a room: it is said again in a while.
     pub(super) fn slice_was_refused<I: Io>(
         &mut self,

@@ -312,6 +312,7 @@ impl Follower {
             ToEngine::Say { number, room, to, record } => {
                 self.say(ways, (shard, room), number, to, record);
             }
+            ToEngine::Part { topic, record } => self.part(ways, topic, record),
             ToEngine::Close { room } => self.close(ways, (shard, room)),
             ToEngine::Read { number, room, wanted } => {
                 self.read_page(ways, (shard, room), number, wanted);

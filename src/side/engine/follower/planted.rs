@@ -46,6 +46,14 @@ pub(crate) enum Planted {
     PostDenied,
     /// What waits at another node is not given up.
     PassWithoutEnd,
+    /// Of a room that lost its place nobody hears that its members are gone.
+    PartsUnsaid,
+    /// The script does not look at what an entry was judged by,
+    JudgedByIgnored,
+    /// at which change of a message one was made of,
+    ExpectedIgnored,
+    /// or at keys.
+    KeysIgnored,
 }
 
 thread_local! {
@@ -58,6 +66,6 @@ pub(crate) fn plant(planted: Planted) {
 }
 
 /// Whether this defect is planted.
-pub(super) fn is(planted: Planted) -> bool {
+pub(in crate::side::engine) fn is(planted: Planted) -> bool {
     PLANTED.get() == planted
 }

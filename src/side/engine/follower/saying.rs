@@ -1,6 +1,8 @@
 //! What is said in rooms and not kept: to all who hear a room, or to one node.
 
 use super::followed::{Followed, Stage};
+#[cfg(test)]
+use super::planted::{self, Planted};
 use super::{Asked, Follower, RoomId, Ways};
 use crate::link::engine::FromEngine;
 use crate::link::ids::RoomKey;
@@ -36,6 +38,18 @@ impl Follower {
             followed.says(number);
         }
         self.ask(ways, Asked::Say(id, number), command);
+    }
+
+    /// Says to all who hear a room, which is not followed here any more, that nobody is in it here.
+    pub(super) fn part(&mut self, ways: &mut impl Ways, topic: &str, record: &[u8]) {
+        #[cfg(test)]
+        if planted::is(Planted::PartsUnsaid) {
+            return;
+        }
+        if self.is_connected {
+            let command = Command::Say { topic: topic.into(), record: record.to_vec() };
+            self.ask(ways, Asked::Nothing, command);
+        }
     }
 
     /// Tells a home that what it has said will not be heard, if it was not.
