@@ -7,6 +7,8 @@ mod assets;
 mod boot;
 pub mod cli;
 mod cluster;
+#[cfg(all(test, feature = "engine-redis"))]
+mod cluster_sim;
 pub mod config;
 #[cfg(all(test, feature = "engine-redis"))]
 mod engine_contract;

@@ -53,7 +53,7 @@ mod planted;
 #[path = "../../tests/sim/pretend_log.rs"]
 mod pretend;
 mod reactions;
-mod reader;
+pub(crate) mod reader;
 mod views;
 
 use decided::check_joined;

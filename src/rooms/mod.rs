@@ -82,11 +82,13 @@ mod reads;
 mod registry;
 mod returning;
 mod searching;
+#[cfg(test)]
+pub(crate) mod shown;
 mod speech;
 mod standing;
 mod streaming;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 #[cfg(test)]
 mod threads_tests;
 mod ticks;

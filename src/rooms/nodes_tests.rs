@@ -7,12 +7,13 @@ mod world;
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use world::{Shown, World, entries};
+use world::World;
 
 use crate::limits::MEMBER_MEMORY_BYTES;
 use crate::link::ids::Asker;
 use crate::link::log::{FromLog, View};
 use crate::link::pressure::Pressure;
+use crate::rooms::shown::{Shown, entries};
 use crate::rooms::*;
 
 impl World {

@@ -23,10 +23,10 @@ use crate::link::settings::Settings;
 
 /// A pretend mesh: what waits, by shard, and what was sent; and a log.
 #[derive(Default)]
-pub(super) struct Mesh<L> {
+pub(crate) struct Mesh<L> {
     pub(super) waiting: HashMap<u16, usize>,
     pub(super) sent: Vec<(u16, Vec<u8>)>,
-    pub(super) log: L,
+    pub(crate) log: L,
 }
 
 impl<L: Log> Io for Mesh<L> {
@@ -55,7 +55,7 @@ impl<L: Log> Io for Mesh<L> {
 
 /// What members were told: the shard and the record.
 #[derive(Default)]
-pub(super) struct Told(pub(super) Vec<(u16, Vec<u8>)>);
+pub(crate) struct Told(pub(crate) Vec<(u16, Vec<u8>)>);
 
 impl<I: Io> Tell<I> for Told {
     fn tell(&mut self, _: &mut Cx<'_, I>, shard: u16, message: ToMember<'_>) {
@@ -66,14 +66,14 @@ impl<I: Io> Tell<I> for Told {
 }
 
 /// A shard's rooms, and all that they need.
-pub(super) struct Home<L> {
-    pub(super) rooms: Rooms,
-    pub(super) told: Told,
-    pub(super) mesh: Mesh<L>,
-    pub(super) settings: Settings,
+pub(crate) struct Home<L> {
+    pub(crate) rooms: Rooms,
+    pub(crate) told: Told,
+    pub(crate) mesh: Mesh<L>,
+    pub(crate) settings: Settings,
     pub(super) metrics: Metrics,
-    pub(super) timers: Timers<Timer>,
-    pub(super) now_ms: u64,
+    pub(crate) timers: Timers<Timer>,
+    pub(crate) now_ms: u64,
     pub(super) pressure: Pressure,
     pub(super) is_draining: bool,
     pub(super) budget: Budget,
@@ -93,11 +93,11 @@ struct Joins<'a> {
     meta: Option<&'a str>,
 }
 
-pub(super) fn hasher(salt: u64) -> ahash::RandomState {
+pub(crate) fn hasher(salt: u64) -> ahash::RandomState {
     ahash::RandomState::with_seeds(salt, 1, 2, 3)
 }
 
-pub(super) fn conn(number: u64) -> ConnKey {
+pub(crate) fn conn(number: u64) -> ConnKey {
     Key::from_u64(1 << 32 | number)
 }
 
@@ -108,7 +108,7 @@ impl Home<MemoryLog> {
 }
 
 impl<L: Log> Home<L> {
-    pub(super) fn with_log(log: L) -> Self {
+    pub(crate) fn with_log(log: L) -> Self {
         let history = HistoryLimits { messages: 100, ..HistoryLimits::default() };
         let presence = PresenceLimits { tick_ms: 50, tick_max_ms: 2_000, full_max: 0, listed: 100 };
         let limits = Limits { rooms: 6, ..Limits::default() };
@@ -128,7 +128,7 @@ impl<L: Log> Home<L> {
     }
 
     /// Calls what has a turn, and says what members were told by it.
-    pub(super) fn with<R>(
+    pub(crate) fn with<R>(
         &mut self,
         act: impl FnOnce(&mut Rooms, &mut Cx<'_, Mesh<L>>, &mut Told) -> R,
     ) -> R {
@@ -149,7 +149,7 @@ impl<L: Log> Home<L> {
         result
     }
 
-    pub(super) fn hear(&mut self, shard: u16, message: ToHome<'_>) {
+    pub(crate) fn hear(&mut self, shard: u16, message: ToHome<'_>) {
         self.with(|rooms, cx, told| rooms.hear(cx, told, shard, message));
     }
 

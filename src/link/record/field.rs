@@ -148,7 +148,10 @@ impl Field<'_> for AddressHash {
 
 /// A value that stands there only if that was said before.
 #[expect(clippy::option_option, reason = "the outer one is as with `Field::read`")]
-pub(super) fn read_if<'a, T: Field<'a>>(is_there: bool, record: &mut &'a [u8]) -> Option<Option<T>> {
+pub(super) fn read_if<'a, T: Field<'a>>(
+    is_there: bool,
+    record: &mut &'a [u8],
+) -> Option<Option<T>> {
     if is_there { T::read(record).map(Some) } else { Some(None) }
 }
 

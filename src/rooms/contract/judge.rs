@@ -12,7 +12,7 @@ use super::{Subject, TOPICS};
 use crate::auth::level::Level;
 use crate::base::arena::Key;
 use crate::link::ids::{Asker, AudienceKey, Receipt, RoomKey};
-use crate::link::log::{FromLog, Marks, View};
+use crate::link::log::{FromLog, View};
 use crate::link::message::{push_message, text};
 use crate::link::record::{From, ToMember};
 use crate::link::said::{Fate, MessageText};
@@ -164,16 +164,16 @@ pub(super) fn audience(topic: usize, shard: u16) -> AudienceKey {
 }
 
 /// A field of JSON, as it stands there.
-pub(super) fn field<'a>(json: &'a str, name: &str) -> &'a str {
+pub(crate) fn field<'a>(json: &'a str, name: &str) -> &'a str {
     json::field(json, name).unwrap_or_else(|| panic!("{name} in {json}"))
 }
 
-pub(super) fn number(json: &str, name: &str) -> u64 {
+pub(crate) fn number(json: &str, name: &str) -> u64 {
     field(json, name).parse().expect("a number")
 }
 
 /// The epoch in a message's id, or the one that is a field.
-pub(super) fn epoch(json: &str) -> u64 {
+pub(crate) fn epoch(json: &str) -> u64 {
     let text = json::field(json, "id").or_else(|| json::field(json, "epoch")).expect("an epoch");
     u64::from_str_radix(&text[1..17], 16).expect("16 digits")
 }
@@ -265,13 +265,8 @@ impl Judge {
                     "ping" => self.hear_own(topic, shard, number(payload, "n")),
                     "room_epoch" => {
                         self.seen.insert("turn");
-                        let at = Marks {
-                            offset: number(payload, "offset"),
-                            change: number(payload, "change"),
-                        };
                         if let Some(stream) = self.streams.get_mut(&(topic, shard)) {
-                            assert_eq!(stream.at, at, "a turn that ends no channel loses nothing");
-                            stream.epoch = epoch(payload);
+                            stream.turned(payload);
                         }
                     }
                     _ => {}

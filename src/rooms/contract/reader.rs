@@ -16,30 +16,30 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::judge::{epoch, number};
+pub(crate) use super::judge::{epoch, number};
 use crate::link::ids::Cursor;
 use crate::link::log::Marks;
 
 /// A message, field by field.
-pub(super) type Message = Map<String, Value>;
+pub(crate) type Message = Map<String, Value>;
 
 /// A client. See the module.
 #[derive(Clone, Debug)]
-pub(super) struct Reader {
-    pub(super) topic: usize,
-    pub(super) epoch: u64,
+pub(crate) struct Reader {
+    pub(crate) topic: usize,
+    pub(crate) epoch: u64,
     /// Up to where it has been told all.
-    pub(super) at: Marks,
-    pub(super) messages: BTreeMap<u64, Message>,
+    pub(crate) at: Marks,
+    pub(crate) messages: BTreeMap<u64, Message>,
 }
 
 /// Reads an object.
-pub(super) fn object(json: &str) -> Message {
+pub(crate) fn object(json: &str) -> Message {
     serde_json::from_str(json).unwrap_or_else(|error| panic!("{error} in {json}"))
 }
 
 /// The messages in a field of an answer; none, if there is no such field.
-pub(super) fn messages(response: &Message, name: &str) -> Vec<Message> {
+pub(crate) fn messages(response: &Message, name: &str) -> Vec<Message> {
     let list = response.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
     list.into_iter()
         .map(|message| match message {
@@ -50,19 +50,19 @@ pub(super) fn messages(response: &Message, name: &str) -> Vec<Message> {
 }
 
 /// A number in a message; 0 if it is not there.
-pub(super) fn of(message: &Message, name: &str) -> u64 {
+pub(crate) fn of(message: &Message, name: &str) -> u64 {
     message.get(name).and_then(Value::as_u64).unwrap_or_default()
 }
 
 /// How often a message was answered, and by which one last.
-pub(super) fn replies(message: &Message) -> (u64, u64) {
+pub(crate) fn replies(message: &Message) -> (u64, u64) {
     let number = |name| message.get("replies").and_then(|replies| replies[name].as_u64());
     (number("count").unwrap_or_default(), number("last").unwrap_or_default())
 }
 
 impl Reader {
     /// One that has joined, and had not been there before.
-    pub(super) fn joined(topic: usize, response: &str) -> Self {
+    pub(crate) fn joined(topic: usize, response: &str) -> Self {
         let at = Marks { offset: number(response, "offset"), change: number(response, "change") };
         let mut reader = Self { topic, epoch: epoch(response), at, messages: BTreeMap::new() };
         reader.read(&messages(&object(response), "messages"));
@@ -70,13 +70,13 @@ impl Reader {
     }
 
     /// Where it stands, as it says when it comes back.
-    pub(super) fn cursor(&self) -> Cursor {
+    pub(crate) fn cursor(&self) -> Cursor {
         let Marks { offset, change } = self.at;
         Cursor { epoch: self.epoch, offset, change: Some(change) }
     }
 
     /// It has come back. Returns whether it has all that it missed.
-    pub(super) fn rejoined(&mut self, response: &str) -> bool {
+    pub(crate) fn rejoined(&mut self, response: &str) -> bool {
         let whole = object(response);
         if whole["recovered"] != true {
             *self = Self::joined(self.topic, response);
@@ -106,8 +106,15 @@ impl Reader {
         true
     }
 
+    /// Hears `room_epoch`.
+    pub(crate) fn turned(&mut self, payload: &str) {
+        let at = Marks { offset: number(payload, "offset"), change: number(payload, "change") };
+        assert_eq!(self.at, at, "a turn that ends no channel loses nothing");
+        self.epoch = epoch(payload);
+    }
+
     /// Hears `new_msg`.
-    pub(super) fn said(&mut self, message: &str) {
+    pub(crate) fn said(&mut self, message: &str) {
         let at = (epoch(message), number(message, "offset"));
         assert_eq!(at, (self.epoch, self.at.offset + 1), "no hole without a turn");
         self.at.offset += 1;
@@ -126,7 +133,7 @@ impl Reader {
     }
 
     /// Hears `msg_changed`. Returns the offset of the message.
-    pub(super) fn changed(&mut self, patch: &str) -> u64 {
+    pub(crate) fn changed(&mut self, patch: &str) -> u64 {
         let patch = object(patch);
         let change = of(&patch, "change");
         assert_eq!(change, self.at.change + 1, "no change is left out without a turn");
@@ -159,7 +166,7 @@ impl Reader {
     }
 
     /// Is given a page.
-    pub(super) fn read(&mut self, page: &[Message]) {
+    pub(crate) fn read(&mut self, page: &[Message]) {
         self.merge_whole(page.to_vec());
     }
 
@@ -179,8 +186,9 @@ impl Reader {
             if let Some(counted) = counted {
                 message.insert("replies".to_owned(), counted);
             }
+            let is_tombstone = !message.contains_key("id");
             for name in ["at", "id", "name", "reply_to", "thread", "user"] {
-                if let Some(kept) = mine.get(name).filter(|_| !message.contains_key("id")) {
+                if let Some(kept) = mine.get(name).filter(|_| is_tombstone) {
                     message.insert(name.to_owned(), kept.clone());
                 }
             }

@@ -18,8 +18,6 @@ use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use serde_json::Value;
-
 use crate::base::rng::SplitMix64;
 use crate::limits::SLICE_AUDIT_MS;
 use crate::link::ids::Asker;
@@ -29,6 +27,7 @@ use crate::link::log::{
 use crate::link::outbox::Timer;
 use crate::link::record::{Received, read};
 use crate::room::planted::{self, Planted};
+use crate::rooms::shown::{Shown, fold};
 use crate::rooms::tests::{Home, hasher, short};
 use crate::rooms::*;
 
@@ -99,9 +98,6 @@ impl Log for End {
         self.out.push_back(Sent::HearNoMore);
     }
 }
-
-/// What members of a node are shown: by ref, the user and its meta.
-pub(super) type Shown = BTreeMap<String, (String, String)>;
 
 pub(super) struct Node {
     pub(super) home: Home<End>,
@@ -484,29 +480,7 @@ impl Node {
             if let Some(told) = &mut self.told {
                 told.push(short(0, &record));
             }
-            match message {
-                ToMember::Deliver {
-                    event: "presence_diff", payload: Payload::Json(diff), ..
-                } => {
-                    let Some(shown) = &mut self.shown else { continue };
-                    let diff: Value = serde_json::from_str(diff).expect("JSON");
-                    for (device, entry) in entries(&diff["leaves"]) {
-                        assert_eq!(shown.remove(&device), Some(entry), "who leaves was there");
-                    }
-                    for (device, entry) in entries(&diff["joins"]) {
-                        let before = shown.insert(device, entry);
-                        assert_eq!(before, None, "who joins was not there");
-                    }
-                }
-                ToMember::State { list, .. } => {
-                    let list = std::str::from_utf8(list).expect("UTF-8");
-                    let list: Value = serde_json::from_str(&format!("{{{list}}}")).expect("JSON");
-                    let list: Shown = entries(&list).collect();
-                    let shown = self.shown.get_or_insert_with(|| list.clone());
-                    assert_eq!(*shown, list, "a newcomer is told what the others know");
-                }
-                _ => {}
-            }
+            fold(&mut self.shown, &message);
         }
         let room = self.home.mesh.log.room.and_then(|key| self.home.rooms.arena.get(key));
         // Rooms are gone through a little later.
@@ -521,15 +495,6 @@ impl Node {
             self.shown = None;
         }
     }
-}
-
-/// Entries of a list or a diff: the ref of each, and whose it is.
-pub(super) fn entries(users: &Value) -> impl Iterator<Item = (String, (String, String))> {
-    let text = |value: &Value| value.as_str().expect("a string").to_owned();
-    users.as_object().expect("an object").iter().flat_map(move |(user, of)| {
-        let metas = of["metas"].as_array().expect("an array").iter();
-        metas.map(move |meta| (text(&meta["phx_ref"]), (user.clone(), meta["meta"].to_string())))
-    })
 }
 
 pub(super) fn run(seed: u64) {

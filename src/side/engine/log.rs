@@ -96,7 +96,7 @@ impl EngineLog {
 
     /// Whether it has nothing more to say.
     #[cfg(test)]
-    pub(super) fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         let is_answered = self.asked.is_empty() && self.reading.is_empty();
         is_answered && self.sessions.is_empty() && self.not_read.is_empty()
     }
@@ -401,6 +401,13 @@ impl Log for EngineLog {
         let record = self.writer(topic).told(number, &told);
         self.send(&ToEngine::Say { number, room, to, record: &record });
         Spoken::Later
+    }
+
+    fn part(&mut self, topic: &str, record: &[u8]) {
+        if self.refuses().is_none() {
+            let record = self.writer(topic).told(None, &Told::Presence { record });
+            self.send(&ToEngine::Part { topic, record: &record });
+        }
     }
 
     fn close(&mut self, room: RoomKey) {

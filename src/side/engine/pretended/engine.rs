@@ -1,0 +1,182 @@
+//! A pretended engine, shared by all nodes that are given it: the model of the script, and a
+//! replica that may lag.
+//!
+//! Deliberately absent: who is connected (`node`), and when something happens.
+
+use super::model::{Meta, Model};
+use super::{HISTORY, PARTITIONS};
+use crate::link::log::Marks;
+use crate::side::engine::command::{
+    Append, Changed, Command, Failure, Head, Message, Pushed, Reply, State,
+};
+use crate::side::engine::follower::planted::{self, Planted};
+use crate::side::engine::view::Messages;
+
+/// Something that is told to one node, or to all who hear it.
+pub(crate) struct Push {
+    pub(super) to: Option<u64>,
+    pub(super) pushed: Pushed,
+}
+
+impl Push {
+    /// Whether it tells what was appended to a room.
+    pub(crate) fn is_news(&self) -> bool {
+        matches!(self.pushed, Pushed::News { .. })
+    }
+
+    /// To all who hear it.
+    fn to_all(pushed: Pushed) -> Self {
+        Self { to: None, pushed }
+    }
+}
+
+/// See the module.
+pub(crate) struct PretendedEngine {
+    pub(super) model: Model,
+    /// What its replica has.
+    replica: Model,
+    /// Its time, in milliseconds.
+    pub(crate) now_ms: u64,
+}
+
+impl PretendedEngine {
+    pub(crate) fn new() -> Self {
+        Self { model: Model::new(HISTORY), replica: Model::new(HISTORY), now_ms: 1_000 }
+    }
+
+    /// On which of its histories it is.
+    pub(crate) fn branch(&self) -> u64 {
+        self.model.branch
+    }
+
+    /// The replica has all of it.
+    pub(crate) fn replicate(&mut self) {
+        self.replica = self.model.clone();
+    }
+
+    /// It is what its replica was, on another history.
+    pub(crate) fn fail_over(&mut self) {
+        let replica = self.replica.clone();
+        self.model.fail_over(&replica);
+        self.replicate();
+    }
+
+    /// Does what a node asks that was connected on one of its histories. Answers too what is told.
+    pub(super) fn answer(
+        &mut self,
+        branch: u64,
+        command: Command,
+    ) -> (Result<Reply, Failure>, Vec<Push>) {
+        let mut pushes = Vec::new();
+        let reply = match command {
+            Command::Append(append) => return self.append(append),
+            Command::Look { topic } => self.model.look(&topic, branch),
+            Command::Read { topic } => self.model.read(&topic, branch).map(Reply::State),
+            Command::Say { topic, record } => {
+                pushes.push(Push::to_all(Pushed::Said { topic, record }));
+                Ok(Reply::Done)
+            }
+            Command::Lines { topic, before, count } => {
+                let lines = self.model.lines(&topic, before);
+                Ok(Reply::Lines(lines.into_iter().take(count as usize).collect()))
+            }
+            Command::Beat { node, life, lease_ms } => {
+                Ok(self.model.beat(node, life, lease_ms, self.now_ms))
+            }
+            Command::List { partition, .. } => {
+                let rooms = self.model.list(partition, PARTITIONS);
+                Ok(Reply::Listed { cursor: 0, rooms })
+            }
+            Command::Forget { topics, .. } => {
+                self.model.forget(&topics);
+                Ok(Reply::Done)
+            }
+            Command::Leave { node, life } => {
+                self.model.leave(node, life);
+                Ok(Reply::Done)
+            }
+            Command::Tell { node, record } => {
+                pushes.push(Push { to: Some(node), pushed: Pushed::Told { record } });
+                // Whether anybody hears it is not known here.
+                Ok(Reply::Heard(0))
+            }
+            // Whoever waits for replicas is answered when they have it.
+            Command::Wait { replicas, .. } => {
+                self.replicate();
+                Ok(Reply::Replicas(replicas))
+            }
+            Command::Subscribe { .. }
+            | Command::Unsubscribe { .. }
+            | Command::HearList { .. }
+            | Command::Ping => Ok(Reply::Done),
+        };
+        (reply, pushes)
+    }
+
+    /// Appends what a node, or a stranger, has to be kept.
+    pub(super) fn append(&mut self, mut append: Append) -> (Result<Reply, Failure>, Vec<Push>) {
+        self.spoil(&mut append);
+        match self.model.append(&append, self.now_ms) {
+            Ok((head, receipts, pushed)) => {
+                let pushes = pushed.into_iter().map(Push::to_all).collect();
+                (Ok(Reply::Appended { head, receipts }), pushes)
+            }
+            Err(failure) => (Err(failure), Vec::new()),
+        }
+    }
+
+    /// Does to what is appended what a planted defect of the script would.
+    fn spoil(&self, append: &mut Append) {
+        use crate::side::engine::command::Act;
+        let room = self.model.rooms.get(&append.topic);
+        for entry in &mut append.entries {
+            if planted::is(Planted::JudgedByIgnored) {
+                entry.judged = None;
+            }
+            match &mut entry.act {
+                Act::Change { offset, expected, .. } if planted::is(Planted::ExpectedIgnored) => {
+                    let known = room.and_then(|room| room.changed.get(offset));
+                    *expected = known.map_or(0, |known| known.change);
+                }
+                Act::Message { key } if planted::is(Planted::KeysIgnored) => *key = None,
+                _ => {}
+            }
+        }
+    }
+
+    /// The topics of all rooms.
+    pub(super) fn topics(&self) -> Vec<Box<str>> {
+        self.model.rooms.keys().cloned().collect()
+    }
+
+    /// The bodies of a room, as they are by now.
+    pub(crate) fn bodies(&self, topic: &str) -> Vec<String> {
+        let state = State { head: None, is_current: true, ..self.state(topic) };
+        let messages = Messages::of(topic, &state);
+        (1..).map_while(|offset| Some(messages.get(offset)?.said.body.to_owned())).collect()
+    }
+
+    fn state(&self, topic: &str) -> State {
+        let Some(room) = self.model.rooms.get(topic) else { return State::default() };
+        let messages: Vec<Message> = room.messages.entries.values().cloned().collect();
+        let changed: Vec<Changed> = room.changed.values().cloned().collect();
+        State { messages, changed, ..State::default() }
+    }
+
+    /// Up to where a room survives anything.
+    pub(crate) fn durable(&self, topic: &str) -> Marks {
+        head_of(&self.replica, topic).map_or(Marks::default(), |head| head.top)
+    }
+
+    /// How far a room has come.
+    pub(crate) fn top(&self, topic: &str) -> Marks {
+        head_of(&self.model, topic).map_or(Marks::default(), |head| head.top)
+    }
+}
+
+fn head_of<'a>(engine: &'a Model, topic: &str) -> Option<&'a Head> {
+    match engine.rooms.get(topic)?.meta.as_ref()? {
+        Meta::Ours(head, _) => Some(head),
+        Meta::Foreign => None,
+    }
+}
