@@ -541,13 +541,11 @@ impl Pending {
         Some(next)
     }
 
-    /// Forgets the entries that were applied beyond `kept`, in a room that has turned; without
+    /// Forgets the entries that have a place beyond `kept`, in a room that has turned; without
     /// `kept` all of a room that is removed or closed, and what waits to be heard. Returns their
     /// tickets, and those along with them.
     pub(super) fn lose(&mut self, room: RoomKey, kept: Option<Marks>) -> Vec<Ticket> {
-        let is_lost = |entry: &UnderWay| {
-            kept.is_none_or(|kept| entry.applied_at.is_some_and(|at| !at.is_within(kept)))
-        };
+        let is_lost = |entry: &UnderWay| kept.is_none_or(|kept| entry.is_lost_behind(kept));
         let Some(of) = self.rooms.get_mut(&room) else { return Vec::new() };
         if kept.is_none() {
             self.bytes -= of.queue.drain(..).map(|waiting| waiting.bytes()).sum::<usize>();

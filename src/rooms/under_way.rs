@@ -129,6 +129,18 @@ impl UnderWay {
         PENDING_MEMORY_BYTES + self.again.bytes() + answer
     }
 
+    /// Whether it is lost in a room that has turned, and is still there up to `kept`. One that was
+    /// kept and has not come back by then never does.
+    pub(super) fn is_lost_behind(&self, kept: Marks) -> bool {
+        match (self.applied_at, self.placed) {
+            (Some(at), _) => !at.is_within(kept),
+            (None, Some(placed)) if self.is_confirmed => {
+                placed.is_decision() || !placed.marks.is_within(kept)
+            }
+            (None, _) => false,
+        }
+    }
+
     /// Whether it is something that is said. What others change is not known yet.
     pub(super) fn is_said(&self) -> bool {
         matches!(self.again, Again::Said(_))

@@ -113,7 +113,7 @@ fn each_primary_has_its_rooms_and_all_is_heard_on_one_connection() {
             }
             let record = b"told".to_vec();
             let tell = Command::Tell { node: 2, record: record.clone() };
-            assert_eq!(call(&mut here, tell, &mut Vec::new()).await, Ok(Reply::Done));
+            assert_eq!(call(&mut here, tell, &mut Vec::new()).await, Ok(Reply::Heard(1)));
             while !heard.contains(&Pushed::Told { record: record.clone() }) || heard.len() < 33 {
                 match next(&mut there).await {
                     Event::Pushed(pushed) => heard.push(pushed),

@@ -36,7 +36,7 @@ use world::World;
 use crate::side::engine::planted::{Planted, plant};
 
 /// How many runs there are,
-const SEEDS: u64 = 200;
+const SEEDS: u64 = 300;
 
 /// and at most, until what is planted is found.
 const SEEDS_OF_PLANTED: u64 = 2_000;

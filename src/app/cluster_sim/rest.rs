@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use serde_json::Value;
 
 use super::client::{Asked, Client, TOPICS};
+use super::site::Site;
 use super::world::{NODES, World};
 use crate::auth::level::Level;
 use crate::limits::SLICE_AUDIT_MS;
@@ -64,7 +65,7 @@ impl World {
                 }
                 self.turn(at);
             }
-            if self.away.is_empty() && self.sites.iter().flatten().all(|site| site.is_at_rest()) {
+            if self.away.is_empty() && self.sites.iter().flatten().all(Site::is_at_rest) {
                 break;
             }
         }
@@ -134,7 +135,7 @@ impl World {
             }
             let first = member.reader.messages.keys().next().copied();
             let before = first.unwrap_or(member.reader.at.offset + 1);
-            site.push(&mut self.judge, index, Asked::Page { before });
+            site.push(&mut self.judge, index, &Asked::Page { before });
             self.settle();
         }
     }

@@ -75,7 +75,7 @@ impl Site {
         self.home.mesh.log.end_turn();
         self.node.turn(now_ms);
         self.hear_log(judge);
-        self.home.with(|rooms, cx, told| rooms.greet(cx, told));
+        self.home.with(Rooms::greet);
         self.tell(judge);
         while let Some(timer) = self.home.timers.pop_due(now_ms) {
             self.home.with(|rooms, cx, told| match timer {
@@ -147,13 +147,13 @@ impl Site {
     }
 
     /// A member pushes something.
-    pub(super) fn push(&mut self, judge: &mut Judge, index: usize, asked: Asked) {
+    pub(super) fn push(&mut self, judge: &mut Judge, index: usize, wanted: &Asked) {
         let member = &mut self.members[index];
         let reference = judge.step.to_string();
         let (home, asker, topic) = (member.room, member.asker, member.client.topic);
         let reference = &*reference;
-        member.asked.push_back((reference.to_owned(), asked.clone(), judge.step));
-        let push = match &asked {
+        member.asked.push_back((reference.to_owned(), wanted.clone(), judge.step));
+        let push = match wanted {
             Asked::Message { key, body } => {
                 let message = NewMessage { body, key: Some(key), ..NewMessage::default() };
                 ToHome::Publish { home, asker, reference, message }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::client::{Asked, Client, TOPICS};
+use super::client::{Asked, Client, Member, TOPICS};
 use super::judge::Judge;
 use super::site::Site;
 use crate::auth::level::Level;
@@ -58,7 +58,7 @@ impl World {
             judge: Judge::default(),
             away: clients.collect(),
             is_calm: false,
-            replicas: u32::from(seed % 4 > 0),
+            replicas: u32::from(!seed.is_multiple_of(4)),
             nodes: 0,
         };
         (0..NODES).for_each(|at| world.boot(at));
@@ -116,7 +116,7 @@ impl World {
         let Some(site) = self.sites[at].take() else { return };
         self.away.extend(site.joining.into_values());
         self.away.extend(site.gone);
-        self.away.extend(site.members.into_iter().map(|member| member.into_client()));
+        self.away.extend(site.members.into_iter().map(Member::into_client));
     }
 
     /// The engine is what its replica was.
@@ -247,7 +247,7 @@ impl World {
                 .then(|| Asked::Mute { user: "u2".to_owned(), on: of % 2 == 0 }),
         };
         if let Some(asked) = asked {
-            site.push(&mut self.judge, index, asked);
+            site.push(&mut self.judge, index, &asked);
         }
     }
 }

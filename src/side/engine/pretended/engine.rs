@@ -117,8 +117,8 @@ impl PretendedEngine {
     pub(super) fn append(&mut self, mut append: Append) -> (Result<Reply, Failure>, Vec<Push>) {
         self.spoil(&mut append);
         match self.model.append(&append, self.now_ms) {
-            Ok((head, receipts, pushed)) => {
-                let pushes = pushed.into_iter().map(Push::to_all).collect();
+            Ok((head, receipts, told)) => {
+                let pushes = told.into_iter().map(Push::to_all).collect();
                 (Ok(Reply::Appended { head, receipts }), pushes)
             }
             Err(failure) => (Err(failure), Vec::new()),
