@@ -101,6 +101,10 @@ impl Judge {
                     _ => "pinned",
                 });
                 let change = number(response, "change");
+                if change == 0 {
+                    // Nothing was pinned, so nothing was done.
+                    return;
+                }
                 let other = self.changes.insert((topic, change), asked.clone());
                 // What is pinned or deleted already is so by the change that has done it.
                 let is_edit = matches!(asked, Asked::Edit { .. });
@@ -181,7 +185,9 @@ impl Judge {
             else {
                 continue;
             };
-            let message = &messages[offset];
+            let Some(message) = messages.get(offset) else {
+                panic!("what was changed is there: {asked:?}, {change}");
+            };
             let is_there = of(message, "change") >= *change;
             assert!(is_there, "what was done is there: {asked:?}, {change}: {message:?}");
             match asked {

@@ -172,7 +172,9 @@ impl EngineLog {
     fn hear(&mut self, message: FromEngine<'_>) -> Option<LogAnswer> {
         Some(match message {
             FromEngine::Opened { room, is_new, rev, found } => {
-                let opened = Some(Opened { is_new, rev, ..found.opened() });
+                // The primary has it. Whether its replicas do is known of what is appended behind it.
+                let kept = Marks::default();
+                let opened = Some(Opened { is_new, rev, kept, ..found.opened() });
                 LogAnswer::Opened { room, opened }
             }
             FromEngine::NotOpened { room, why } => LogAnswer::NotOpened { room, why },
