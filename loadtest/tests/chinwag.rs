@@ -226,8 +226,9 @@ fn a_server_that_is_killed_and_comes_back_has_one_order_and_keeps_what_it_acknow
     outcome.is_ok();
     // All have lost their connection, and some were at the other name until they came home.
     assert!((12..=24).contains(&outcome.count("reconnected")), "{}", outcome.said);
-    // Beside these, the channels of those who were banned.
-    assert_eq!((outcome.count("ended_loudly"), outcome.count("told_lost")), (12 + 3, 0));
+    // Beside these, the channels of those who were banned while they were there.
+    assert!((12..=12 + 3).contains(&outcome.count("ended_loudly")), "{}", outcome.said);
+    assert_eq!(outcome.count("told_lost"), 0);
     assert_eq!((outcome.count("banned"), outcome.count("changed") > 0), (3, true));
     assert!(outcome.count("answered") >= outcome.count("sent"), "{}", outcome.said);
     let faults = outcome.report["faults"].as_array().expect("what was done");
