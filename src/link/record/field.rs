@@ -3,8 +3,8 @@
 //! Here are those of the language and those that other parts define. What only messages carry has
 //! its form beside it.
 //!
-//! Deliberately absent: what is wrong with bytes that are no value. Whoever reads them knows if that
-//! is a bug ([`Field::take`]) or may be ([`Field::read`]).
+//! Deliberately absent: what is wrong with bytes that are no value. Their reader knows whether they
+//! may be ([`Field::read`]) or are a bug ([`Field::take`]).
 
 use crate::auth::level::{Inviters, Joiners, Level, Reactors, Restraint, Role, Speakers};
 use crate::base::arena::Key;

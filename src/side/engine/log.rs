@@ -172,7 +172,7 @@ impl EngineLog {
     fn hear(&mut self, message: FromEngine<'_>) -> Option<LogAnswer> {
         Some(match message {
             FromEngine::Opened { room, is_new, rev, found } => {
-                // The primary has it. Whether its replicas do is known of what is appended behind it.
+                // The primary has it. Its replicas have what was appended before something kept.
                 let kept = Marks::default();
                 let opened = Some(Opened { is_new, rev, kept, ..found.opened() });
                 LogAnswer::Opened { room, opened }
