@@ -72,7 +72,7 @@ pub(crate) struct Home<L> {
     pub(crate) mesh: Mesh<L>,
     pub(crate) settings: Settings,
     pub(super) metrics: Metrics,
-    pub(crate) timers: Timers<Timer>,
+    pub(super) timers: Timers<Timer>,
     pub(crate) now_ms: u64,
     pub(super) pressure: Pressure,
     pub(super) is_draining: bool,
@@ -258,7 +258,22 @@ impl<L: Log> Home<L> {
             .collect()
     }
 
-    /// Fires all timers that are due.
+    /// Fires the next timer that is due. False, if there is none.
+    pub(crate) fn fire_next(&mut self) -> bool {
+        let Some(timer) = self.timers.pop_due(self.now_ms) else { return false };
+        self.with(|rooms, cx, told| match timer {
+            Timer::Room(key) => rooms.tick(cx, told, key),
+            Timer::Collected(key) => rooms.collected_due(cx, told, key),
+            Timer::Streams(key) => rooms.end_streams(cx, told, key),
+            Timer::Slice(key) => rooms.audit_slice(cx, key),
+            Timer::Nodes => rooms.catch_up_with_nodes(cx),
+            Timer::Ages => rooms.let_age(cx),
+            _ => {}
+        });
+        true
+    }
+
+    /// Fires all ticks that are due.
     pub(super) fn wait(&mut self, ms: u64) {
         self.now_ms += ms;
         while let Some(timer) = self.timers.pop_due(self.now_ms) {

@@ -58,6 +58,14 @@ pub(super) struct Client {
     pub(super) was_at: Option<u64>,
 }
 
+impl Client {
+    /// Somebody who has never been there.
+    pub(super) fn new(user: &str, level: Level, topic: usize) -> Self {
+        let (reader, unacked, was_at) = (None, VecDeque::new(), None);
+        Self { user: user.to_owned(), level, topic, reader, unacked, was_at }
+    }
+}
+
 /// A client that is in its room.
 pub(super) struct Member {
     pub(super) client: Client,

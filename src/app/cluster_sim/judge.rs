@@ -35,11 +35,11 @@ pub(super) struct Judge {
     /// What was seen under each id: its author, and the author's key.
     seen: BTreeMap<(usize, String), (String, String)>,
     /// Under which offset a message was acknowledged,
-    pub(super) messages: BTreeMap<Key, u64>,
+    messages: BTreeMap<Key, u64>,
     /// and under which number what was done to one.
-    pub(super) changes: BTreeMap<(usize, u64), Asked>,
+    changes: BTreeMap<(usize, u64), Asked>,
     /// Who has reacted: the topic, the offset, the emoji, the user. With several in one change.
-    pub(super) reactions: BTreeSet<(usize, u64, &'static str, String)>,
+    reactions: BTreeSet<(usize, u64, &'static str, String)>,
     /// Since which step somebody is muted,
     muted: BTreeMap<(usize, String), u64>,
     /// unless it is to speak again: so many times that was asked for and not answered.

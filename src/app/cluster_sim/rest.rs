@@ -1,7 +1,7 @@
 //! What must be so when nothing goes wrong any more: all nodes show the same, which is what the
 //! engine has, and every client has it, too.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 
@@ -87,15 +87,7 @@ impl World {
         let mut all: Option<Shown> = None;
         for at in 0..NODES {
             let site = self.sites[at].as_mut().expect("all are up");
-            let client = Client {
-                user: VISITOR.to_owned(),
-                level: Level::Speak,
-                topic,
-                reader: None,
-                unacked: VecDeque::new(),
-                was_at: None,
-            };
-            site.join(&mut self.judge, client);
+            site.join(&mut self.judge, Client::new(VISITOR, Level::Speak, topic));
             self.settle_for(30_000);
             self.check_shown(at, topic);
             let (index, shown) = self.read_all(at);

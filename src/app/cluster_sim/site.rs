@@ -9,7 +9,6 @@ use crate::base::arena::Key;
 use crate::link::facts::{MemberWish, Sentence};
 use crate::link::ids::{Asker, AudienceKey, ConnKey, RoomKey};
 use crate::link::log::{LogEnd, View};
-use crate::link::outbox::Timer;
 use crate::link::record::{
     Addition, From, Given, NewMessage, Received, ToHome, ToMember, Verb, Who, read,
 };
@@ -77,16 +76,7 @@ impl Site {
         self.hear_log(judge);
         self.home.with(Rooms::greet);
         self.tell(judge);
-        while let Some(timer) = self.home.timers.pop_due(now_ms) {
-            self.home.with(|rooms, cx, told| match timer {
-                Timer::Room(key) => rooms.tick(cx, told, key),
-                Timer::Collected(key) => rooms.collected_due(cx, told, key),
-                Timer::Streams(key) => rooms.end_streams(cx, told, key),
-                Timer::Slice(key) => rooms.audit_slice(cx, key),
-                Timer::Nodes => rooms.catch_up_with_nodes(cx),
-                Timer::Ages => rooms.let_age(cx),
-                _ => {}
-            });
+        while self.home.fire_next() {
             self.tell(judge);
         }
         self.home.mesh.log.end_turn();

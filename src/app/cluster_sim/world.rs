@@ -1,7 +1,5 @@
 //! All nodes and the engine, and what happens to them.
 
-use std::collections::VecDeque;
-
 use super::client::{Asked, Client, Member, TOPICS};
 use super::judge::Judge;
 use super::site::Site;
@@ -42,14 +40,7 @@ pub(super) struct World {
 impl World {
     pub(super) fn new(seed: u64) -> Self {
         let clients = USERS.iter().flat_map(|(user, level)| {
-            (0..TOPICS.len()).map(|topic| Client {
-                user: (*user).to_owned(),
-                level: *level,
-                topic,
-                reader: None,
-                unacked: VecDeque::new(),
-                was_at: None,
-            })
+            (0..TOPICS.len()).map(|topic| Client::new(user, *level, topic))
         });
         let mut world = Self {
             rng: SplitMix64::new(seed),

@@ -5,7 +5,6 @@ use super::reactions::Reaction;
 use super::reader::{self, Message, Reader};
 use super::{Subject, Suite, TOPICS};
 use crate::link::log::View;
-use crate::link::outbox::Timer;
 use crate::link::record::{Addition, From, Given, NewMessage, ToHome, Verb};
 use crate::wire::phx::Payload;
 
@@ -83,17 +82,7 @@ impl<L: Subject> Suite<L> {
 
     /// Timers that are due.
     pub(super) fn fire(&mut self) {
-        while let Some(timer) = self.home.timers.pop_due(self.home.now_ms) {
-            self.home.with(|rooms, cx, told| match timer {
-                Timer::Room(key) => rooms.tick(cx, told, key),
-                Timer::Collected(key) => rooms.collected_due(cx, told, key),
-                Timer::Streams(key) => rooms.end_streams(cx, told, key),
-                Timer::Slice(key) => rooms.audit_slice(cx, key),
-                Timer::Nodes => rooms.catch_up_with_nodes(cx),
-                Timer::Ages => rooms.let_age(cx),
-                _ => {}
-            });
-        }
+        while self.home.fire_next() {}
     }
 
     pub(super) fn say(&mut self, index: usize) {

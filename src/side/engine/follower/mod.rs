@@ -96,6 +96,7 @@ pub(super) trait Ways {
 
     /// The number of the primary that has a room.
     fn primary_of(&self, topic: &str) -> u16;
+
     /// Whether the way to a shard is so full that no more is to be asked of it.
     fn is_busy(&self, shard: u16) -> bool;
 

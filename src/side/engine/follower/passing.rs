@@ -241,7 +241,8 @@ impl Follower {
     ) {
         self.passing.bytes -= bytes;
         if matches!(result, Err(Failure::Elsewhere(_))) {
-            return ways.disconnect("it is no primary any more");
+            // The connection ends with that.
+            return;
         }
         let Some(number) = number else { return };
         let Some(pass) = self.passing.passes.get(&number) else { return };
