@@ -319,10 +319,11 @@ impl Rooms {
         }
     }
 
-    /// Says that a room's slice still holds, if that is due.
+    /// Says that a room's slice still holds, if that is due; or all of it, if the others may not
+    /// have heard that.
     pub(crate) fn audit_slice<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: RoomKey) {
         let now_ms = cx.now.mono_ms;
-        let Some(Registered { room, .. }) = self.arena.get(key) else { return };
+        let Some(Registered { room, .. }) = self.arena.get_mut(key) else { return };
         if !room.is_audit_due(now_ms) {
             return;
         }

@@ -70,7 +70,7 @@ impl Site {
 
     /// Everything that is there is heard, by the follower, the rooms and the clients.
     pub(super) fn turn(&mut self, judge: &mut Judge, now_ms: u64) {
-        self.home.now_ms = now_ms;
+        (self.home.now_ms, judge.now_ms) = (now_ms, now_ms);
         self.home.mesh.log.end_turn();
         self.node.turn(now_ms);
         self.hear_log(judge);
