@@ -57,7 +57,9 @@
 //!     [`FromLog::Heard`] and [`FromLog::Refused`] follows. A say is never before an append that
 //!     was placed when it was said, and never behind one that was asked for later;
 //! 12. if something said in an open room may have been missed here, or not have been heard by
-//!     others, [`FromLog::Missed`] follows once the room is heard again.
+//!     others, [`FromLog::Missed`] follows once the room is heard again;
+//! 13. what [`Log::catch_up`] asks for is answered as a read, once and in a bounded time. With
+//!     [`FromLog::Read`] all is told that had its place in the room when that was asked.
 //!
 //! Deliberately absent: blocking, and errors. A log answers when it can, and says with a [`Why`]
 //! what it cannot do.
@@ -585,6 +587,17 @@ pub trait Log {
     ///
     /// Why it cannot be read now. Then there is no answer.
     fn read(&mut self, _: Read<'_>) -> Result<(), Why> {
+        Err(Why::Unavailable)
+    }
+
+    /// Has an open room told all that has its place there by now, where [`Log::is_shared`]: its
+    /// home may be behind other nodes. The answer will follow: [`FromLog::Read`] of nothing, or
+    /// [`FromLog::NotRead`].
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be known now. Then there is no answer.
+    fn catch_up(&mut self, _: RoomKey, _: Ticket) -> Result<(), Why> {
         Err(Why::Unavailable)
     }
 

@@ -78,6 +78,22 @@ impl Rooms {
             self.retire_if_empty(cx, key);
             return 0;
         }
+        if self.must_catch_up(cx, key, shard, &message) {
+            return 0;
+        }
+        self.come_back(cx, members, key, shard, message)
+    }
+
+    /// Goes on with a join that may come in: reads first what its client has missed, if that is no
+    /// longer in memory. Returns the bytes of the answer; 0 if it waits for that, or was refused.
+    pub(super) fn come_back<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        key: RoomKey,
+        shard: u16,
+        message: ToHome<'_>,
+    ) -> usize {
         let older = if cx.io.log().reads() { Older::InLog } else { Older::Gone };
         match self.read_missed(cx, key, shard, &message) {
             Ok(false) => {}

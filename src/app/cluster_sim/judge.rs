@@ -6,7 +6,8 @@
 //! 4. one change has one number;
 //! 5. whoever is muted says nothing new, from the acknowledgement on, at any node.
 //!
-//! What each client must see of its room by itself is in `Reader`.
+//! What each client must see of its room by itself is in `Reader`; that whoever comes is told what
+//! the engine has, in `site`.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -87,7 +87,7 @@ impl World {
         let mut all: Option<Shown> = None;
         for at in 0..NODES {
             let site = self.sites[at].as_mut().expect("all are up");
-            site.join(&mut self.judge, Client::new(VISITOR, Level::Speak, topic));
+            site.join(&mut self.judge, Client::new(VISITOR, Level::Speak, topic), false);
             self.settle_for(30_000);
             self.check_shown(at, topic);
             let (index, shown) = self.read_all(at);

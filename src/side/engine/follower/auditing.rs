@@ -20,6 +20,15 @@ use crate::side::engine::command::{Command, Head};
 /// Between two audits the thread may rest so long at least, in milliseconds.
 const REST_MS: u64 = 100;
 
+/// What has become of where a room stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// Its home was told all of it.
+    Nothing,
+    /// Something is missing, or the room is just being read.
+    BeingRead,
+}
+
 /// Whose turn it was.
 #[derive(Debug, Default)]
 pub(super) struct Audits {
@@ -68,25 +77,27 @@ impl Follower {
         }
     }
 
-    /// Compares where a room stands with what its home was told.
+    /// Compares where a room stands with what its home was told, and reads what is missing.
     pub(super) fn audited(
         &mut self,
         ways: &mut impl Ways,
         id: RoomId,
         head: Option<&Head>,
         is_current: bool,
-    ) {
-        let Some(followed) = self.rooms.get_mut(&id) else { return };
-        let known = followed.known.as_ref().filter(|_| followed.stage == Stage::Live);
-        let Some(known) = known else { return };
+    ) -> Found {
+        let followed = self.rooms.get_mut(&id).filter(|of| of.stage == Stage::Live);
+        let Some(known) = followed.and_then(|of| of.known.as_ref()) else {
+            return Found::BeingRead;
+        };
         if is_current && head.is_some_and(|head| has_missed_nothing(known, head)) {
-            return;
+            return Found::Nothing;
         }
         // Where the engine is on another history the room turns, of which nobody was told yet.
         if is_current {
             self.note_hole(id);
         }
         self.read_again(ways, id);
+        Found::BeingRead
     }
 
     /// Notes that something is missing of what a home was to be told.

@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, VecDeque};
 use smallvec::SmallVec;
 
 use super::Ways;
+use super::awaiting::Awaits;
 use super::catch_up::{Missed, missed};
 #[cfg(test)]
 use super::planted::{self, Planted};
@@ -121,6 +122,8 @@ pub(super) struct Followed {
     has_overflown: bool,
     /// What its home has said that is not kept, and has not been heard yet.
     says: BTreeSet<u64>,
+    /// Who waits until all of it is told.
+    pub(super) awaits: Awaits,
     touches: u32,
     /// Whether something may have been said meanwhile that is not kept.
     pub(super) is_cut_off: bool,
@@ -167,6 +170,7 @@ impl Followed {
             held_bytes: 0,
             has_overflown: false,
             says: BTreeSet::new(),
+            awaits: Awaits::default(),
             touches: 0,
             is_cut_off: false,
             has_hole: false,
@@ -265,10 +269,11 @@ impl Followed {
         self.waiting.push_back(waits);
     }
 
-    /// Since when something waits, or is under way and not in doubt.
+    /// Since when something or somebody waits, or is under way and not in doubt.
     pub(super) fn oldest_ms(&self) -> Option<u64> {
         let call = self.call.as_ref().filter(|call| !call.is_doubtful).map(|call| call.since_ms);
-        call.into_iter().chain(self.waiting.front().map(|waits| waits.since_ms)).min()
+        let waiting = self.waiting.front().map(|waits| waits.since_ms);
+        call.into_iter().chain(waiting).chain(self.awaits.oldest_ms()).min()
     }
 
     /// What is to be appended next, if nothing is under way.

@@ -32,6 +32,7 @@
 //! | `following` | rooms are subscribed to and read, told, and let go of |
 //! | `followed`, `catch_up` | one of them: how far its home was told, and what it has missed |
 //! | `auditing` | whether something was missed of which nobody has told |
+//! | `awaiting` | homes that wait until they have been told all |
 //! | `appending`, `replicas` | what is to be kept, and when it is |
 //! | `saying` | what is said and not kept |
 //! | `passing` | what is asked of sessions of long polling at other nodes |
@@ -43,6 +44,7 @@
 
 mod appending;
 mod auditing;
+mod awaiting;
 mod catch_up;
 mod counts;
 #[cfg(test)]
@@ -141,6 +143,8 @@ enum Asked {
     Look(RoomId),
     /// The same, of a room of which all is told that is known.
     Audit(RoomId),
+    /// The same, for a home that waits for all of it under this number.
+    Await(RoomId, u64),
     /// What there is of a room that is followed.
     Follow(RoomId),
     /// The same, for a home that reads.
@@ -318,6 +322,9 @@ impl Follower {
             ToEngine::Read { number, room, wanted } => {
                 self.read_page(ways, (shard, room), number, wanted);
             }
+            ToEngine::CatchUp { number, room } => {
+                self.await_all(ways, now_ms, (shard, room), number);
+            }
             ToEngine::Lines { number, room, wanted, bytes } => {
                 self.read_trail(ways, (shard, room), Trail::new(number, wanted, bytes));
             }
@@ -405,6 +412,7 @@ impl Follower {
             for (number, why) in followed.lost() {
                 ways.tell(shard, &FromEngine::Refused { number, why });
             }
+            followed.lose_awaiting(ways);
             if followed.known.is_none() {
                 ways.tell(shard, &FromEngine::NotOpened { room, why: Why::Unavailable });
                 self.forget(id);
@@ -418,6 +426,7 @@ impl Follower {
         match asked {
             Asked::Page(id, number, _) => self.not_read(ways, id, number),
             Asked::Lines(id, trail) => self.not_read(ways, id, trail.number),
+            Asked::Await(id, number) => self.stands_nowhere(ways, id, number),
             Asked::Append(_)
             | Asked::Touch(_)
             | Asked::Look(_)
@@ -467,7 +476,10 @@ impl Follower {
                 self.stands(ways, now_ms, id, head, is_current);
             }
             (Asked::Audit(id), Ok(Reply::Stands { head, is_current })) => {
-                self.audited(ways, id, head.as_ref(), is_current);
+                let _ = self.audited(ways, id, head.as_ref(), is_current);
+            }
+            (Asked::Await(id, number), Ok(Reply::Stands { head, is_current })) => {
+                self.stands_for(ways, id, number, head.as_ref(), is_current);
             }
             (Asked::Follow(id), Ok(Reply::State(state))) => self.was_read(ways, now_ms, id, &state),
             (Asked::Follow(id) | Asked::Look(id) | Asked::Touch(id), Err(failure)) => {

@@ -34,6 +34,8 @@ impl Ways for Recorder {
             FromEngine::Entry { room, marks, .. } => {
                 format!("entry {} {}", room.to_u64(), marks.offset)
             }
+            FromEngine::CaughtUp { number } => format!("caught up {number}"),
+            FromEngine::NotRead { number, .. } => format!("not read {number}"),
             _ => return,
         });
     }
@@ -156,10 +158,9 @@ fn a_push_that_was_lost_is_found_and_told_within_the_time_of_an_audit() {
     follower.audit(&mut ways, 60_000);
     looked.extend(looks(&mut ways));
     let [quiet, holed] = looked[..] else { panic!("each is looked at once: {looked:?}") };
-    let stands = |head| Ok(Reply::Stands { head: Some(head), is_current: true });
-    follower.answered(&mut ways, 60_000, quiet, stands(head(0)));
+    follower.answered(&mut ways, 60_000, quiet, stands(0));
     assert_eq!(follower.counted(), Counted::default(), "where nothing was said nothing is read");
-    follower.answered(&mut ways, 60_000, holed, stands(head(1)));
+    follower.answered(&mut ways, 60_000, holed, stands(1));
     assert_eq!((follower.counted().holes, follower.counted().repairs), (1, 0));
     let read = taken(&mut ways, |command| matches!(command, Command::Read { .. }));
     let (offset, at_ms, epoch) = (1, 1, 1);
@@ -170,6 +171,63 @@ fn a_push_that_was_lost_is_found_and_told_within_the_time_of_an_audit() {
     assert_eq!(ways.told, ["entry 2 1"]);
     assert_eq!((follower.counted().holes, follower.counted().repairs), (1, 1));
     follower.check();
+}
+
+/// A home asks for all that there is of its only room. Returns what the engine is asked.
+fn catch_up(follower: &mut Follower, ways: &mut Recorder, number: u64) -> u64 {
+    follower.hear(ways, 0, 0, ToEngine::CatchUp { number, room: Key::from_u64(1) });
+    let [look] = looks(ways)[..] else { panic!("it is looked at") };
+    look
+}
+
+fn stands(offset: u64) -> Result<Reply, Failure> {
+    Ok(Reply::Stands { head: Some(head(offset)), is_current: true })
+}
+
+#[test]
+fn a_home_that_may_be_behind_is_told_all_and_then_that_it_is_not() {
+    let told = ["entry 1 1", "caught up 5"];
+    // What was pushed before the answer came before that.
+    let (mut follower, mut ways) = with_rooms(&["room:tea"]);
+    let look = catch_up(&mut follower, &mut ways, 5);
+    push(&mut follower, &mut ways, "room:tea", message("room:tea"));
+    follower.answered(&mut ways, 0, look, stands(1));
+    assert_eq!(ways.told, told);
+    // What was lost is read.
+    let (mut follower, mut ways) = with_rooms(&["room:tea"]);
+    let look = catch_up(&mut follower, &mut ways, 5);
+    follower.answered(&mut ways, 0, look, stands(1));
+    assert_eq!(ways.told, [""; 0]);
+    let read = taken(&mut ways, |command| matches!(command, Command::Read { .. }));
+    let (offset, at_ms, epoch) = (1, 1, 1);
+    let messages = vec![EngineMessage { offset, at_ms, epoch, record: message("room:tea") }];
+    let state = State { head: Some(head(1)), is_current: true, messages, ..State::default() };
+    follower.answered(&mut ways, 0, read[0], Ok(Reply::State(state)));
+    assert_eq!(ways.told, told);
+}
+
+#[test]
+fn a_home_that_may_be_behind_is_answered_in_time_and_once() {
+    let timeout_ms = EngineLimits::default().timeout_ms;
+    for way in 0..3 {
+        let (mut follower, mut ways) = with_rooms(&["room:tea"]);
+        let look = catch_up(&mut follower, &mut ways, 5);
+        match way {
+            0 => {
+                follower.tick(&mut ways, timeout_ms - 1);
+                assert_eq!(ways.told, [""; 0]);
+                follower.tick(&mut ways, timeout_ms);
+            }
+            1 => follower.answered(&mut ways, 0, look, Err(Failure::Layout)),
+            _ => follower.lost(&mut ways),
+        }
+        follower.answered(&mut ways, timeout_ms, look, stands(0));
+        assert_eq!(ways.told, ["not read 5"]);
+    }
+    let (mut follower, mut ways) = with_rooms(&["room:tea"]);
+    follower.lost(&mut ways);
+    follower.hear(&mut ways, 0, 0, ToEngine::CatchUp { number: 6, room: Key::from_u64(1) });
+    assert_eq!(ways.told, ["not read 6"]);
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 use super::model::{Meta, Model};
 use super::{HISTORY, PARTITIONS};
+use crate::link::ids::Cursor;
 use crate::link::log::Marks;
 use crate::side::engine::command::{
     Append, Changed, Command, Failure, Head, Message, Pushed, Reply, State,
@@ -161,6 +162,14 @@ impl PretendedEngine {
         let messages: Vec<Message> = room.messages.entries.values().cloned().collect();
         let changed: Vec<Changed> = room.changed.values().cloned().collect();
         State { messages, changed, ..State::default() }
+    }
+
+    /// Whether a room has all that a client with this cursor has heard.
+    pub(crate) fn has(&self, topic: &str, cursor: Cursor) -> bool {
+        let Cursor { epoch, offset, change } = cursor;
+        let has = Marks { offset, change: change.unwrap_or_default() };
+        head_of(&self.model, topic)
+            .is_some_and(|head| head.epoch == epoch && has.is_within(head.top))
     }
 
     /// Up to where a room survives anything.
