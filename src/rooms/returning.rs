@@ -164,7 +164,10 @@ impl Rooms {
         // What is in memory is told from there.
         let before = (room.history().first() - 1).saturating_sub(cursor.offset);
         returning.read.truncate(usize::try_from(before).unwrap_or(usize::MAX));
-        let is_whole = returning.read.len() as u64 == before;
+        // After a turn, or where too much has changed, nothing that was read is of use.
+        let has = returning.changed.is_some() || cursor.change.is_none();
+        let lacks_changes = || missed_in_log(room, cursor, None, usize::MAX, cx).is_some();
+        let is_whole = returning.read.len() as u64 == before && (has || !lacks_changes());
         #[cfg(test)]
         let is_whole = is_whole || self.reads.has_gaps;
         if is_whole {
@@ -172,8 +175,6 @@ impl Rooms {
         }
         let has_bytes: usize = returning.read.iter().map(|of| of.said.text_bytes()).sum();
         let bytes = cx.settings.history.page_bytes.saturating_sub(has_bytes);
-        // After a turn, or where too much has changed, nothing that was read is of use.
-        let has = returning.changed.is_some() || cursor.change.is_none();
         let upto = has.then_some(returning.upto(cursor));
         let wanted = missed_in_log(room, cursor, upto, bytes, cx);
         let Some(wanted) = wanted.filter(|_| attempts < READS_OF_ONE_MAX) else {
@@ -399,6 +400,22 @@ mod tests {
         assert_eq!(home.answers(false), Some(false), "as far as anybody knows");
         home.mesh.log.is_away = true;
         assert_eq!(home.comes_back(6, epoch, 2), Some(false));
+    }
+
+    /// The room does not know any more which messages have changed, so that is read.
+    #[test]
+    fn whoever_comes_back_while_its_room_turns_is_told_all_that_it_missed() {
+        let mut home = Home::with_log(LateLog::default());
+        let said = Said { user: "ann", name: "ann", body: "\"hi\"", ..Said::default() };
+        let message = MessageText::new(7, said, Fate::default());
+        let top = Marks { offset: 1, change: 2 };
+        let kept = Opened { epoch: 5, origin: 5, top, tail: vec![message], ..Opened::default() };
+        home.mesh.log.kept = Some(kept);
+        let (room, _) = home.enter(0, 1, "ann", Level::Speak);
+        assert_eq!(home.comes_back(2, 5, 1), None, "it is read what has changed");
+        home.hears(FromLog::Turned { room, epoch: 6, kept: top });
+        assert_eq!(home.answers(true), None, "it was read in another epoch");
+        assert_eq!(home.answers(true), Some(true));
     }
 
     #[test]
