@@ -283,6 +283,7 @@ mod tests {
     use crate::auth::identity::{Identity, NEVER_S};
     use crate::auth::level::Level;
     use crate::base::arena::Key;
+    use crate::limits::ROOM_COOLS_MS;
     use crate::link::log::{
         Append, Appended, FromLog, Marks, Opened, Opening, Placed, Read, Stretch, What, Why,
     };
@@ -297,6 +298,7 @@ mod tests {
         /// What it has of each room that is opened.
         kept: Option<Opened>,
         asked: Vec<(RoomKey, Ticket)>,
+        closed: Vec<RoomKey>,
     }
 
     impl Log for LateLog {
@@ -323,7 +325,9 @@ mod tests {
             self.asked.push((room, ticket));
             Ok(())
         }
-        fn close(&mut self, _: RoomKey) {}
+        fn close(&mut self, room: RoomKey) {
+            self.closed.push(room);
+        }
     }
 
     impl Home<LateLog> {
@@ -416,6 +420,29 @@ mod tests {
         home.hears(FromLog::Turned { room, epoch: 6, kept: top });
         assert_eq!(home.answers(true), None, "it was read in another epoch");
         assert_eq!(home.answers(true), Some(true));
+    }
+
+    #[test]
+    fn a_room_that_others_have_too_goes_when_nobody_was_in_it_for_a_while() {
+        let mut home = Home::with_log(LateLog::default());
+        let (room, asker) = home.enter(0, 1, "ann", Level::Speak);
+        home.hears_said(room, 1);
+        let leave = |asker| ToHome::Leave { home: room, asker, reference: None };
+        let wait = |home: &mut Home<LateLog>, ms| {
+            home.now_ms += ms;
+            while home.fire_next() {}
+            home.rooms.len()
+        };
+        home.hear(0, leave(asker));
+        assert_eq!(wait(&mut home, ROOM_COOLS_MS - 1), 1);
+        // Whoever comes back meanwhile, and leaves again, begins anew.
+        let (_, asker) = home.enter(0, 2, "ann", Level::Speak);
+        assert_eq!(wait(&mut home, ROOM_COOLS_MS), 1, "somebody is there");
+        home.hear(0, leave(asker));
+        assert_eq!(wait(&mut home, ROOM_COOLS_MS - 1), 1);
+        assert_eq!(home.mesh.log.closed, []);
+        assert_eq!(wait(&mut home, 1), 0);
+        assert_eq!(home.mesh.log.closed, [room]);
     }
 
     #[test]

@@ -131,6 +131,11 @@ impl PretendedNode {
         is_answered && self.is_up() && !self.port.has_waiting()
     }
 
+    /// How many rooms it hears.
+    pub(crate) fn heard_count(&self) -> usize {
+        self.heard.len()
+    }
+
     /// How much is asked and not done.
     pub(crate) fn asked_count(&self) -> u64 {
         self.asked.len() as u64
