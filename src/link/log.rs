@@ -634,7 +634,7 @@ pub trait Log {
     }
 
     /// Tells others of a room in which this log has lost its place that nobody is in it here any
-    /// more. Nothing says whether they have heard it.
+    /// more, as soon as it can. Nothing says whether they have heard it.
     #[inline]
     fn part(&mut self, _topic: &str, _record: &[u8]) {}
 

@@ -410,7 +410,8 @@ impl Log for EngineLog {
     }
 
     fn part(&mut self, topic: &str, record: &[u8]) {
-        if self.refuses().is_none() {
+        // While the engine is away, it is said later.
+        if !self.is_full() {
             let record = self.writer(topic).told(None, &Told::Presence { record });
             self.send(&ToEngine::Part { topic, record: &record });
         }

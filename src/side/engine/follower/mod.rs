@@ -78,6 +78,7 @@ use listing::Listing;
 use passing::{Passing, SESSIONS};
 use reading::Trail;
 use replicas::Replicas;
+use saying::Partings;
 
 use super::command::{Command, Entry, Failure, Pushed, Reply};
 use super::view::TailBounds;
@@ -155,6 +156,8 @@ enum Asked {
     Subscribe,
     /// What is not kept, under this number.
     Say(RoomId, Option<u64>),
+    /// That nobody is in a room any more.
+    Part(Box<str>, Vec<u8>),
     /// To hear a question for a session of long polling under this number, or an answer.
     Pass { number: Option<u64>, bytes: usize },
     /// Which nodes live.
@@ -224,6 +227,7 @@ pub(super) struct Follower {
     counted: Counted,
     listing: Listing,
     passing: Passing,
+    partings: Partings,
     /// Whether this node is about to end: it does not say any more that it lives.
     is_leaving: bool,
 }
@@ -256,6 +260,7 @@ impl Follower {
             counted: Counted::default(),
             listing: Listing::new(&node),
             passing: Passing::default(),
+            partings: Partings::default(),
             is_leaving: false,
         }
     }
@@ -427,6 +432,7 @@ impl Follower {
             Asked::Page(id, number, _) => self.not_read(ways, id, number),
             Asked::Lines(id, trail) => self.not_read(ways, id, trail.number),
             Asked::Await(id, number) => self.stands_nowhere(ways, id, number),
+            Asked::Part(topic, record) => self.keep_parting((topic, record)),
             Asked::Append(_)
             | Asked::Touch(_)
             | Asked::Look(_)
@@ -511,6 +517,7 @@ impl Follower {
                 self.was_passed(ways, now_ms, (number, bytes), &result);
             }
             (Asked::Subscribe, Err(_)) => ways.disconnect("a channel cannot be subscribed to"),
+            (Asked::Part(..), Ok(_)) => {}
             (Asked::Say(..) | Asked::Subscribe | Asked::Beat | Asked::Nothing, _) => {}
             (asked, _) => self.not_answered(ways, asked),
         }
@@ -575,7 +582,7 @@ impl Follower {
             self.to_follow.push_back(id);
         }
         self.follow_next(ways);
-        let audit_ms = self.audit(ways, now_ms);
+        let audit_ms = self.audit(ways, now_ms).min(self.tick_partings(ways, now_ms));
         let due_ms = self.late_ms.min(self.ping_ms).min(self.leases.due_ms());
         due_ms.min(list_ms).min(audit_ms).min(pass_ms).max(now_ms + 1)
     }

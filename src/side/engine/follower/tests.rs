@@ -289,3 +289,32 @@ fn rooms_behind_another_connection_are_counted_as_reopened() {
     follower.answered(&mut ways, 1, look, Ok(stands));
     assert_eq!(follower.counted(), Counted { reopened: 1, ..Counted::default() });
 }
+
+#[test]
+fn that_nobody_is_in_a_room_any_more_is_said_until_the_engine_has_taken_it() {
+    let (mut follower, mut ways) = with_rooms(&[]);
+    let says = |ways: &mut Recorder| taken(ways, |command| matches!(command, Command::Say { .. }));
+    let part = ToEngine::Part { topic: "room:tea", record: b"nobody" };
+    follower.lost(&mut ways);
+    follower.hear(&mut ways, 0, 0, part);
+    assert_eq!(says(&mut ways), [0; 0]);
+    follower.connected(&mut ways, 0, Connected { replicas: vec![0] });
+    let mut now_ms = 0;
+    for way in 0..3 {
+        follower.tick(&mut ways, now_ms);
+        let [say] = says(&mut ways)[..] else { panic!("it is said") };
+        match way {
+            0 => follower.answered(&mut ways, now_ms, say, Err(Failure::Refused("OOM".into()))),
+            1 => {
+                follower.lost(&mut ways);
+                follower.connected(&mut ways, now_ms, Connected { replicas: vec![0] });
+            }
+            _ => follower.answered(&mut ways, now_ms, say, Ok(Reply::Done)),
+        }
+        follower.tick(&mut ways, now_ms);
+        assert_eq!(says(&mut ways), [0; 0], "not at once");
+        now_ms += EngineLimits::default().ping_ms;
+    }
+    follower.tick(&mut ways, now_ms);
+    assert_eq!(says(&mut ways), [0; 0]);
+}
