@@ -147,14 +147,40 @@ fn what_is_not_understood_ends_the_connection() {
         (b"$3\r\nabc\r\n", "another form"),
         (b"*1\r\n$3\r\nabc\r\n", "another form"),
         (b"%1\r\n+a\r\n+b\r\n", "another form"),
-        (b">3\r\n$8\r\nsmessage\r\n$15\r\ncw:{6}:room:tea\r\n$1\r\nX\r\n", "another form"),
-        (b">3\r\n$8\r\nsmessage\r\n$15\r\ncw:{6}:room:tea\r\n$4\r\nEnew\r\n", "another form"),
-        (b">3\r\n$8\r\nsmessage\r\n$15\r\ncw:{6}:room:tea\r\n$0\r\n\r\n", "another form"),
         (b">2\r\n$8\r\nsmessage\r\n$15\r\ncw:{6}:room:tea\r\n", "another form"),
         (b">3\r\n$8\r\nsmessage\r\n:1\r\n:2\r\n", "another form"),
     ] {
         let ended = end_after(said).to_lowercase();
         assert!(ended.contains(why), "{}: {ended}", String::from_utf8_lossy(said));
+    }
+}
+
+/// Whoever has the engine's password may say anything there.
+#[test]
+fn what_somebody_else_says_on_our_channels_is_told_as_such_and_ends_nothing() {
+    for kind in KINDS {
+        let server = Server::start(kind, &[]);
+        runtime().block_on(async {
+            let mut node = Node::connect(&target(&server, 1)).await.expect("a connection");
+            node.call(Command::Subscribe { topic: TOPIC.into() }).await.0.expect("it is heard");
+            node.call(Command::HearList { partition: 6 }).await.0.expect("it is heard");
+            let mut look = server.look();
+            let mut say = |channel: &str, what: &[u8]| {
+                let mut say = redis::cmd("SPUBLISH");
+                say.arg(channel).arg(what).exec(&mut look).expect("it is said");
+            };
+            for what in [&b""[..], b"X", b"E", b"Enew", &[0xFF; 100]] {
+                say("cw:{6}:room:tea", what);
+                let foreign = Pushed::Foreign { topic: Some(TOPIC.into()) };
+                assert_eq!(node.hear().await, [foreign], "{what:?}");
+            }
+            for what in [&b""[..], b"X", &[0xFF; 100]] {
+                say("cw:l:{6}", what);
+                assert_eq!(node.hear().await, [Pushed::Foreign { topic: None }], "{what:?}");
+            }
+            let number = node.send_append(TOPIC, 1, vec![message(b"tea")]);
+            node.wait(number).await;
+        });
     }
 }
 

@@ -195,9 +195,19 @@ impl World {
                 5 if self.below(3) == 0 => self.stand_still(20_000),
                 _ => {}
             },
+            99 if self.one_in(2) => self.meddle(),
             _ => {}
         }
         self.turn(at);
+    }
+
+    /// Somebody who is no node says something on the channel of a room.
+    fn meddle(&mut self) {
+        self.judge.reached.insert("somebody else spoke");
+        let topic = self.below(TOPICS.len());
+        for site in self.sites.iter_mut().flatten() {
+            site.node.hear(&[Push::foreign(TOPICS[topic])]);
+        }
     }
 
     /// The engine answers nobody for a while.

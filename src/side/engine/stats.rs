@@ -72,6 +72,7 @@ pub struct EngineStats {
     reopened: AtomicU64,
     nodes: AtomicU64,
     pushes: AtomicU64,
+    foreign: AtomicU64,
     rooms: AtomicU64,
     listed: AtomicU64,
     passing: AtomicU64,
@@ -112,7 +113,7 @@ impl EngineStats {
 
     /// What the follower has counted by now.
     pub(super) fn set_counted(&self, counted: Counted, nodes: usize) {
-        let Counted { holes, repairs, turns, told, reopened } = counted;
+        let Counted { holes, repairs, turns, told, reopened, foreign } = counted;
         for (place, value) in [
             (&self.holes, holes),
             (&self.repairs, repairs),
@@ -120,6 +121,7 @@ impl EngineStats {
             (&self.turns[1], turns.lost),
             (&self.told, told),
             (&self.reopened, reopened),
+            (&self.foreign, foreign),
             (&self.nodes, nodes as u64),
         ] {
             place.store(value, Ordering::Relaxed);
@@ -175,6 +177,12 @@ impl EngineStats {
             ),
             ("cluster_nodes", "gauge", &self.nodes, "Servers that live, this one among them."),
             ("engine_pushes_total", "counter", &self.pushes, "What it has told unasked."),
+            (
+                "engine_foreign_total",
+                "counter",
+                &self.foreign,
+                "What was published on channels of rooms that no server says.",
+            ),
             ("engine_rooms", "gauge", &self.rooms, "Rooms that are followed in it."),
             ("engine_listed_rooms", "gauge", &self.listed, "Rooms in the list of all servers."),
             (
@@ -258,11 +266,13 @@ mod tests {
         stats.count_answer(Op::of(&look), &Err(Failure::Layout), took);
         stats.count_answer(Op::of(&look), &Err(Failure::Lost), Duration::from_secs(9));
         let turns = Turns { kept: 3, lost: 4 };
-        stats.set_counted(Counted { holes: 1, repairs: 2, turns, told: 5, reopened: 6 }, 7);
+        let (told, reopened, foreign) = (5, 6, 8);
+        stats.set_counted(Counted { holes: 1, repairs: 2, turns, told, reopened, foreign }, 7);
         for (series, is) in [
             ("chinwag_engine_up", "1"),
             ("chinwag_engine_connection_lives_total", "1"),
             ("chinwag_engine_pushes_total", "1"),
+            ("chinwag_engine_foreign_total", "8"),
             ("chinwag_engine_calls_total{op=\"look\",result=\"ok\"}", "1"),
             ("chinwag_engine_calls_total{op=\"look\",result=\"layout\"}", "1"),
             ("chinwag_engine_calls_total{op=\"look\",result=\"lost\"}", "1"),

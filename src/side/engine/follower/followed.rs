@@ -42,8 +42,9 @@ pub(super) enum LeadsOn {
     Yes,
     /// Something is missing between: it is to be read.
     No,
-    /// This version cannot read them, or what was told before may be lost: the room is to be opened
-    /// again.
+    /// They cannot be read. If that is so of what is kept, too, this version cannot read the room.
+    Unreadable,
+    /// What was told before may be lost: the room is to be opened again.
     Never,
 }
 
@@ -60,10 +61,7 @@ impl Held {
     /// What it takes, in bytes.
     fn bytes(&self) -> usize {
         let bytes = match self {
-            Self::News(news) => {
-                let of = |done: &Done| size_of::<Done>() + done.record.len() + done.line.1.len();
-                news.entries.iter().map(of).sum()
-            }
+            Self::News(news) => news.bytes(),
             Self::Said(record) => record.len(),
         };
         size_of::<Self>() + bytes
@@ -127,6 +125,8 @@ pub(super) struct Followed {
     touches: u32,
     /// Whether something may have been said meanwhile that is not kept.
     pub(super) is_cut_off: bool,
+    /// Whether it is being looked at, since somebody else has said something on its channel.
+    pub(super) is_suspect: bool,
     /// Whether something is missing of what its home was to be told, and is being read.
     pub(super) has_hole: bool,
     /// Its turns that were not counted yet.
@@ -173,6 +173,7 @@ impl Followed {
             awaits: Awaits::default(),
             touches: 0,
             is_cut_off: false,
+            is_suspect: false,
             has_hole: false,
             turns: Turns::default(),
         }
@@ -314,6 +315,7 @@ impl Followed {
     /// The connection has ended: what is to be refused, and why.
     pub(super) fn lost(&mut self) -> Vec<(u64, Why)> {
         (self.stage, self.is_cut_off, self.has_hole) = (Stage::Away, true, false);
+        self.is_suspect = false;
         self.held.clear();
         self.held_bytes = 0;
         let call = self.call.take().filter(|call| !call.is_doubtful);
@@ -391,7 +393,9 @@ impl Followed {
     pub(super) fn follow(&mut self, ways: &mut impl Ways, node: u64, news: &News) -> LeadsOn {
         let Some(known) = &mut self.known else { return LeadsOn::No };
         let (head, (shard, room)) = (&news.head, self.key);
-        let Some(read) = read_all(&self.topic, &news.entries) else { return LeadsOn::Never };
+        let Some(read) = read_all(&self.topic, &news.entries) else {
+            return LeadsOn::Unreadable;
+        };
         if head.epoch != known.epoch {
             let Some(ended) = head.lineage.first().filter(|of| of.epoch == known.epoch) else {
                 // They were told since it was read; or it has turned more than once.

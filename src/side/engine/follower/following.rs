@@ -89,6 +89,11 @@ impl Follower {
                     return;
                 }
                 LeadsOn::No => {}
+                LeadsOn::Unreadable => {
+                    // Whoever may publish there may say anything: what is kept decides.
+                    self.note_hole(id);
+                    return self.read_again(ways, id);
+                }
                 LeadsOn::Never => return self.lose_place(ways, id),
             }
         }

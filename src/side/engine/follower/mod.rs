@@ -183,6 +183,8 @@ pub(super) struct Counted {
     pub(super) told: u64,
     /// It did, behind another connection.
     pub(super) reopened: u64,
+    /// What was heard that no node says.
+    pub(super) foreign: u64,
 }
 
 /// The rooms that a node follows. See the module.
@@ -467,6 +469,9 @@ impl Follower {
             self.reading = self.reading.saturating_sub(1);
             self.read_next(ways);
         }
+        if let Asked::Audit(id) = asked {
+            self.note_audited(id);
+        }
         if let Err(Failure::Elsewhere(why)) = &result {
             ways.disconnect(why);
         }
@@ -533,6 +538,7 @@ impl Follower {
                 }
             }
             Pushed::Listed(listed) => self.listing.keep(listed),
+            Pushed::Foreign { topic } => self.heard_foreign(ways, now_ms, topic.as_deref()),
             Pushed::Said { topic, record } if *topic == *LOBBY => {
                 self.hear_node(ways, now_ms, &record);
             }
@@ -542,7 +548,9 @@ impl Follower {
                 }
             }
             Pushed::Told { record } => {
-                let Some((topic, record)) = saying::topic_of(&record) else { return };
+                let Some((topic, record)) = saying::topic_of(&record) else {
+                    return self.heard_foreign(ways, now_ms, None);
+                };
                 if topic == LOBBY {
                     return self.hear_node(ways, now_ms, record);
                 }

@@ -108,16 +108,58 @@ fn message(topic: &str) -> Vec<u8> {
     Writer { topic, node: NODE, shard: 0 }.told(None, &Told::Message { said })
 }
 
+/// The only message of a room, as it is kept.
+fn kept(record: Vec<u8>) -> Result<Reply, Failure> {
+    let messages = vec![EngineMessage { offset: 1, at_ms: 1, epoch: 1, record }];
+    let state = State { head: Some(head(1)), is_current: true, messages, ..State::default() };
+    Ok(Reply::State(state))
+}
+
+fn reads(ways: &mut Recorder) -> Vec<u64> {
+    taken(ways, |command| matches!(command, Command::Read { .. }))
+}
+
 #[test]
 fn a_record_in_a_wrong_place_closes_its_room_and_no_other() {
     let fact = Writer { topic: "room:tea", node: NODE, shard: 0 }.title("Tea").1;
     for record in [fact, message("room:mate"), b"somebody else's".to_vec(), Vec::new()] {
         let (mut follower, mut ways) = with_rooms(&["room:tea", "room:mate"]);
-        push(&mut follower, &mut ways, "room:tea", record);
+        push(&mut follower, &mut ways, "room:tea", record.clone());
         push(&mut follower, &mut ways, "room:mate", message("room:mate"));
-        assert_eq!(ways.told, ["closed 1", "entry 2 1"]);
+        assert_eq!(ways.told, ["entry 2 1"]);
+        let [read] = reads(&mut ways)[..] else { panic!("it is read") };
+        follower.answered(&mut ways, 0, read, kept(record));
+        assert_eq!(ways.told, ["entry 2 1", "closed 1"]);
         assert_eq!(ways.ended, None);
     }
+}
+
+#[test]
+fn a_record_that_is_not_kept_so_is_read_as_it_is_kept() {
+    let (mut follower, mut ways) = with_rooms(&["room:tea"]);
+    push(&mut follower, &mut ways, "room:tea", b"somebody else's".to_vec());
+    let [read] = reads(&mut ways)[..] else { panic!("it is read") };
+    follower.answered(&mut ways, 0, read, kept(message("room:tea")));
+    assert_eq!(ways.told, ["entry 1 1"]);
+}
+
+#[test]
+fn what_no_node_says_in_a_room_has_it_looked_at_once_and_nothing_else_happens() {
+    let (mut follower, mut ways) = with_rooms(&["room:tea", "room:mate"]);
+    let say = |follower: &mut Follower, ways: &mut Recorder| {
+        follower.pushed(ways, 0, Pushed::Foreign { topic: Some("room:tea".into()) });
+    };
+    for _ in 0..3 {
+        say(&mut follower, &mut ways);
+    }
+    follower.pushed(&mut ways, 0, Pushed::Foreign { topic: Some("room:none".into()) });
+    follower.pushed(&mut ways, 0, Pushed::Told { record: vec![7] });
+    let [look] = looks(&mut ways)[..] else { panic!("it is looked at once") };
+    follower.answered(&mut ways, 0, look, stands(0));
+    assert_eq!((ways.told.len(), reads(&mut ways).len(), &ways.ended), (0, 0, &None));
+    assert_eq!(follower.counted(), Counted { foreign: 5, ..Counted::default() });
+    say(&mut follower, &mut ways);
+    assert_eq!(looks(&mut ways).len(), 1, "and again");
 }
 
 #[test]

@@ -25,6 +25,11 @@ impl Push {
         matches!(self.pushed, Pushed::News { .. })
     }
 
+    /// What somebody else says on the channel of a room.
+    pub(crate) fn foreign(topic: &str) -> Self {
+        Self::to_all(Pushed::Foreign { topic: Some(topic.into()) })
+    }
+
     /// To all who hear it.
     fn to_all(pushed: Pushed) -> Self {
         Self { to: None, pushed }

@@ -238,6 +238,9 @@ impl PretendedNode {
                         self.heard_lists.contains(&partition(&listed.topic, PARTITIONS))
                     }
                     Pushed::Told { .. } => *to == Some(self.id),
+                    Pushed::Foreign { topic } => {
+                        topic.as_ref().is_some_and(|topic| self.heard.contains(topic))
+                    }
                 };
             if is_heard {
                 self.told.push_back(Event::Pushed(pushed.clone()));

@@ -15,7 +15,8 @@
 //! 2. answers and pushes of a primary are told in the order in which it has said them, so that
 //!    whoever reads a room may leave out what it heard before the answer;
 //! 3. each command is answered once, before [`Event::Ended`]; nothing comes after that;
-//! 4. nothing that the engine says is a panic: what is not understood ends the connection.
+//! 4. nothing that the engine says is a panic: what is not understood ends the connection. What
+//!    others say on channels of rooms does not.
 //!
 //! Where the engine is may be a matter of sentinels, or of a cluster: they are asked before each
 //! connection, and beside it, since an old primary may still answer when another one has taken its
