@@ -223,3 +223,25 @@ fn what_somebody_else_says_on_the_channel_of_a_room_disturbs_nobody() {
         assert_eq!(node.log().matches("no server says").count(), 1, "{}", node.log());
     }
 }
+
+#[test]
+fn what_is_to_be_set_is_said_where_an_engine_cuts_off_whoever_reads_rooms() {
+    let engine = engine(Kind::Redis);
+    let (here, there) = (Switch::to(engine.port), Switch::to(engine.port));
+    let nodes = [node(&here.url(), &[]), node(&there.url(), &[])];
+    let (mut ann, mut bob) = two_who_have_spoken(&nodes);
+    there.lead(None);
+    let body = "x".repeat(4_000);
+    for offset in 2..=101 {
+        assert_eq!(ann.say(&body), offset);
+    }
+    let limit = |limit: &str| {
+        let limits = format!("pubsub {limit}");
+        told::<()>(&engine, &["CONFIG", "SET", "client-output-buffer-limit", &limits]);
+    };
+    limit("32kb 0 0");
+    there.lead(Some(engine.port));
+    until("it is said what is to be set", || nodes[1].log().contains("client-output-buffer-limit"));
+    limit("256mb 128mb 60");
+    assert_eq!(say_at_last(&mut bob, "on"), 102);
+}

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chinwag::side::engine::command::{Command, Failure, News, Place, Pushed, Reply};
-use chinwag::side::engine::redis::Event;
+use chinwag::side::engine::redis::{Cause, Event};
 use tokio::time::timeout;
 
 use super::node::{Node, message, runtime, target};
@@ -184,6 +184,31 @@ fn what_somebody_else_says_on_our_channels_is_told_as_such_and_ends_nothing() {
     }
 }
 
+#[test]
+fn a_connection_on_which_more_is_pushed_than_is_taken_ends() {
+    let server = Server::start(Kind::Redis, &[]);
+    runtime().block_on(async {
+        let connector = Node::connector(&target(&server, 1)).expect("an address");
+        let mut slow = Node::connect_within(&connector, 20_000).await.expect("a connection");
+        slow.call(Command::Subscribe { topic: TOPIC.into() }).await.0.expect("it is heard");
+        let mut speaker = Node::connect(&target(&server, 2)).await.expect("a connection");
+        for _ in 0..100 {
+            speaker.append(TOPIC, 1, vec![message(&[7; 1_000])]).await;
+        }
+        let mut pushes = 0;
+        let cause = loop {
+            match slow.events.recv().await.expect("an event") {
+                Event::Pushed(_) => pushes += 1,
+                Event::Ended { cause, .. } => break cause,
+                event @ Event::Answered { .. } => panic!("{event:?}"),
+            }
+        };
+        assert_eq!(cause, Cause::Overflown);
+        assert!((10..20).contains(&pushes), "what came before that is told: {pushes}");
+        assert_eq!(slow.events.pushed_bytes(), 0);
+    });
+}
+
 /// Why a connection ends on which something is said that was not asked for, while a room is
 /// appended to.
 fn end_after(said: &[u8]) -> String {
@@ -201,7 +226,7 @@ fn end_after(said: &[u8]) -> String {
         let answer = next().await.expect("in time");
         assert_eq!(answer, Some(Event::Answered { number, result: Err(Failure::Lost) }));
         match next().await.expect("in time") {
-            Some(Event::Ended { why }) => why.into(),
+            Some(Event::Ended { why, .. }) => why.into(),
             event => panic!("{event:?}"),
         }
     })

@@ -297,6 +297,11 @@ impl Follower {
         self.waiting_bytes
     }
 
+    /// Whether rooms are being read, whole.
+    pub(super) fn is_reading(&self) -> bool {
+        self.reading > 0
+    }
+
     /// Whether all that was asked has been answered.
     pub(super) fn is_idle(&self) -> bool {
         !self.is_connected || self.asked.is_empty()
