@@ -33,6 +33,7 @@ use crate::rooms::greeting::List;
 
 /// A room, and what the registry knows of it.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is so, or is not, by itself")]
 pub(super) struct Registered {
     pub(super) room: Room,
     /// Whether it was made on purpose, and so stays when it is empty.

@@ -101,6 +101,7 @@ pub(super) struct Call {
 
 /// A room that is followed. See the module.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is so, or is not, by itself")]
 pub(super) struct Followed {
     /// Its home, and as that calls it.
     pub(super) key: (u16, RoomKey),

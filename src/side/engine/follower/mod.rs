@@ -527,8 +527,8 @@ impl Follower {
                 self.was_passed(ways, now_ms, (number, bytes), &result);
             }
             (Asked::Subscribe, Err(_)) => ways.disconnect("a channel cannot be subscribed to"),
-            (Asked::Part(..), Ok(_)) => {}
-            (Asked::Say(..) | Asked::Subscribe | Asked::Beat | Asked::Nothing, _) => {}
+            (Asked::Part(..), Ok(_))
+            | (Asked::Say(..) | Asked::Subscribe | Asked::Beat | Asked::Nothing, _) => {}
             (asked, _) => self.not_answered(ways, asked),
         }
     }

@@ -109,10 +109,10 @@ fn message(topic: &str) -> Vec<u8> {
 }
 
 /// The only message of a room, as it is kept.
-fn kept(record: Vec<u8>) -> Result<Reply, Failure> {
+fn kept(record: Vec<u8>) -> Reply {
     let messages = vec![EngineMessage { offset: 1, at_ms: 1, epoch: 1, record }];
     let state = State { head: Some(head(1)), is_current: true, messages, ..State::default() };
-    Ok(Reply::State(state))
+    Reply::State(state)
 }
 
 fn reads(ways: &mut Recorder) -> Vec<u64> {
@@ -128,7 +128,7 @@ fn a_record_in_a_wrong_place_closes_its_room_and_no_other() {
         push(&mut follower, &mut ways, "room:mate", message("room:mate"));
         assert_eq!(ways.told, ["entry 2 1"]);
         let [read] = reads(&mut ways)[..] else { panic!("it is read") };
-        follower.answered(&mut ways, 0, read, kept(record));
+        follower.answered(&mut ways, 0, read, Ok(kept(record)));
         assert_eq!(ways.told, ["entry 2 1", "closed 1"]);
         assert_eq!(ways.ended, None);
     }
@@ -139,7 +139,7 @@ fn a_record_that_is_not_kept_so_is_read_as_it_is_kept() {
     let (mut follower, mut ways) = with_rooms(&["room:tea"]);
     push(&mut follower, &mut ways, "room:tea", b"somebody else's".to_vec());
     let [read] = reads(&mut ways)[..] else { panic!("it is read") };
-    follower.answered(&mut ways, 0, read, kept(message("room:tea")));
+    follower.answered(&mut ways, 0, read, Ok(kept(message("room:tea"))));
     assert_eq!(ways.told, ["entry 1 1"]);
 }
 
@@ -155,7 +155,7 @@ fn what_no_node_says_in_a_room_has_it_looked_at_once_and_nothing_else_happens() 
     follower.pushed(&mut ways, 0, Pushed::Foreign { topic: Some("room:none".into()) });
     follower.pushed(&mut ways, 0, Pushed::Told { record: vec![7] });
     let [look] = looks(&mut ways)[..] else { panic!("it is looked at once") };
-    follower.answered(&mut ways, 0, look, stands(0));
+    follower.answered(&mut ways, 0, look, Ok(stands(0)));
     assert_eq!((ways.told.len(), reads(&mut ways).len(), &ways.ended), (0, 0, &None));
     assert_eq!(follower.counted(), Counted { foreign: 5, ..Counted::default() });
     say(&mut follower, &mut ways);
@@ -200,16 +200,12 @@ fn a_push_that_was_lost_is_found_and_told_within_the_time_of_an_audit() {
     follower.audit(&mut ways, 60_000);
     looked.extend(looks(&mut ways));
     let [quiet, holed] = looked[..] else { panic!("each is looked at once: {looked:?}") };
-    follower.answered(&mut ways, 60_000, quiet, stands(0));
+    follower.answered(&mut ways, 60_000, quiet, Ok(stands(0)));
     assert_eq!(follower.counted(), Counted::default(), "where nothing was said nothing is read");
-    follower.answered(&mut ways, 60_000, holed, stands(1));
+    follower.answered(&mut ways, 60_000, holed, Ok(stands(1)));
     assert_eq!((follower.counted().holes, follower.counted().repairs), (1, 0));
-    let read = taken(&mut ways, |command| matches!(command, Command::Read { .. }));
-    let (offset, at_ms, epoch) = (1, 1, 1);
-    let record = message("room:mate");
-    let messages = vec![EngineMessage { offset, at_ms, epoch, record }];
-    let state = State { head: Some(head(1)), is_current: true, messages, ..State::default() };
-    follower.answered(&mut ways, 60_000, read[0], Ok(Reply::State(state)));
+    let [read] = reads(&mut ways)[..] else { panic!("it is read") };
+    follower.answered(&mut ways, 60_000, read, Ok(kept(message("room:mate"))));
     assert_eq!(ways.told, ["entry 2 1"]);
     assert_eq!((follower.counted().holes, follower.counted().repairs), (1, 1));
     follower.check();
@@ -222,8 +218,8 @@ fn catch_up(follower: &mut Follower, ways: &mut Recorder, number: u64) -> u64 {
     look
 }
 
-fn stands(offset: u64) -> Result<Reply, Failure> {
-    Ok(Reply::Stands { head: Some(head(offset)), is_current: true })
+fn stands(offset: u64) -> Reply {
+    Reply::Stands { head: Some(head(offset)), is_current: true }
 }
 
 #[test]
@@ -233,18 +229,15 @@ fn a_home_that_may_be_behind_is_told_all_and_then_that_it_is_not() {
     let (mut follower, mut ways) = with_rooms(&["room:tea"]);
     let look = catch_up(&mut follower, &mut ways, 5);
     push(&mut follower, &mut ways, "room:tea", message("room:tea"));
-    follower.answered(&mut ways, 0, look, stands(1));
+    follower.answered(&mut ways, 0, look, Ok(stands(1)));
     assert_eq!(ways.told, told);
     // What was lost is read.
     let (mut follower, mut ways) = with_rooms(&["room:tea"]);
     let look = catch_up(&mut follower, &mut ways, 5);
-    follower.answered(&mut ways, 0, look, stands(1));
+    follower.answered(&mut ways, 0, look, Ok(stands(1)));
     assert_eq!(ways.told, [""; 0]);
-    let read = taken(&mut ways, |command| matches!(command, Command::Read { .. }));
-    let (offset, at_ms, epoch) = (1, 1, 1);
-    let messages = vec![EngineMessage { offset, at_ms, epoch, record: message("room:tea") }];
-    let state = State { head: Some(head(1)), is_current: true, messages, ..State::default() };
-    follower.answered(&mut ways, 0, read[0], Ok(Reply::State(state)));
+    let [read] = reads(&mut ways)[..] else { panic!("it is read") };
+    follower.answered(&mut ways, 0, read, Ok(kept(message("room:tea"))));
     assert_eq!(ways.told, told);
 }
 
@@ -263,7 +256,7 @@ fn a_home_that_may_be_behind_is_answered_in_time_and_once() {
             1 => follower.answered(&mut ways, 0, look, Err(Failure::Layout)),
             _ => follower.lost(&mut ways),
         }
-        follower.answered(&mut ways, timeout_ms, look, stands(0));
+        follower.answered(&mut ways, timeout_ms, look, Ok(stands(0)));
         assert_eq!(ways.told, ["not read 5"]);
     }
     let (mut follower, mut ways) = with_rooms(&["room:tea"]);
