@@ -443,7 +443,8 @@ pub const SLICE_SILENT_ROUNDS: u8 = 3;
 pub const PUSHED_BYTES_MAX: usize = 64 * 1_024 * 1_024;
 
 /// How long a room that other nodes have, too, stays when nobody is in it here any more, in
-/// milliseconds: who reloads a page is back by then. Until it goes, this node hears all that is said there.
+/// milliseconds: who reloads a page is back by then. Until it goes, this node hears all that is
+/// said there.
 pub const ROOM_COOLS_MS: u64 = 30_000;
 
 /// For how long the other nodes may answer a room that asks who is there, in milliseconds. As long

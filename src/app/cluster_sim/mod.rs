@@ -6,10 +6,10 @@
 //!           <─ events ───       <─────              <─ answers, pushes ──
 //! ```
 //!
-//! Each step does one thing, drawn from the run's seed: somebody says, edits, deletes, reacts to
-//! or pins something, mutes somebody, comes or goes; what is under way moves on by one; a
-//! connection is cut at any place, a push is lost, somebody else speaks, a node dies and another begins, the engine
-//! stands still, has no memory left, or fails over and loses its tail.
+//! Each step does one thing, drawn from the run's seed: somebody says, edits, deletes, reacts to or
+//! pins something, mutes somebody, comes or goes; what is under way moves on by one; a connection
+//! is cut at any place, a push is lost, somebody else speaks, a node dies and another begins, the
+//! engine stands still, has no memory left, or fails over and loses its tail.
 //!
 //! | file | what it is |
 //! |---|---|
