@@ -379,7 +379,9 @@ impl Rooms {
     /// Lets go of a room in which nobody has been for a while, unless something of it is under way,
     /// or it knows who may not speak yet.
     pub(crate) fn let_cooled_go<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: RoomKey) {
-        let is_awaited = self.pending.has(key) || self.is_awaited(key);
+        // What a purge reads, too: it goes on when whoever has begun it has left.
+        let is_at_work = self.pending.has(key) || self.asked(key).is_some();
+        let stays = is_at_work || self.is_awaited(key);
         let Some(registered) = self.arena.get_mut(key) else { return };
         registered.is_cooling = false;
         if registered.room.members_count() > 0 {
@@ -387,7 +389,7 @@ impl Rooms {
         }
         let now_ms = cx.now.mono_ms;
         let is_warm = registered.moved_ms + ROOM_COOLS_MS > now_ms;
-        if is_warm || is_awaited || registered.room.has_slow_speakers(now_ms) {
+        if is_warm || stays || registered.room.has_slow_speakers(now_ms) {
             self.cool_down(cx, key);
         } else {
             self.remove(cx, key);

@@ -287,7 +287,7 @@ mod tests {
     use crate::link::log::{
         Append, Appended, FromLog, Marks, Opened, Opening, Placed, Read, Stretch, What, Why,
     };
-    use crate::link::record::{ToMember, Who};
+    use crate::link::record::{From, ToMember, Who};
     use crate::link::said::{Fate, Said};
     use crate::rooms::tests::{Home, conn};
 
@@ -330,6 +330,24 @@ mod tests {
         }
     }
 
+    const SAID: Said<'_> = Said {
+        user: "ann",
+        name: "ann",
+        body: "\"hi\"",
+        key: None,
+        reply_to: None,
+        thread: None,
+        mentions: None,
+        data: None,
+        stream: false,
+    };
+
+    /// A room that stands there, of which the last message is in memory.
+    fn kept(top: Marks) -> Opened {
+        let tail = vec![MessageText::new(7, SAID, Fate::default())];
+        Opened { epoch: 5, origin: 5, top, tail, ..Opened::default() }
+    }
+
     impl Home<LateLog> {
         /// Somebody comes back with a cursor. Whether it was told that it recovers, if it was let
         /// in.
@@ -351,6 +369,13 @@ mod tests {
             };
             self.with(|rooms, cx, told| rooms.ask_for_room(cx, told, 0, join));
             self.recovered()
+        }
+
+        /// How many rooms there are when so much time has passed.
+        fn rooms_after(&mut self, ms: u64) -> usize {
+            self.now_ms += ms;
+            while self.fire_next() {}
+            self.rooms.len()
         }
 
         /// What whoever was let in last was told.
@@ -382,8 +407,7 @@ mod tests {
         }
 
         fn hears_said(&mut self, room: RoomKey, offset: u64) {
-            let said = Said { user: "ann", name: "ann", body: "\"hi\"", ..Said::default() };
-            let (marks, what) = (Marks { offset, change: 0 }, What::Message(said));
+            let (marks, what) = (Marks { offset, change: 0 }, What::Message(SAID));
             let placed = Placed { marks, at_ms: 7 };
             self.hears(FromLog::Entry { room, ticket: None, placed, rev: 0, what, line: None });
         }
@@ -410,11 +434,8 @@ mod tests {
     #[test]
     fn whoever_comes_back_while_its_room_turns_is_told_all_that_it_missed() {
         let mut home = Home::with_log(LateLog::default());
-        let said = Said { user: "ann", name: "ann", body: "\"hi\"", ..Said::default() };
-        let message = MessageText::new(7, said, Fate::default());
         let top = Marks { offset: 1, change: 2 };
-        let kept = Opened { epoch: 5, origin: 5, top, tail: vec![message], ..Opened::default() };
-        home.mesh.log.kept = Some(kept);
+        home.mesh.log.kept = Some(kept(top));
         let (room, _) = home.enter(0, 1, "ann", Level::Speak);
         assert_eq!(home.comes_back(2, 5, 1), None, "it is read what has changed");
         home.hears(FromLog::Turned { room, epoch: 6, kept: top });
@@ -428,21 +449,30 @@ mod tests {
         let (room, asker) = home.enter(0, 1, "ann", Level::Speak);
         home.hears_said(room, 1);
         let leave = |asker| ToHome::Leave { home: room, asker, reference: None };
-        let wait = |home: &mut Home<LateLog>, ms| {
-            home.now_ms += ms;
-            while home.fire_next() {}
-            home.rooms.len()
-        };
         home.hear(0, leave(asker));
-        assert_eq!(wait(&mut home, ROOM_COOLS_MS - 1), 1);
+        assert_eq!(home.rooms_after(ROOM_COOLS_MS - 1), 1);
         // Whoever comes back meanwhile, and leaves again, begins anew.
         let (_, asker) = home.enter(0, 2, "ann", Level::Speak);
-        assert_eq!(wait(&mut home, ROOM_COOLS_MS), 1, "somebody is there");
+        assert_eq!(home.rooms_after(ROOM_COOLS_MS), 1, "somebody is there");
         home.hear(0, leave(asker));
-        assert_eq!(wait(&mut home, ROOM_COOLS_MS - 1), 1);
+        assert_eq!(home.rooms_after(ROOM_COOLS_MS - 1), 1);
         assert_eq!(home.mesh.log.closed, []);
-        assert_eq!(wait(&mut home, 1), 0);
+        assert_eq!(home.rooms_after(1), 0);
         assert_eq!(home.mesh.log.closed, [room]);
+    }
+
+    /// As by a purge, which goes on when whoever has begun it has left.
+    #[test]
+    fn a_room_in_which_nobody_is_stays_while_something_of_it_is_read() {
+        let mut home = Home::with_log(LateLog::default());
+        home.mesh.log.kept = Some(kept(Marks { offset: 5, change: 0 }));
+        let (room, asker) = home.enter(0, 1, "ann", Level::Speak);
+        let (view, from, limit) = (View::Room, From::Before(3), 2);
+        home.hear(0, ToHome::History { home: room, asker, reference: "1", view, from, limit });
+        home.hear(0, ToHome::Leave { home: room, asker, reference: None });
+        assert_eq!(home.rooms_after(ROOM_COOLS_MS), 1);
+        assert_eq!(home.answers(true), None);
+        assert_eq!(home.rooms_after(ROOM_COOLS_MS), 0);
     }
 
     #[test]
