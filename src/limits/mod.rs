@@ -438,6 +438,15 @@ pub const SLICE_AUDIT_MS: u64 = 300_000;
 /// an audit in the time of two of another.
 pub const SLICE_SILENT_ROUNDS: u8 = 3;
 
+/// What an engine has pushed and its thread has not taken, in bytes, about: past it the connection
+/// ends. As much as busy rooms say in a second or two, for which a machine may stand still.
+pub const PUSHED_BYTES_MAX: usize = 64 * 1_024 * 1_024;
+
+/// How long a room that other nodes have, too, stays when nobody is in it here any more, in
+/// milliseconds: who reloads a page is back by then. Until it goes, this node hears all that is
+/// said there.
+pub const ROOM_COOLS_MS: u64 = 30_000;
+
 /// For how long the other nodes may answer a room that asks who is there, in milliseconds. As long
 /// as a node is believed that is silent, and a little: they may be on their way back to the engine.
 pub const SLICE_ANSWER_MS: u64 = 15_000;

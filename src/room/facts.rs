@@ -90,6 +90,14 @@ impl Room {
         self.settings().join == Joiners::Members
     }
 
+    /// Whether somebody has spoken who may not speak again yet.
+    pub(crate) fn has_slow_speakers(&self, mono_ms: u64) -> bool {
+        self.facts.as_ref().is_some_and(|facts| {
+            let slow_ms = facts.slow_ms();
+            facts.spoken_ms.values().any(|spoken_ms| spoken_ms + slow_ms > mono_ms)
+        })
+    }
+
     /// How a user stands in it.
     pub(crate) fn standing(&self, user: &str) -> Standing {
         let standings = self.facts.as_ref().map(|facts| &facts.standings);

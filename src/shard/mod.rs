@@ -183,6 +183,7 @@ impl Shard {
             Timer::Room(room) => self.rooms.tick(cx, &mut self.members, room),
             Timer::Collected(room) => self.rooms.collected_due(cx, &mut self.members, room),
             Timer::Streams(room) => self.rooms.end_streams(cx, &mut self.members, room),
+            Timer::Cooled(room) => self.rooms.let_cooled_go(cx, room),
             Timer::Slice(room) => self.rooms.audit_slice(cx, room),
             Timer::Nodes => self.rooms.catch_up_with_nodes(cx),
             Timer::Ages => self.rooms.let_age(cx),

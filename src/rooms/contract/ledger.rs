@@ -505,6 +505,10 @@ impl<L: Log> Log for Recorded<L> {
         self.tried.read(read)
     }
 
+    fn catch_up(&mut self, room: RoomKey, ticket: Ticket) -> Result<(), Why> {
+        self.tried.catch_up(room, ticket)
+    }
+
     fn finds(&self) -> bool {
         self.tried.finds()
     }
