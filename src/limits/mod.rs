@@ -266,8 +266,10 @@ pub const REASON_BYTES_MAX: usize = 1_024;
 /// The longest time for edits that a room may set, in seconds: some thirty years.
 pub const EDIT_S_MAX: u64 = 1_000_000_000;
 
-/// The most bytes of messages that a room may have in memory where messages can be changed.
-pub const CHANGING_ROOM_BYTES_MAX: usize = 16 * 1_024 * 1_024;
+/// The most bytes of messages that a room may have in memory where messages can be changed. They
+/// are one stretch of bytes, and a change moves what lies behind it: of so many in half a
+/// millisecond.
+pub const CHANGING_ROOM_BYTES_MAX: usize = 4 * 1_024 * 1_024;
 
 /// A room's time for edits that has no end: more seconds than there will be. It is told as -1.
 pub const EDIT_FOR_EVER_S: u64 = u64::MAX;
