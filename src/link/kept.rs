@@ -193,10 +193,11 @@ impl Found<'_> {
             floor,
             ..Opened::default()
         };
-        while !standings.is_empty() {
-            let user = <&str>::take(&mut standings).into();
-            opened.standings.push((user, Field::take(&mut standings)));
-        }
+        opened.standings = std::iter::from_fn(|| {
+            (!standings.is_empty())
+                .then(|| (<&str>::take(&mut standings), Field::take(&mut standings)))
+        })
+        .collect();
         while !lineage.is_empty() {
             opened.lineage.push((u64::take(&mut lineage), Marks::take(&mut lineage)));
         }

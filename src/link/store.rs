@@ -368,7 +368,7 @@ mod tests {
         );
         assert_eq!(opened.founded.as_deref(), founded);
         assert_eq!((opened.settings.as_deref(), opened.standings.len()), (Some("{}"), 1));
-        assert_eq!((&opened.standings[0], opened.audited), (&("é".into(), standing), 12));
+        assert_eq!((opened.standings.of("é"), opened.audited), (Some(standing), 12));
         assert_eq!((&*opened.lineage, &*opened.pins), (&[(5, top)][..], &[4, 7][..]));
         let messages =
             [MessageText::new(9, said, fate), MessageText::new(10, bare, Fate::default())];

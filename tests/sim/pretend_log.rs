@@ -1490,7 +1490,7 @@ impl Room {
             kept: self.marks(self.durable),
             founded: decided.founded.as_deref().map(Box::from),
             settings: decided.settings.as_deref().map(Box::from),
-            standings: standings.map(|(user, of)| (user.as_str().into(), *of)).collect(),
+            standings: standings.map(|(user, of)| (user, *of)).collect(),
             audited: self.audited.last().map_or(0, |line| line.number),
             lineage,
             floor: Marks { offset: self.gone, change: self.floor },
