@@ -321,3 +321,15 @@ pub(crate) fn read_whole<'a, T: Field<'a>>(mut record: &'a [u8]) -> T {
     assert!(record.is_empty(), "a record holds one message and nothing behind it");
     message
 }
+
+/// Asserts that what is read of a record is the message that was written. For tests of those who say
+/// something by one.
+#[cfg(test)]
+#[track_caller]
+pub(crate) fn check_written<'a, T: Field<'a> + Copy + PartialEq + std::fmt::Debug>(
+    message: T,
+    record: &'a mut Vec<u8>,
+) {
+    message.put(record);
+    assert_eq!(read_whole::<T>(record), message);
+}

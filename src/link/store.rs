@@ -209,18 +209,11 @@ mod tests {
     use crate::base::arena::Key;
     use crate::link::audit::AuditAct;
     use crate::link::ids::Receipt;
-    use crate::link::kept::{push_listed, push_numbered, read_hits, read_listed, read_whole};
+    use crate::link::kept::{
+        check_written as check, push_listed, push_numbered, read_hits, read_listed, read_whole,
+    };
     use crate::link::log::{Hits, Keyed, ListedRoom, Part, Stretch, View};
     use crate::link::said::{Act, MessageText, Replies};
-
-    #[track_caller]
-    fn check<'a, T: Field<'a> + Copy + PartialEq + std::fmt::Debug>(
-        message: T,
-        record: &'a mut Vec<u8>,
-    ) {
-        message.put(record);
-        assert_eq!(read_whole::<T>(record), message);
-    }
 
     const TOP: Marks = Marks { offset: 7, change: 9 };
 
