@@ -40,7 +40,7 @@ pub(super) struct Listings {
     to_list: Vec<RoomKey>,
     /// Rooms that were removed since the directories were told, and the titles of those that their
     /// log keeps.
-    removed: Vec<(Box<str>, Option<Box<str>>)>,
+    removed: Vec<Removed>,
     /// Whether the timer to tell them is set.
     is_set: bool,
     kept: KeptRooms,
@@ -50,6 +50,9 @@ pub(super) struct Listings {
     /// time.
     watch_ms: u64,
 }
+
+/// The name of a room that was removed, and its title, if its log keeps it.
+type Removed = (Box<str>, Option<Box<str>>);
 
 /// How far the log has been asked for the rooms that it keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +85,7 @@ impl Listings {
     }
 
     /// How many rooms of the queue a turn tells of, and those that were removed of which it does.
-    fn take_some(&mut self) -> (usize, Vec<(Box<str>, Option<Box<str>>)>) {
+    fn take_some(&mut self) -> (usize, Vec<Removed>) {
         let count = self.to_list.len().min(LISTINGS_PER_TURN_MAX);
         let mut removed = std::mem::take(&mut self.removed);
         self.removed = removed.split_off(removed.len().min(LISTINGS_PER_TURN_MAX - count));
