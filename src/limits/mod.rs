@@ -233,8 +233,8 @@ pub const LEAVING_WORK: u32 = 8;
 /// lie in one array.
 pub const CHANNELS_PER_WORK: usize = 256;
 
-/// What part of the work for ends in a turn one connection may take that leaves its channels, before
-/// the next has its part.
+/// What part of the work for ends in a turn one connection may take that leaves its channels,
+/// before the next has its part.
 pub const LEAVING_PART: u32 = 8;
 
 /// How many polls that wait are answered at the end of a turn: each is a write, as those of

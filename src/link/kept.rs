@@ -322,8 +322,8 @@ pub(crate) fn read_whole<'a, T: Field<'a>>(mut record: &'a [u8]) -> T {
     message
 }
 
-/// Asserts that what is read of a record is the message that was written. For tests of those who say
-/// something by one.
+/// Asserts that what is read of a record is the message that was written. For tests of those who
+/// say something by one.
 #[cfg(test)]
 #[track_caller]
 pub(crate) fn check_written<'a, T: Field<'a> + Copy + PartialEq + std::fmt::Debug>(
