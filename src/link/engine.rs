@@ -298,16 +298,7 @@ mod tests {
     use crate::base::arena::Key;
     use crate::link::audit::AuditAct;
     use crate::link::ids::Ticket;
-    use crate::link::kept::read_whole;
-
-    #[track_caller]
-    fn check<'a, T: Field<'a> + Copy + PartialEq + std::fmt::Debug>(
-        message: T,
-        record: &'a mut Vec<u8>,
-    ) {
-        message.put(record);
-        assert_eq!(read_whole::<T>(record), message);
-    }
+    use crate::link::kept::check_written as check;
 
     #[test]
     fn what_the_engine_reads_is_what_was_written() {

@@ -72,11 +72,11 @@ use std::sync::Arc;
 pub use entry::{Entry, Judged, Marks, PayloadText, Placed, Unkept, UnkeptText, What, WhatText};
 pub use read::{Audit, Find, Hits, Part, Read, Sought, Stretch, View, Wanted};
 
-use crate::auth::level::Standing;
 use crate::link::audit::LineText;
 use crate::link::ids::{Receipt, RoomKey};
 use crate::link::refusal::Refusal;
 use crate::link::said::MessageText;
+use crate::link::standings::Standings;
 use crate::mesh::Wake;
 
 /// Names an append until its final answer. Given out once within the life of a shard.
@@ -503,7 +503,7 @@ pub struct Opened {
     /// Its settings, if some were decided.
     pub settings: Option<Box<str>>,
     /// How users stand in it.
-    pub standings: Vec<(Box<str>, Standing)>,
+    pub standings: Standings,
     /// The number of the last line of its audit trail; 0, if it has none.
     pub audited: u64,
     /// The epochs before it, the latest first, and up to where each is still true:

@@ -6,6 +6,7 @@
 //! `greeting`, `ticks`.
 
 use crate::auth::level::Level;
+use crate::limits::LEAVING_WORK;
 use crate::link::ids::{Address, Asker, RoomKey};
 use crate::link::io::Io;
 use crate::link::log::Log;
@@ -192,6 +193,10 @@ impl Rooms {
         let Membership { room: key, shard, asker } = membership;
         let Some(Registered { room, .. }) = self.arena.get_mut(key) else { return };
         room.assert_member(shard, asker);
+        if shard != cx.id {
+            // Of a member that is here this has been paid with its channel.
+            cx.budget.spend(LEAVING_WORK);
+        }
         if let Some(reference) = reference.filter(|_| self.held.holds(membership)) {
             return self.held.push_leave(membership, reference);
         }

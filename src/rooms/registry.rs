@@ -321,8 +321,8 @@ impl Rooms {
         if let Some(title) = &opened.founded {
             room.set_title(title);
         }
-        let standings = opened.standings.iter().map(|(user, standing)| (&**user, *standing));
-        room.reopen_facts(opened.settings.as_deref(), standings, opened.audited, cx.now.unix_ms);
+        let (settings, now_ms) = (opened.settings.as_deref(), cx.now.unix_ms);
+        room.reopen_facts(settings, &opened.standings, opened.audited, now_ms);
         Registered { is_founded: opened.founded.is_some(), ..Registered::new(room) }
     }
 

@@ -140,11 +140,10 @@ impl Shard {
     /// Ends a turn: does what is due, and flushes each touched room and connection once.
     pub fn turn<I: Io>(&mut self, turn: &mut Turn<'_, I>) {
         self.common.metrics.turns += 1;
-        // Connections that waited for a way go first: their input came before that of this turn.
-        self.members.conns.unpause(&self.common.cx(turn));
+        self.members.begin_turn(&self.common.cx(turn));
         self.handle_starved(turn);
         // Before others are let in: those who go make place.
-        self.members.remove_broken(&mut self.common.cx(turn));
+        self.members.go_on_ending(&mut self.common.cx(turn));
         self.relay(turn);
         self.admit_waiting(turn);
         // Whatever the steps before have unparked goes on in this turn.
