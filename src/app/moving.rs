@@ -45,7 +45,7 @@ mod with_both {
     use crate::link::whole::WholeRoom;
     use crate::side::engine::{Moved, Moving, MovingError};
     use crate::side::store::StoreError;
-    use crate::side::store::tools::{Extent, each_room, secret_of};
+    use crate::side::store::tools::{Extent, counted, each_room, secret_of};
 
     /// Why it was not done.
     enum Why {
@@ -101,7 +101,7 @@ mod with_both {
             }
             MovingError::InUse(count) => {
                 let what = "end them, and wait for cluster.lease_ms if one was killed";
-                (EXIT_OS, format!("{count} servers have the engine: {what}"))
+                (EXIT_OS, format!("the engine is in use by {}: {what}", counted(*count, "server")))
             }
             MovingError::Engine(why) => (EXIT_OS, format!("engine.url: {why}")),
             MovingError::System(error) => (EXIT_OS, error.to_string()),
