@@ -73,8 +73,11 @@ records! {
     Act {
         /// A message. `key` is the hash of its author and key.
         1 Message { key: Option<u64> }
-        /// A message becomes another one, which had this change before.
-        2 Change { offset: u64, expected: u64, is_deleted: bool }
+        /// A message becomes another one, which had this change before. `heard` is the last change
+        /// of the room that its home knows.
+        2 Change {
+            offset: u64, expected: u64, is_deleted: bool, is_pinned: bool, heard: u64,
+        }
         /// Something is decided of the room. `facts` are names and values: see [`push_fact`]. With
         /// a title it was made on purpose, and is listed or is not.
         3 Decision { title: Option<&'a str>, is_private: bool, facts: &'a [u8] }
@@ -314,7 +317,7 @@ mod tests {
         for act in [
             Act::Message { key: None },
             Act::Message { key: Some(7) },
-            Act::Change { offset: 3, expected: 2, is_deleted: true },
+            Act::Change { offset: 3, expected: 2, is_deleted: true, is_pinned: false, heard: 4 },
             Act::Decision { title: Some("Tea"), is_private: true, facts: &facts },
             Act::Note {},
         ] {

@@ -148,7 +148,8 @@ impl Run {
                     let offset = (top + 2).saturating_sub(self.draws.below(90)).max(1);
                     let known = room.changed.get(&offset).map_or(0, |changed| changed.change);
                     let expected = known + u64::from(self.draws.in_100(20));
-                    Act::Change { offset, expected, is_deleted: self.draws.in_100(40) }
+                    let is_deleted = self.draws.in_100(40);
+                    Act::Change { offset, expected, is_deleted, is_pinned: false, heard: 0 }
                 }
                 8 => {
                     rev += 1;

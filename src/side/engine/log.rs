@@ -327,7 +327,7 @@ impl Log for EngineLog {
     }
 
     fn append(&mut self, append: Append<'_>) -> Appended {
-        let Append { room, topic, ticket, at_ms, entry, .. } = append;
+        let Append { room, topic, ticket, top, at_ms, entry } = append;
         if let Some(why) = self.refuses() {
             return Appended::Refused(why);
         }
@@ -345,7 +345,8 @@ impl Log for EngineLog {
                 let (expected, is_deleted) = (fate.change, fate.deleted.is_some());
                 let (said_ms, said) = (message.at_ms, message.said.said());
                 let told = Told::Changed { offset, said_ms, said, fate };
-                (Act::Change { offset, expected, is_deleted }, told)
+                let (is_pinned, heard) = (fate.pinned.is_some(), top.change);
+                (Act::Change { offset, expected, is_deleted, is_pinned, heard }, told)
             }
             What::Founded { title, owner } => {
                 let act = Act::Decision { title: Some(title), is_private: false, facts: &facts };

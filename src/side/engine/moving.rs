@@ -152,8 +152,8 @@ impl Moving {
         let settings = settings.as_deref().map(RoomSettings::read).unwrap_or_default();
         let is_private = settings.join != Joiners::All;
         let founded = founded.map(|title| Founded { title, is_private });
-        let state =
-            State { head: Some(head), is_current: true, messages: unchanged, changed, facts };
+        let (head, is_current, messages) = (Some(head), true, unchanged);
+        let state = State { head, is_current, messages, changed, facts, archived: None };
         Whole { topic, state, founded, lines, keys }
     }
 }

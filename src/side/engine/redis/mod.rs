@@ -81,6 +81,16 @@ pub struct Target {
     pub key_s: u32,
     /// How many lines of a room's audit trail are kept, or a few more.
     pub audit_lines: u32,
+    /// For how many messages of a room, more than `history`, an archive is waited for; 0 if there
+    /// is none.
+    pub archive_slack: u32,
+}
+
+impl Target {
+    /// How many messages of a room there may be to be read.
+    fn history_at_most(&self) -> u32 {
+        self.history.saturating_add(self.archive_slack)
+    }
 }
 
 /// What comes from a connection.

@@ -83,7 +83,7 @@ impl Mover {
     ///
     /// Those of the engine: then it is not there.
     pub(in crate::side::engine) async fn place(&mut self, whole: &Whole) -> RedisResult<bool> {
-        let [meta, stream, keys, older, changed, facts, audit, listed] =
+        let [meta, stream, keys, older, changed, facts, audit, listed, _, unarchived] =
             self.names.of(&whole.topic).all();
         let (redis, of) = self.made.wire_of(self.names.slot_of_room(&whole.topic));
         let branch = of.branch.clone();
@@ -150,6 +150,9 @@ impl Mover {
             set.arg("EX").arg(u64::from(target.room_s) + HOUR_S);
         }
         last.cmd("HSET").arg(&listed).arg(&**topic).arg(listed_as(founded.as_ref(), head.at_ms));
+        if target.archive_slack > 0 {
+            last.cmd("ZADD").arg(&unarchived).arg("NX").arg(head.at_ms).arg(&**topic);
+        }
         last.add_command(set);
         last.query_async::<Value>(redis).await?;
         Ok(true)
