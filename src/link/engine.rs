@@ -2,8 +2,8 @@
 //! [`FromEngine`] back to it.
 //!
 //! ```text
-//!   shard ── Open, Append, Say, Read, Lines, Close ──> engine
-//!         <─ Opened, NotOpened, Entry, Kept, Refused, Turned, Closed, Heard, Read, Lines ──┘
+//!   shard ── Open, Append, Say, Read, Find, Lines, Close ──> engine
+//!         <─ Opened, NotOpened, Entry, Kept, Refused, Turned, Closed, Heard, Read, Found, Lines ──┘
 //!   shard ── Count, Watch, List ──> engine ── Listed ──> shard
 //!   shard ── AskSession ──> engine ── another's ── SessionAsked ──> shard
 //!         <─ SessionAnswered ── engine <── another's <── AnswerSession ──┘
@@ -18,7 +18,7 @@
 //!    unless the room is closed before;
 //! 2. each [`ToEngine::Append`] is answered with [`FromEngine::Kept`] or [`FromEngine::Refused`],
 //!    unless its room is closed before, by either side;
-//! 3. each [`ToEngine::Read`] and [`ToEngine::Lines`] is answered, or refused;
+//! 3. each [`ToEngine::Read`], [`ToEngine::Find`] and [`ToEngine::Lines`] is answered, or refused;
 //! 4. each [`ToEngine::AskSession`] that asks for an answer is given one within a bound of time.
 //!
 //! Deliberately absent: Redis, and who waits for an answer.
@@ -27,7 +27,7 @@ use crate::auth::level::Standing;
 use crate::link::audit::{AuditLine, AuditWanted};
 use crate::link::ids::{ConnKey, RoomKey};
 use crate::link::kept::{Found, Run};
-use crate::link::log::{Judged, Marks, Wanted, Why};
+use crate::link::log::{Judged, Marks, Sought, Wanted, Why};
 use crate::link::record::{Field, FromSession, ToSession, records, struct_fields};
 use crate::link::said::{Fate, Said};
 use crate::wire::phx::Payload;
@@ -51,6 +51,8 @@ records! {
         154 Close { room: RoomKey }
         /// Messages of a room that is open.
         155 Read { number: u64, room: RoomKey, wanted: Wanted }
+        /// Messages of a room that is open, by their words.
+        182 Find { number: u64, room: RoomKey, sought: Sought<'a> }
         /// Lines of the audit trail of a room that is open, of so many bytes about.
         156 Lines { number: u64, room: RoomKey, wanted: AuditWanted, bytes: usize }
         /// The shard has begun anew, and has no room open.
@@ -115,6 +117,8 @@ records! {
         176 Missed { room: RoomKey }
         /// Messages that were read.
         170 Read { number: u64, run: Run<'a> }
+        /// Messages that were found: see [`push_numbered`](crate::link::kept::push_numbered).
+        183 Found { number: u64, more_before: u64, hits: &'a [u8] }
         /// Lines of an audit trail: the answer as it is told.
         171 Lines { number: u64, page: &'a str }
         /// They cannot be read now.

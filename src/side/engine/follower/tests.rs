@@ -55,7 +55,8 @@ impl Ways for Recorder {
 pub(super) fn with_rooms(topics: &[&str]) -> (Follower, Recorder) {
     let tail = TailBounds { messages: 10, bytes: 1_000 };
     let limits = EngineLimits::default();
-    let node = Node { id: NODE, shards: 1, tail, partitions: 1, room_s: 3_600, limits };
+    let (partitions, has_archive) = (1, false);
+    let node = Node { id: NODE, shards: 1, tail, partitions, has_archive, room_s: 3_600, limits };
     let (mut follower, mut ways) = (Follower::new(node), Recorder::default());
     follower.connected(&mut ways, 0, Connected { replicas: vec![0] });
     for (topic, room) in topics.iter().zip(1..) {

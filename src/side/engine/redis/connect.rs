@@ -12,7 +12,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, ConnectionInfo, ErrorKind, RedisError};
 use tokio::sync::Mutex;
 use tokio::sync::mpsc::UnboundedSender;
-#[cfg(feature = "store")]
+#[cfg(any(feature = "archive-postgres", feature = "store"))]
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::task::JoinSet;
 use tokio::time;
@@ -184,7 +184,7 @@ impl Connector {
     /// # Errors
     ///
     /// Those of [`ConnectError`].
-    #[cfg(feature = "store")]
+    #[cfg(any(feature = "archive-postgres", feature = "store"))]
     pub(super) async fn connect_to_ask(&self, names: &Names) -> Result<Made, ConnectError> {
         let (events, _) = unbounded_channel();
         match &self.way {

@@ -26,6 +26,8 @@
 //! Called by: whoever runs the engine's thread.
 
 mod address;
+#[cfg(feature = "archive-postgres")]
+mod archiving;
 mod cluster;
 mod connect;
 mod fit;
@@ -39,6 +41,8 @@ mod sentinel;
 mod slots;
 mod write;
 
+#[cfg(feature = "archive-postgres")]
+pub(in crate::side) use archiving::{Archivist, Entry, Part};
 pub use connect::{ConnectError, Connector};
 pub use fit::Facts;
 pub use life::Connection;
