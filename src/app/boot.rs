@@ -7,6 +7,7 @@
 //!   "log"              writes lines (`log`)
 //!   "store-…"          a writer and readers, where rooms are kept
 //!   "engine"           the connection to the engine that several servers share, where there is one
+//!   "archive"          connections to the archive of that, where there is one
 //!   "shard-0" …        a reactor each: own listener, own sockets, own rooms; rings between them
 //! ```
 
@@ -108,7 +109,8 @@ fn start(config: Config) -> Result<Server, Failure> {
     let kept = keeping::open(&store, &history, shards, made, Arc::clone(&on_panic))?;
     let (keeper, store_ends) = kept.unzip();
     let node = u64::from_le_bytes(node);
-    let shared = cluster::open(&config.engine, &history, shards, node, made, on_panic)?;
+    let engine = (&config.engine, &config.archive);
+    let shared = cluster::open(engine, &history, shards, node, made, on_panic)?;
     let (cluster, engine_ends) = shared.unzip();
     let made = match (&keeper, &cluster) {
         (Some(keeper), _) => keeper.guest_secret(),
@@ -133,6 +135,7 @@ fn start(config: Config) -> Result<Server, Failure> {
         health: config.http.metrics.then(|| Arc::clone(&health)),
         store: keeper.as_ref().map(Keeper::stats),
         engine: cluster.as_ref().map(Cluster::stats),
+        archive: cluster.as_ref().and_then(Cluster::archive_stats),
         bounds: [
             ("limits.connections", u64::from(limits.connections)),
             ("limits.memory_bytes", limits.memory_bytes as u64),

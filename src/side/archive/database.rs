@@ -20,6 +20,8 @@ const VERSION_MIN: i32 = 120_000;
 /// Why there is no connection, or something was not done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum DatabaseError {
+    /// It would have taken too long.
+    Late(Box<str>),
     /// No archive can be kept there before somebody has changed something: what that is.
     Unfit(Box<str>),
     /// It may be better later.
@@ -29,8 +31,13 @@ pub(super) enum DatabaseError {
 impl DatabaseError {
     /// Why, whatever follows from that.
     pub(super) fn into_why(self) -> Box<str> {
-        let (Self::Unfit(why) | Self::Passing(why)) = self;
+        let (Self::Late(why) | Self::Unfit(why) | Self::Passing(why)) = self;
         why
+    }
+
+    /// Whether it was given up by the database, which is there.
+    pub(super) fn is_late(&self) -> bool {
+        matches!(self, Self::Late(_))
     }
 }
 
@@ -44,6 +51,9 @@ impl From<Error> for DatabaseError {
         let is_unfit = is_of_class("28")
             || error.code() == Some(&SqlState::INVALID_CATALOG_NAME)
             || error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE);
+        if error.code() == Some(&SqlState::QUERY_CANCELED) {
+            return Self::Late(why.into());
+        }
         if is_unfit { Self::Unfit(why.into()) } else { Self::Passing(why.into()) }
     }
 }
@@ -152,8 +162,7 @@ impl Database {
             }
         };
         // Sockets of the system and servers that are told so have none.
-        let is_plain =
-            self.config.get_ssl_mode() == tokio_postgres::config::SslMode::Disable;
+        let is_plain = self.config.get_ssl_mode() == tokio_postgres::config::SslMode::Disable;
         let (client, task) = if is_plain {
             let (client, connection) = self.config.connect(NoTls).await?;
             (client, tokio::spawn(async move { ended(connection.await) }))

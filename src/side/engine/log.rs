@@ -29,8 +29,8 @@ use crate::link::facts::RoomSettings;
 use crate::link::ids::{ConnKey, RoomKey};
 use crate::link::kept::{read_hits, read_listed, read_whole};
 use crate::link::log::{
-    Append, Appended, Audit, Find, Log, LogAnswer, LogEnd, Marks, NodeId, Opened, Opening, Placed, Read,
-    Say, Spoken, Ticket, Unkept, UnkeptText, What, WhatText, Why,
+    Append, Appended, Audit, Find, Log, LogAnswer, LogEnd, Marks, NodeId, Opened, Opening, Placed,
+    Read, Say, Spoken, Ticket, Unkept, UnkeptText, What, WhatText, Why,
 };
 use crate::link::record::{Field, ToSession};
 use crate::link::said::{Fate, MessageText, SaidText};
@@ -548,7 +548,8 @@ mod tests {
             for port in &ports {
                 port.set_waker(Arc::new(NobodySleeps));
             }
-            let mut log = EngineLog::new(ports.swap_remove(0), 1, 7, EngineLimits::default(), false);
+            let mut log =
+                EngineLog::new(ports.swap_remove(0), 1, 7, EngineLimits::default(), false);
             log.is_up = true;
             let judged = Judged { epoch: 1, rev: 0 };
             let entry = Entry { judged, what: What::Noted, audit: None };

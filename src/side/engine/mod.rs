@@ -40,7 +40,7 @@ pub mod redis;
 mod stats;
 mod thread;
 mod view;
-mod written;
+pub(super) mod written;
 
 #[cfg(test)]
 pub(crate) use follower::planted;

@@ -116,7 +116,7 @@ impl fmt::Display for Purpose<'_> {
 
 /// Who has written a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Origin {
+pub(in crate::side) struct Origin {
     /// The node.
     pub(super) node: u64,
     /// The shard there.

@@ -131,12 +131,10 @@ impl Engine {
         let stop = Arc::new(Stop::default());
         port.set_waker(Arc::new(Wakes(Arc::clone(&stop.wakes))));
         let stats = Arc::new(EngineStats::default());
-        let logs = ports
-            .into_iter()
-            .map(|port| {
-                let (node, limits) = (start.target.node, start.limits);
-                EngineLog::new(port, shards, node, limits, start.archive.is_some())
-            });
+        let logs = ports.into_iter().map(|port| {
+            let (node, limits) = (start.target.node, start.limits);
+            EngineLog::new(port, shards, node, limits, start.archive.is_some())
+        });
         let logs = logs.collect();
         let (tells, told) = std::sync::mpsc::channel();
         let (thread_stop, thread_stats) = (Arc::clone(&stop), Arc::clone(&stats));

@@ -212,8 +212,11 @@ impl<'a> Messages<'a> {
             if leaves_out_first { begin += 1 } else { end -= 1 }
         }
         // What is behind a hole in the archive is read when somebody goes on from there.
-        let (after, upto) =
-            if self.has_archive && end > begin { (wanted.after, wanted.upto) } else { (after, upto) };
+        let (after, upto) = if self.has_archive && end > begin {
+            (wanted.after, wanted.upto)
+        } else {
+            (after, upto)
+        };
         let more = match part {
             Part::Newest if self.has_archive => begin > after,
             Part::Oldest | Part::All if self.has_archive => end < upto,

@@ -30,18 +30,18 @@ pub(super) type Fact = (Box<str>, Vec<u8>);
 
 /// A node that writes of a room.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Writer<'a> {
+pub(in crate::side) struct Writer<'a> {
     /// The room.
-    pub(super) topic: &'a str,
+    pub(in crate::side) topic: &'a str,
     /// The node.
-    pub(super) node: u64,
+    pub(in crate::side) node: u64,
     /// The shard there.
-    pub(super) shard: u16,
+    pub(in crate::side) shard: u16,
 }
 
 impl Writer<'_> {
     /// What is told of an entry, or is told and not kept. With a number, the shard knows it again.
-    pub(super) fn told(self, number: Option<u64>, told: &Told<'_>) -> Vec<u8> {
+    pub(in crate::side) fn told(self, number: Option<u64>, told: &Told<'_>) -> Vec<u8> {
         self.sealed(purpose_of(self.topic, told), number, |out| (*told).put(out))
     }
 
@@ -127,7 +127,7 @@ fn purpose_of<'a>(topic: &'a str, told: &Told<'_>) -> Purpose<'a> {
 
 /// What cannot be read: where it was found, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Unreadable<'p> {
+pub(in crate::side) struct Unreadable<'p> {
     place: Purpose<'p>,
     why: Unread,
 }
@@ -140,7 +140,7 @@ impl fmt::Display for Unreadable<'_> {
 }
 
 /// What was read, or nothing: then the log says what stands in the way.
-pub(super) fn warned<T>(read: Result<T, Unreadable<'_>>) -> Option<T> {
+pub(in crate::side) fn warned<T>(read: Result<T, Unreadable<'_>>) -> Option<T> {
     read.inspect_err(|Unreadable { place, why }| {
         tracing::warn!(key = %place, %why, "a record in the engine cannot be read");
     })
@@ -189,7 +189,7 @@ pub(super) fn read_told<'a, 'p>(
 /// # Errors
 ///
 /// If it was not written for that.
-pub(super) fn read_message<'a, 'p>(
+pub(in crate::side) fn read_message<'a, 'p>(
     topic: &'p str,
     record: &'a [u8],
 ) -> Result<(Origin, Said<'a>), Unreadable<'p>> {
@@ -202,15 +202,15 @@ pub(super) fn read_message<'a, 'p>(
 
 /// A message that has changed, as it is by then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct ChangedTold<'a> {
+pub(in crate::side) struct ChangedTold<'a> {
     /// Who has written it.
     pub(super) origin: Origin,
     /// When it was said.
-    pub(super) said_ms: u64,
+    pub(in crate::side) said_ms: u64,
     /// What it says.
-    pub(super) said: Said<'a>,
+    pub(in crate::side) said: Said<'a>,
     /// What has become of it, but for the number of the change.
-    pub(super) fate: Fate<'a>,
+    pub(in crate::side) fate: Fate<'a>,
 }
 
 /// Reads a message that has changed.
@@ -218,7 +218,7 @@ pub(super) struct ChangedTold<'a> {
 /// # Errors
 ///
 /// If it was not written for that.
-pub(super) fn read_changed<'a, 'p>(
+pub(in crate::side) fn read_changed<'a, 'p>(
     topic: &'p str,
     offset: u64,
     record: &'a [u8],
@@ -237,7 +237,7 @@ pub(super) fn read_changed<'a, 'p>(
 /// # Errors
 ///
 /// If it was not written for that.
-pub(super) fn read_archived<'a, 'p>(
+pub(in crate::side) fn read_archived<'a, 'p>(
     topic: &'p str,
     offset: u64,
     record: &'a [u8],

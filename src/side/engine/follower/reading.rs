@@ -14,10 +14,10 @@ use super::followed::Stage;
 #[cfg(test)]
 use super::planted::{self, Planted};
 use super::{Asked, Follower, RoomId, Ways};
+use crate::limits::ARCHIVE_READS_MAX;
 use crate::link::audit::{AuditPage, AuditWanted};
 use crate::link::engine::FromEngine;
 use crate::link::ids::RoomKey;
-use crate::limits::ARCHIVE_READS_MAX;
 use crate::link::log::Why;
 use crate::link::message::text;
 use crate::side::engine::command::{Command, State};

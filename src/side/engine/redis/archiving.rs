@@ -56,6 +56,17 @@ pub(in crate::side) enum Entry {
     Foreign,
 }
 
+/// Where a room stands.
+#[derive(Debug)]
+pub(in crate::side) enum Known {
+    /// There.
+    Head(Head),
+    /// It is not there any more.
+    Gone,
+    /// There is something that this version does not know.
+    Foreign,
+}
+
 /// A part of a room.
 #[derive(Debug, Default)]
 pub(in crate::side) struct Part {
@@ -203,20 +214,21 @@ impl Archivist {
         }
     }
 
-    /// Where a room stands; `None`, if it is gone, or this version does not know what is there.
+    /// Where a room stands.
     ///
     /// # Errors
     ///
     /// Those of the engine.
-    pub(in crate::side) async fn head(&mut self, topic: &str) -> RedisResult<Option<Head>> {
+    pub(in crate::side) async fn head(&mut self, topic: &str) -> RedisResult<Known> {
         let meta = self.names.of(topic).meta();
         let redis = self.wire(topic);
         let meta: Option<Vec<u8>> = cmd("GET").arg(meta).query_async(redis).await?;
-        Ok(meta.and_then(|meta| meta_of(&meta)).map(|meta| meta.head))
+        let Some(meta) = meta else { return Ok(Known::Gone) };
+        Ok(meta_of(&meta).map_or(Known::Foreign, |meta| Known::Head(meta.head)))
     }
 
     /// Some of the messages of a room behind an offset, and all that have changed, and those with
-    /// these offsets; `None`, as [`Archivist::head`].
+    /// these offsets; `None`, if it is gone, or there is something else.
     ///
     /// # Errors
     ///

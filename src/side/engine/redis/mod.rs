@@ -42,7 +42,7 @@ mod slots;
 mod write;
 
 #[cfg(feature = "archive-postgres")]
-pub(in crate::side) use archiving::{Archivist, Entry, Part};
+pub(in crate::side) use archiving::{Archivist, Entry, Known, Part};
 pub use connect::{ConnectError, Connector};
 pub use fit::Facts;
 pub use life::Connection;
