@@ -10,6 +10,7 @@
 //! |---|---|
 //! | the engine's | it is gone on with behind the last message and change |
 //! | one before that | what came after it had ended was of another history: it is taken back first |
+//! | one behind that | the engine is one that others have left: nothing is written |
 //! | unknown to the engine | numbers begin anew: the room is written as another one |
 //!
 //! What cannot be read is a row without a record, so that nothing older is shown in its place.
@@ -32,10 +33,12 @@ const WORD_BYTES_MAX: usize = 256;
 const WORDS_BYTES_MAX: usize = 256 * 1_024;
 
 /// Where a room stands in the archive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) id: i64,
     pub(super) epoch: u64,
+    /// All epochs that it was in since it was written first.
+    pub(super) eras: Vec<u64>,
     /// All up to there is in it,
     pub(super) last: Marks,
     /// but for what is up to there.
@@ -51,6 +54,8 @@ pub(super) enum Begin {
     Turned(Marks),
     /// From the beginning, as a room that was never written.
     New,
+    /// Not at all: the archive has gone on from the epoch in which the engine has the room.
+    Stale,
 }
 
 impl Begin {
@@ -66,14 +71,14 @@ impl Begin {
                 return Self::Turned(kept);
             }
         }
-        Self::New
+        if place.eras.contains(&head.epoch) { Self::Stale } else { Self::New }
     }
 
     /// Behind which message and which change.
     pub(super) fn behind(self) -> Marks {
         match self {
             Self::On(behind) | Self::Turned(behind) => behind,
-            Self::New => Marks::default(),
+            Self::New | Self::Stale => Marks::default(),
         }
     }
 }
@@ -127,9 +132,8 @@ impl Plan {
         // What the engine has forgotten of changes, and the archive does not have.
         let forgotten = if has_changes { head.floor } else { head.top.change };
         let forgotten = Some(forgotten).filter(|of| *of > behind.change).unwrap_or_default();
-        let known = place.filter(|_| begin != Begin::New);
-        let floor = match known {
-            Some(known) => Marks { change: known.floor.change.max(forgotten), ..known.floor },
+        let floor = match place.as_ref().filter(|_| begin != Begin::New) {
+            Some(Place { floor, .. }) => Marks { change: floor.change.max(forgotten), ..*floor },
             None => Marks { offset: before_first(part), change: forgotten },
         };
         let first = behind.offset.max(floor.offset) + 1;
@@ -150,10 +154,10 @@ impl Plan {
         let there = rows.iter().filter(|row| is_new(row.offset)).count() as u64;
         Self {
             topic: topic.into(),
-            place,
             begin,
             epoch: head.epoch,
             eras: eras(place.as_ref(), begin, head),
+            place,
             gap: (last + 1).saturating_sub(first) - there,
             upto: Marks {
                 offset: last,
@@ -186,7 +190,7 @@ fn before_first(Part { head, entries, .. }: &Part) -> u64 {
 fn eras(place: Option<&Place>, begin: Begin, head: &Head) -> Vec<(u64, Marks)> {
     let behind = |kept: Marks| Marks { offset: kept.offset + 1, change: kept.change + 1 };
     match begin {
-        Begin::On(_) => Vec::new(),
+        Begin::On(_) | Begin::Stale => Vec::new(),
         Begin::New => vec![(head.epoch, Marks { offset: 1, change: 1 })],
         Begin::Turned(_) => {
             let since =
@@ -285,7 +289,7 @@ mod tests {
     }
 
     fn place(epoch: u64, last: Marks) -> Place {
-        Place { id: 1, epoch, last, floor: Marks::default() }
+        Place { id: 1, epoch, eras: vec![epoch, 7], last, floor: Marks::default() }
     }
 
     fn said(epoch: u64) -> Entry {
@@ -319,6 +323,8 @@ mod tests {
         assert_eq!(begins(Some(place(2, marks(8, 2)))), Begin::Turned(marks(7, 2)));
         assert_eq!(begins(Some(place(1, marks(9, 9)))), Begin::Turned(marks(4, 5)));
         assert_eq!(begins(Some(place(4, marks(9, 9)))), Begin::New);
+        let left = head(7, marks(9, 9), &[(6, marks(7, 5))]);
+        assert_eq!(Begin::of(Some(&place(1, marks(9, 9))), &left), Begin::Stale);
     }
 
     #[test]

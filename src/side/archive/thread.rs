@@ -479,6 +479,10 @@ impl Writer {
         };
         let place = there.get(topic);
         let begin = Begin::of(place, &head);
+        if begin == Begin::Stale {
+            tracing::warn!(topic, "the archive is further than the engine that it is written from");
+            return Ok(None);
+        }
         let others = match (begin, place, &self.line) {
             (Begin::Turned(kept), Some(place), Some(line)) => {
                 Line::in_time(line.timeout(), taken_back(line, place, kept)).await?

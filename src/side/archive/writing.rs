@@ -34,7 +34,8 @@ pub(super) async fn places(
     topics: &[Box<str>],
 ) -> Result<HashMap<Box<str>, Place>, DatabaseError> {
     let topics: Vec<&str> = topics.iter().map(|topic| &**topic).collect();
-    let asked = "SELECT topic, id, epoch, last, last_change, floor, floor_change \
+    let asked = "SELECT topic, id, epoch, last, last_change, floor, floor_change, \
+                 ARRAY(SELECT era.epoch FROM chinwag_era AS era WHERE era.room = id) \
                  FROM chinwag_room WHERE topic = ANY($1) AND is_present";
     let rows = line.client.query(asked, &[&topics]).await?;
     let place = |row: &SqlRow| Place {
@@ -42,6 +43,7 @@ pub(super) async fn places(
         epoch: number(row, 2),
         last: Marks { offset: number(row, 3), change: number(row, 4) },
         floor: Marks { offset: number(row, 5), change: number(row, 6) },
+        eras: row.get::<_, Vec<i64>>(7).into_iter().map(i64::cast_unsigned).collect(),
     };
     Ok(rows.iter().map(|row| (row.get::<_, &str>(0).into(), place(row))).collect())
 }
@@ -102,7 +104,7 @@ async fn locked(change: &Transaction<'_>, plan: &Plan) -> Result<Option<i64>, Da
                  WHERE topic = $1 AND is_present FOR UPDATE";
     let there = change.query_opt(asked, &[&&*plan.topic]).await?;
     let there = there.map(|row| (row.get::<_, i64>(0), [1, 2, 3].map(|at| number(&row, at))));
-    let read = plan.place.map(|of| (of.id, [of.epoch, of.last.offset, of.last.change]));
+    let read = plan.place.as_ref().map(|of| (of.id, [of.epoch, of.last.offset, of.last.change]));
     if there != read {
         return Ok(None);
     }

@@ -108,7 +108,7 @@ impl PretendedNode {
             asked: VecDeque::new(),
             told: VecDeque::new(),
         };
-        (node, EngineLog::new(of_shard, 1, id, limits))
+        (node, EngineLog::new(of_shard, 1, id, limits, false))
     }
 
     /// Lets the follower act.
