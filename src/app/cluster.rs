@@ -12,7 +12,9 @@ mod with_engine {
     use crate::app::boot::{EXIT_OS, Failure};
     use crate::app::cli::EXIT_CONFIG;
     use crate::app::config::{ArchiveConfig, EngineAck, EngineConfig};
-    use crate::limits::{ARCHIVE_WAITS_FACTOR, AUDIT_LINES_MAX, HistoryLimits, RING_WORDS};
+    use crate::limits::{
+        ARCHIVE_WAITS_FACTOR, ARCHIVE_WAITS_MIN, AUDIT_LINES_MAX, HistoryLimits, RING_WORDS,
+    };
     use crate::side::engine::{Ack, Engine, EngineLog, Start, StartError, TailBounds, Target};
 
     pub(in crate::app) use crate::side::engine::EngineStats as Stats;
@@ -96,7 +98,9 @@ mod with_engine {
             key_s: config.key_s,
             audit_lines: u32::try_from(AUDIT_LINES_MAX).expect("few"),
             archive_slack: match archive.url {
-                Some(_) => config.history.saturating_mul(ARCHIVE_WAITS_FACTOR),
+                Some(_) => {
+                    config.history.saturating_mul(ARCHIVE_WAITS_FACTOR).max(ARCHIVE_WAITS_MIN)
+                }
                 None => 0,
             },
         })

@@ -984,6 +984,9 @@ pub const ARCHIVE_READ_MESSAGES_MAX: u32 = 1_000;
 /// or slow. Then messages are let go of that it does not have.
 pub const ARCHIVE_WAITS_FACTOR: u32 = 4;
 
+/// But for at least so many messages more: it is looked twice a second what there is for it.
+pub const ARCHIVE_WAITS_MIN: u32 = 1_000;
+
 /// How many rooms are written to the archive at a time, in one transaction,
 pub const ARCHIVE_ROOMS_AT_ONCE: usize = 64;
 

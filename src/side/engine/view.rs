@@ -146,16 +146,14 @@ impl<'a> Messages<'a> {
         if wanted.view == View::Room { self.stretch(wanted) } else { self.picked(wanted) }
     }
 
-    /// Whether a page has all of what is wanted that there is, and nothing that was said before
-    /// these is missing in it.
+    /// Whether a page has all of what is wanted that there is, wherever, and knows whether there is
+    /// more: it ends where there is more here, or nothing before that is wanted.
     pub(super) fn has_all(&self, wanted: Wanted, page: &Page) -> bool {
-        let Wanted { after, upto, part, messages, changed, view, .. } = wanted;
+        let Wanted { after, upto, part, changed, view, .. } = wanted;
         let first = self.first_before(self.last());
-        let is_full = page.count == messages || page.first > first;
         let is_enough = match part {
-            Part::Newest => is_full && page.count > 0 || after + 1 >= first,
-            Part::Oldest | Part::All => after + 1 >= first,
-            Part::Around(_) => page.count > 0 && is_full,
+            Part::Newest | Part::Around(_) if page.count > 0 && page.first > first => true,
+            _ => after + 1 >= first,
         };
         (view, changed) == (View::Room, None) && upto <= self.last() && is_enough
     }
