@@ -343,13 +343,13 @@ redis.register_function{function_name = 'chinwag_1_read', callback = read, flags
 redis.register_function('chinwag_1_archived', function(keys, args)
   call = redis.call
   local topic, epoch = args[1], args[2]
-  local meta = call('GET', keys[1])
-  if not meta then
+  local stands = call('GET', keys[1])
+  if not stands then
     call('HDEL', keys[3], topic)
     return call('ZREM', keys[4], topic)
   end
   call('HSET', keys[3], topic, table.concat({epoch, args[3], args[4], args[5], args[6]}, ' '))
-  local of, top, changes = string.match(meta, META)
+  local of, top, changes = string.match(stands, META)
   if of ~= epoch or top ~= args[3] or changes ~= args[4] then return 0 end
   call('EXPIRE', keys[2], tonumber(args[7]) + HOUR_S)
   return call('ZREM', keys[4], topic)
