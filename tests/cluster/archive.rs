@@ -471,6 +471,23 @@ fn rooms_that_were_there_before_the_archive_are_in_it_too() {
 }
 
 #[test]
+fn a_database_that_speaks_tls_is_believed_by_its_certificate() {
+    let (engine, mut database) = (servers::Server::start(Kind::Redis, &[]), Database::start());
+    let certificate = database.speak_tls();
+    let archive = database.url("chat").replace("sslmode=disable", "sslmode=require");
+    let [url, archive] = [format!("engine.url={}", engine.url()), format!("archive.url={archive}")];
+    let settings = [&*url, &archive, SECRET, "auth.guests=true", "http.metrics=true"];
+    // Somebody else may be there: nothing is told to that, and chat goes on.
+    let other = Server::start(&settings);
+    Client::join(&other, "ann", "tea", &json!({})).say("one");
+    assert!(other.log().contains("certificate"), "{}", other.log());
+    assert_eq!(counted(&other, "chinwag_archive_up"), 0);
+    let node = Server::start_in(&settings, &[("SSL_CERT_FILE", certificate.as_os_str())]);
+    wait_for_archive(&database, "tea", 1);
+    assert_eq!(counted(&node, "chinwag_archive_up"), 1);
+}
+
+#[test]
 fn a_database_that_is_not_fit_is_refused_at_the_start_with_what_is_to_be_changed() {
     let (engine, database) = (servers::Server::start(Kind::Redis, &[]), Database::start());
     let latin = "CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0";

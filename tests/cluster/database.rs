@@ -48,6 +48,39 @@ impl Database {
         database
     }
 
+    /// It takes connections with TLS from now on, and no others. Returns the certificate's file.
+    pub(crate) fn speak_tls(&mut self) -> PathBuf {
+        self.end();
+        let [key, certificate] = ["key.pem", "certificate.pem"].map(|name| self.folder.join(name));
+        let mut make = Command::new("openssl");
+        make.args([
+            "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=x",
+        ]);
+        make.args([
+            "-addext",
+            "subjectAltName=IP:127.0.0.1",
+            "-addext",
+            "basicConstraints=CA:FALSE",
+        ]);
+        run(make.arg("-keyout").arg(&key).arg("-out").arg(&certificate));
+        if is_root() {
+            run(Command::new("chown").arg(USER).args([&key, &certificate]));
+        }
+        run(Command::new("chmod").arg("600").arg(&key));
+        let settings = format!(
+            "ssl = on\nssl_key_file = '{}'\nssl_cert_file = '{}'\n",
+            key.display(),
+            certificate.display()
+        );
+        let data = self.folder.join("data");
+        fs::write(data.join("postgresql.auto.conf"), settings).expect("it is written");
+        // Whoever looks after it comes by its socket.
+        let who = "hostssl all all 127.0.0.1/32 trust\nlocal all all trust\n";
+        fs::write(data.join("pg_hba.conf"), who).expect("it is written");
+        self.begin_again();
+        certificate
+    }
+
     /// It begins again with what it has.
     pub(crate) fn begin_again(&mut self) {
         let mut server = self.program("postgres");
@@ -76,7 +109,7 @@ impl Database {
     /// What it answers: rows of a table, or why not.
     pub(crate) fn ask(&self, database: &str, sql: &str) -> Output {
         let mut command = Command::new(self.programs.join("psql"));
-        command.args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", USER]);
+        command.arg("-h").arg(&self.folder).args(["-p", &self.port.to_string(), "-U", USER]);
         command.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", database, "-c", sql]);
         command.output().expect(MISSING)
     }

@@ -45,7 +45,7 @@ use crate::side::engine::{EngineStats, Target};
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// How often what is not needed any more is forgotten.
-const FORGET_EVERY: Duration = Duration::from_secs(600);
+const FORGET_EVERY: Duration = Duration::from_mins(10);
 
 /// What an archive is started with.
 pub struct Start {
@@ -105,8 +105,13 @@ impl Archive {
         let (thread_stats, thread_stop) = (Arc::clone(&stats), Arc::clone(&stop));
         let thread = thread::Builder::new().name("archive".to_owned()).spawn(move || {
             let _panics = Panics(Arc::clone(&start.on_panic));
-            let runtime = runtime::Builder::new_current_thread().enable_all().build();
-            let runtime = runtime.expect("a runtime of one thread needs an epoll and an eventfd");
+            let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
+                Ok(runtime) => runtime,
+                Err(error) => {
+                    let _ = tells.send(Err(error.to_string().into()));
+                    return;
+                }
+            };
             runtime.block_on(async {
                 let first = match database.connect().await {
                     Ok(line) => Ok(Some(line)),
@@ -166,7 +171,7 @@ async fn run(
     for _ in 0..ARCHIVE_READERS {
         readers.spawn(read(Arc::clone(&desk)));
     }
-    let (archivist, is_writer, forget_due) = (None, false, Instant::now());
+    let (archivist, has_lease, forget_due) = (None, false, Instant::now());
     let mut writer = Writer {
         target,
         lease_ms,
@@ -174,7 +179,7 @@ async fn run(
         database,
         line,
         archivist,
-        is_writer,
+        has_lease,
         forget_due,
         stats,
     };
@@ -270,7 +275,8 @@ struct Writer {
     line: Option<Line>,
     /// The way to the engine, and which of its thread's connections that had then.
     archivist: Option<(u64, Archivist)>,
-    is_writer: bool,
+    /// Whether this node is the one that does.
+    has_lease: bool,
     /// When what is not needed any more is forgotten next.
     forget_due: Instant,
     stats: Arc<ArchiveStats>,
@@ -318,7 +324,7 @@ impl Writer {
             Broken::Engine(why) => {
                 tracing::warn!(%why, "the archive cannot be written, for the engine does not answer");
                 self.archivist = None;
-                self.is_writer = false;
+                self.has_lease = false;
             }
             Broken::Database(error) => {
                 tracing::warn!(why = %error.into_why(), "the archive cannot be written");
@@ -327,13 +333,13 @@ impl Writer {
                 self.leave().await;
             }
         }
-        self.stats.set_writer(self.is_writer);
+        self.stats.set_writer(self.has_lease);
     }
 
     /// Gives the lease back.
     async fn leave(&mut self) {
         let timeout = self.timeout();
-        if mem::take(&mut self.is_writer)
+        if mem::take(&mut self.has_lease)
             && let Some((_, archivist)) = &mut self.archivist
         {
             // It ends by itself.
@@ -385,9 +391,9 @@ impl Writer {
         let lives = self.engine.lives();
         // Whoever is primary is known to the engine's thread.
         if self.archivist.as_ref().is_some_and(|(of, _)| *of != lives) || !self.engine.is_up() {
-            (self.archivist, self.is_writer) = (None, false);
+            (self.archivist, self.has_lease) = (None, false);
         }
-        self.stats.set_writer(self.is_writer);
+        self.stats.set_writer(self.has_lease);
         if !self.engine.is_up() {
             return Ok(false);
         }
@@ -421,17 +427,17 @@ impl Writer {
     /// Holds the lease, or takes it. Whoever takes it looks at all rooms.
     async fn lease(&mut self) -> Result<bool, Broken> {
         let lease_ms = self.lease_ms;
-        let was_writer = self.is_writer;
-        self.is_writer = self.ask(async |archivist| archivist.lease(lease_ms).await).await?;
-        self.stats.set_writer(self.is_writer);
-        if self.is_writer && !was_writer {
+        let had_lease = self.has_lease;
+        self.has_lease = self.ask(async |archivist| archivist.lease(lease_ms).await).await?;
+        self.stats.set_writer(self.has_lease);
+        if self.has_lease && !had_lease {
             tracing::info!("this server writes the archive");
             let partitions = self.target.partitions;
             for partition in 0..partitions {
                 self.ask(async |archivist| archivist.note_all(partition).await).await?;
             }
         }
-        Ok(self.is_writer)
+        Ok(self.has_lease)
     }
 
     /// Writes rooms. Returns those of which there is more, and how much there was to be written.

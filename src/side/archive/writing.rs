@@ -120,9 +120,9 @@ async fn locked(change: &Transaction<'_>, plan: &Plan) -> Result<Option<i64>, Da
         let retire = "UPDATE chinwag_room SET is_present = false WHERE id = $1";
         change.execute(retire, &[&id]).await?;
     }
-    let make = "INSERT INTO chinwag_room(topic, epoch, last, last_change, floor, floor_change) \
+    let begin = "INSERT INTO chinwag_room(topic, epoch, last, last_change, floor, floor_change) \
                 VALUES ($1, $2, 0, 0, 0, 0) ON CONFLICT DO NOTHING RETURNING id";
-    let made = change.query_opt(make, &[&&*plan.topic, &stored(plan.epoch)]).await?;
+    let made = change.query_opt(begin, &[&&*plan.topic, &stored(plan.epoch)]).await?;
     Ok(made.map(|row| row.get(0)))
 }
 

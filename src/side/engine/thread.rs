@@ -447,8 +447,13 @@ impl Turns {
                 event = events.recv() => (event, None),
                 answered = wait(archive) => (None, answered),
             };
-            event.into_iter().for_each(|event| self.hear_event(event));
-            return answered.into_iter().for_each(|answered| self.archive_said(answered));
+            if let Some(event) = event {
+                self.hear_event(event);
+            }
+            if let Some(answered) = answered {
+                self.archive_said(answered);
+            }
+            return;
         }
         let connector = &self.connector;
         let connecting = self.connecting.get_or_insert_with(|| {

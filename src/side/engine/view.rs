@@ -423,3 +423,100 @@ impl<'a> Room<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::link::engine::Told;
+    use crate::side::engine::written::Writer;
+
+    const TOPIC: &str = "room:tea";
+    const WRITER: Writer<'_> = Writer { topic: TOPIC, node: 7, shard: 3 };
+
+    fn said(body: &str) -> Said<'_> {
+        Said { user: "ann", name: "Ann", body, ..Said::default() }
+    }
+
+    fn unchanged(offset: u64) -> Message {
+        let record = WRITER.told(None, &Told::Message { said: said("\"engine\"") });
+        Message { offset, at_ms: 5, epoch: 1, record }
+    }
+
+    fn changed(offset: u64, change: u64) -> Changed {
+        let (said, fate) = (said("\"engine\""), Fate::default());
+        let told = Told::Changed { offset, said_ms: 5, said, fate };
+        Changed { offset, change, is_deleted: false, record: WRITER.told(None, &told) }
+    }
+
+    fn row(offset: u64, change: u64) -> older::Row {
+        let record = Some(WRITER.archived(offset, 5, said("\"archive\""), Fate::default()));
+        older::Row { offset, change, record }
+    }
+
+    fn wanted(part: Part, (after, upto): (u64, u64), messages: u32) -> Wanted {
+        let (bytes, changed, view) = (10_000, None, View::Room);
+        Wanted { after, upto, part, messages, bytes, changed, view }
+    }
+
+    /// A room whose last two messages are in the engine alone, with a change of the second one and
+    /// of the third one; and an archive that has all before but the fourth.
+    fn room() -> (State, older::Found) {
+        let state = State {
+            messages: vec![unchanged(7), unchanged(8)],
+            changed: vec![changed(2, 3), changed(3, 1)],
+            ..State::default()
+        };
+        let rows = vec![row(1, 0), row(2, 1), row(3, 2), row(5, 0), row(6, 0)];
+        let upto = Marks { offset: 6, change: 2 };
+        (state, older::Found { rows, upto, ..older::Found::default() })
+    }
+
+    fn page(wanted: Wanted) -> (u64, Vec<String>, bool) {
+        let (state, found) = room();
+        let page = Messages::with_archive(TOPIC, &state, &found).page(wanted);
+        let stretch = page.run().stretch();
+        let bodies = stretch.messages.iter().map(|message| message.said.body.to_string());
+        (stretch.first, bodies.collect(), stretch.more)
+    }
+
+    #[test]
+    fn of_each_message_the_later_change_is_told_wherever_it_is() {
+        let (state, found) = room();
+        let messages = Messages::with_archive(TOPIC, &state, &found);
+        let bodies = [1, 2, 3, 7].map(|offset| messages.get(offset).map(|of| of.said.body));
+        let bodies = bodies.map(|body| body.unwrap_or_default().trim_matches('"'));
+        assert_eq!(bodies, ["archive", "engine", "archive", "engine"]);
+        let changes = [1, 2, 3].map(|offset| messages.get(offset).map(|of| of.fate.change));
+        assert_eq!(changes, [Some(0), Some(3), Some(2)]);
+    }
+
+    #[test]
+    fn a_page_ends_at_a_hole_and_the_next_one_goes_on_behind_it() {
+        let (first, bodies, more) = page(wanted(Part::Newest, (0, 8), 9));
+        assert_eq!((first, bodies.len(), more), (5, 4, true));
+        let (first, bodies, more) = page(wanted(Part::Newest, (0, 4), 9));
+        assert_eq!((first, bodies.len(), more), (1, 3, false));
+        let (first, bodies, more) = page(wanted(Part::Newest, (0, 3), 2));
+        assert_eq!((first, bodies.len(), more), (2, 2, true));
+        let (first, bodies, more) = page(wanted(Part::All, (1, 8), 9));
+        assert_eq!((first, bodies.len(), more), (2, 2, true), "it is not whole");
+        let (first, bodies, more) = page(wanted(Part::Oldest, (3, 8), 2));
+        assert_eq!((first, bodies.len(), more), (5, 2, true));
+        let (first, bodies, _) = page(wanted(Part::Around(6), (0, 8), 3));
+        assert_eq!((first, bodies.len()), (5, 3));
+        assert!(page(wanted(Part::Around(4), (0, 8), 3)).1.is_empty());
+    }
+
+    #[test]
+    fn nothing_older_is_told_of_what_has_become_something_that_cannot_be_read() {
+        let (mut state, mut found) = room();
+        state.changed[0].record = b"?".to_vec();
+        // The archive has known of it since the engine was read.
+        found.rows[3] = older::Row { offset: 7, change: 4, record: None };
+        let messages = Messages::with_archive(TOPIC, &state, &found);
+        let there = [1, 2, 3, 7, 8].map(|offset| messages.get(offset).is_some());
+        assert_eq!(there, [true, false, true, false, true]);
+        let alone = Messages::of(TOPIC, &state);
+        assert!(alone.get(2).is_none() && alone.get(7).is_some());
+    }
+}

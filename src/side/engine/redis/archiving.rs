@@ -187,13 +187,13 @@ impl Archivist {
         loop {
             let mut scan = cmd("HSCAN");
             scan.arg(&listed).arg(cursor).arg("COUNT").arg(LISTED_AT_ONCE);
-            let (next, rooms): (u64, Vec<(Vec<u8>, Vec<u8>)>) = scan.query_async(redis).await?;
+            let (next, rooms): (u64, Pairs) = scan.query_async(redis).await?;
             if !rooms.is_empty() {
                 let mut look = cmd("HMGET");
                 look.arg(&archived);
-                rooms.iter().for_each(|(topic, _)| {
+                for (topic, _) in &rooms {
                     look.arg(topic);
-                });
+                }
                 let known: Vec<Option<Vec<u8>>> = look.query_async(redis).await?;
                 let unknown = rooms.iter().zip(known).filter(|(_, known)| known.is_none());
                 let mut note = cmd("ZADD");
@@ -351,6 +351,8 @@ fn changed_of(value: &[u8]) -> Option<Entry> {
 }
 
 /// The fields and values of a hash.
-fn pairs(value: Value) -> Vec<(Vec<u8>, Vec<u8>)> {
+type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
+
+fn pairs(value: Value) -> Pairs {
     redis::from_redis_value(value).unwrap_or_default()
 }
