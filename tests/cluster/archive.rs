@@ -417,6 +417,7 @@ fn what_cannot_be_read_is_left_out_and_nothing_older_is_shown_for_it() {
     (words[2], words[3]) = ("151", "1");
     let time = format!("{} {}", words[7], words[1]);
     told::<()>(&engine, &["XADD", &stream, "151-0", "d", "\u{7f}newer", "t", &time]);
+    told::<()>(&engine, &["XDEL", &stream, "5-0"]);
     told::<()>(&engine, &["HSET", &changed, "5", "1 d \u{7f}newer"]);
     told::<()>(&engine, &["SET", &meta, &words.join(" ")]);
     told::<()>(&engine, &["ZADD", &waiting, "1", "room:tea"]);
