@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::clusters::Cluster;
 use crate::database::Database;
-use crate::faults::{engine, has, pair, say_at_last, told, wait_for_replica};
+use crate::faults::{has, pair, say_at_last, told, wait_for_replica};
 use crate::nodes::{Client, SECRET, node};
 use crate::server::{Server, until};
 use crate::servers::{self, KINDS, Kind};
@@ -36,8 +36,11 @@ fn body_of(message: &Value) -> (u64, Option<String>) {
     (offset, (!is_deleted).then(|| message["body"].as_str().expect("a body").to_owned()))
 }
 
+/// Messages, and whether there is more.
+type Page = (Vec<(u64, Option<String>)>, bool);
+
 /// A page; `None`, while the archive is not there.
-fn page(client: &mut Client, params: &Value) -> Option<(Vec<(u64, Option<String>)>, bool)> {
+fn page(client: &mut Client, params: &Value) -> Option<Page> {
     let answer = client.ask("history", params);
     if answer["status"] != "ok" {
         let reason = answer["response"]["reason"].as_str().expect("a reason");
@@ -49,7 +52,7 @@ fn page(client: &mut Client, params: &Value) -> Option<(Vec<(u64, Option<String>
     Some((messages.iter().map(body_of).collect(), more))
 }
 
-fn page_at_last(client: &mut Client, params: &Value) -> (Vec<(u64, Option<String>)>, bool) {
+fn page_at_last(client: &mut Client, params: &Value) -> Page {
     let mut found = None;
     until("a page is read", || {
         found = page(client, params);
