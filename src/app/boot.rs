@@ -177,11 +177,7 @@ fn start(config: Config) -> Result<Server, Failure> {
         site,
         seed,
     };
-    let shards_begun = match (store_ends, engine_ends) {
-        (Some(ends), _) => common.begin_shards(listeners, ends)?,
-        (None, Some(ends)) => common.begin_shards(listeners, ends)?,
-        (None, None) => common.begin_shards(listeners, vec![MemoryLog; usize::from(shards)])?,
-    };
+    let shards_begun = common.begin_all(listeners, store_ends, engine_ends)?;
     // In the log like everything else, and on one line.
     panic::set_hook(Box::new(|panic| tracing::error!(%panic, "a defect")));
     obey_signals(Arc::clone(&control), config.drain_s.saturating_mul(1_000))?;
@@ -207,6 +203,27 @@ struct Common {
 }
 
 impl Common {
+    /// Begins a thread for each listener, with the logs of a store or an engine, if there is one.
+    #[cfg_attr(
+        not(any(feature = "engine-redis", feature = "store")),
+        expect(clippy::match_same_arms, reason = "without either all logs are of one type")
+    )]
+    fn begin_all(
+        &self,
+        listeners: Vec<MioListener>,
+        store: Option<Vec<keeping::End>>,
+        engine: Option<Vec<cluster::End>>,
+    ) -> Result<Vec<JoinHandle<io::Result<()>>>, String> {
+        match (store, engine) {
+            (Some(ends), _) => self.begin_shards(listeners, ends),
+            (None, Some(ends)) => self.begin_shards(listeners, ends),
+            (None, None) => {
+                let logs = vec![MemoryLog; usize::from(self.settings.shards)];
+                self.begin_shards(listeners, logs)
+            }
+        }
+    }
+
     /// Begins a thread for each listener and log.
     fn begin_shards<L: LogEnd + Send + 'static>(
         &self,

@@ -155,6 +155,7 @@ mod without_engine {
     pub(in crate::app) type End = MemoryLog;
 
     /// Nothing.
+    #[expect(clippy::unnecessary_wraps, reason = "where there is an engine, it may fail")]
     pub(in crate::app) fn open(
         _: (&EngineConfig, &ArchiveConfig),
         _: &HistoryLimits,

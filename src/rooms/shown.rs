@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+#[cfg(feature = "engine-redis")]
 use super::Rooms;
+#[cfg(feature = "engine-redis")]
 use crate::link::log::NodeId;
 use crate::link::record::ToMember;
 use crate::wire::phx::Payload;
 
+#[cfg(feature = "engine-redis")]
 impl Rooms {
     /// Whom a room has at each other node, by the life that this is known of.
     pub(crate) fn elsewhere(&self, topic: &str) -> Vec<(NodeId, u64, Vec<String>)> {

@@ -20,8 +20,10 @@ const VERSION_MIN: i32 = 120_000;
 /// Why there is no connection, or something was not done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum DatabaseError {
-    /// It would have taken too long.
+    /// It would have taken too long, says the database, which goes on.
     Late(Box<str>),
+    /// The database refuses it, and goes on.
+    Refused(Box<str>),
     /// No archive can be kept there before somebody has changed something: what that is.
     Unfit(Box<str>),
     /// It may be better later.
@@ -31,13 +33,13 @@ pub(super) enum DatabaseError {
 impl DatabaseError {
     /// Why, whatever follows from that.
     pub(super) fn into_why(self) -> Box<str> {
-        let (Self::Late(why) | Self::Unfit(why) | Self::Passing(why)) = self;
+        let (Self::Late(why) | Self::Refused(why) | Self::Unfit(why) | Self::Passing(why)) = self;
         why
     }
 
-    /// Whether it was given up by the database, which is there.
-    pub(super) fn is_late(&self) -> bool {
-        matches!(self, Self::Late(_))
+    /// Whether it is about what was asked, and may be another for something else.
+    pub(super) fn is_of_question(&self) -> bool {
+        matches!(self, Self::Late(_) | Self::Refused(_))
     }
 }
 
@@ -54,7 +56,11 @@ impl From<Error> for DatabaseError {
         if error.code() == Some(&SqlState::QUERY_CANCELED) {
             return Self::Late(why.into());
         }
-        if is_unfit { Self::Unfit(why.into()) } else { Self::Passing(why.into()) }
+        match error.as_db_error() {
+            _ if is_unfit => Self::Unfit(why.into()),
+            Some(_) => Self::Refused(why.into()),
+            None => Self::Passing(why.into()),
+        }
     }
 }
 

@@ -11,7 +11,9 @@
 //!
 //! | file | what it is |
 //! |---|---|
-//! | `thread` | starting and stopping; the writer's turns, the readers |
+//! | `thread` | starting and stopping |
+//! | `writer` | its turns: of which node it is, and what is written next |
+//! | `readers` | questions are answered |
 //! | `room` | what is to be written of a room, by where it stands in both |
 //! | `writing` | one transaction of it |
 //! | `reading` | what is found for a question |
@@ -31,11 +33,13 @@
 //! Deliberately absent: who may read, and what members are told.
 
 mod database;
+mod readers;
 mod reading;
 mod room;
 mod schema;
 mod stats;
 mod thread;
+mod writer;
 mod writing;
 
 pub use stats::ArchiveStats;

@@ -28,9 +28,12 @@ use crate::wire::json;
 /// The longest word that is told from others, in bytes.
 const WORD_BYTES_MAX: usize = 256;
 
-/// How many bytes of words of a message can be found. The database has a bound of a megabyte for
-/// them, with what it notes beside.
-const WORDS_BYTES_MAX: usize = 256 * 1_024;
+/// How many bytes of words of a message can be found, with the name of their room before each. The
+/// database has a bound of a megabyte.
+const WORDS_BYTES_MAX: usize = 512 * 1_024;
+
+/// The longest name of a room before a word, in bytes.
+const ROOM_BYTES_MAX: usize = 20;
 
 /// Where a room stands in the archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -252,7 +255,7 @@ fn words_of(said: Said<'_>) -> Vec<String> {
     let mut found: Vec<String> = words(&body)
         .map(|word| cut(&word).to_owned())
         .take_while(|word| {
-            bytes += word.len();
+            bytes += ROOM_BYTES_MAX + word.len();
             bytes <= WORDS_BYTES_MAX
         })
         .collect();

@@ -165,8 +165,8 @@ impl Archivist {
         for (primary, questions) in by_primary {
             let (redis, _) = &mut self.made.wires[usize::from(primary)];
             let found: Vec<Vec<Vec<u8>>> = questions.query_async(redis).await?;
-            // What is no text is no room.
-            let found = found.into_iter().flatten();
+            // What is no text is no room, and what has a zero byte none for a database.
+            let found = found.into_iter().flatten().filter(|topic| !topic.contains(&0));
             rooms.extend(found.filter_map(|topic| Some(String::from_utf8(topic).ok()?.into())));
         }
         Ok(rooms)

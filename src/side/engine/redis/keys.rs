@@ -101,6 +101,7 @@ impl Names {
     }
 
     /// Those of them of which something is not.
+    #[cfg(feature = "archive-postgres")]
     pub(super) fn unarchived(&self, partition: u16) -> String {
         format!("{}:{{{partition}}}:d", self.prefix)
     }
