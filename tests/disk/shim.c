@@ -17,7 +17,8 @@
  *             lie         sync: a success that has done nothing
  *             lazy        sync: it is done when another file is written, as synchronous=NORMAL does;
  *                         but after its first byte was written at once, as that does with a log's head
- *             sleep=MS    the call is done after so long
+ *             sleep=MS    the call is done after so long; while it waits there is a file that is
+ *                         named as that of the rules, with .asleep behind it
  *     TIMES   how many calls it is for, 1 if left out; * for all that follow
  *
  * With a journal, a sync is written down and not done: what it would have made safe, the reader of
@@ -167,9 +168,15 @@ static enum what judge(const char *op, const char *path) {
   if (sleep_ms) {
     int error = errno;
     struct timespec time = {sleep_ms / 1000, sleep_ms % 1000 * 1000000};
+    char mark[PATH_BYTES];
+    if (snprintf(mark, sizeof mark, "%s.asleep", rules_path) >= PATH_BYTES) abort();
+    int fd = (int)syscall(SYS_openat, AT_FDCWD, mark, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+    if (fd < 0) abort();
+    syscall(SYS_close, fd);
     pthread_mutex_unlock(&lock);
     nanosleep(&time, 0);
     pthread_mutex_lock(&lock);
+    syscall(SYS_unlinkat, AT_FDCWD, mark, 0);
     errno = error;
   }
   return what;

@@ -91,6 +91,11 @@ impl Disk {
         fs::rename(new, name).unwrap();
     }
 
+    /// Whether a call waits, because a rule says so.
+    pub(crate) fn is_asleep(&self) -> bool {
+        self.root.join("rules.asleep").exists()
+    }
+
     /// Starts a server whose disk can fail.
     pub(crate) fn serve(&self, settings: &[&str]) -> Server {
         self.start(settings, &[])
