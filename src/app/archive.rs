@@ -1,8 +1,8 @@
 //! The archive of an engine as the process sees it: begun when the engine is connected to, ended
 //! after it.
 //!
-//! Built without the feature `archive-postgres` there is none, and a configuration that asks for one
-//! is refused (`config::relations`).
+//! Built without the feature `archive-postgres` there is none, and a configuration that asks for
+//! one is refused (`config::relations`).
 
 #[cfg(feature = "archive-postgres")]
 mod with_archive {

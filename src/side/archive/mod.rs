@@ -14,7 +14,7 @@
 //! | `thread` | starting and stopping |
 //! | `writer` | its turns: of which node it is, and what is written next |
 //! | `readers` | questions are answered |
-//! | `room` | what is to be written of a room, by where it stands in both |
+//! | `plan` | what is to be written of a room, by where it stands in both |
 //! | `writing` | one transaction of it |
 //! | `reading` | what is found for a question |
 //! | `database` | a connection, and whether it is fit |
@@ -33,9 +33,9 @@
 //! Deliberately absent: who may read, and what members are told.
 
 mod database;
+mod plan;
 mod readers;
 mod reading;
-mod room;
 mod schema;
 mod stats;
 mod thread;

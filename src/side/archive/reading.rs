@@ -11,7 +11,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{IsolationLevel, Transaction};
 
 use super::database::{DatabaseError, Line};
-use super::room::cut;
+use super::plan::cut;
 use super::writing::number;
 use crate::base::words::words;
 use crate::limits::ARCHIVE_READ_MESSAGES_MAX;

@@ -89,8 +89,8 @@ impl Archive {
     ///
     /// # Errors
     ///
-    /// If the database is there and no archive can be kept in it, its address is none, or the system
-    /// has no thread.
+    /// If the database is there and no archive can be kept in it, its address is none, or the
+    /// system has no thread.
     pub fn start(start: Start) -> Result<Self, StartError> {
         let prefix = start.target.prefix.clone();
         let database = Database::parse(&start.url, &prefix, start.timeout_ms);

@@ -7,9 +7,9 @@
 //! Whatever fails is done again later: until then rooms wait in the engine. Another node may reach
 //! a database that this one does not, so it gives the lease back.
 //!
-//! Deliberately absent: what is written of a room (`room`), and how (`writing`).
+//! Deliberately absent: what is written of a room (`plan`), and how (`writing`).
 //!
-//! Called by: `thread`. Calls: `room`, `writing`, `database`, the engine.
+//! Called by: `thread`. Calls: `plan`, `writing`, `database`, the engine.
 
 use std::collections::HashMap;
 use std::mem;
@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use tokio::time;
 
 use super::database::{Database, DatabaseError, Line};
-use super::room::{Begin, Place, Plan};
+use super::plan::{Begin, Place, Plan};
 use super::stats::ArchiveStats;
 use super::thread::AGAIN;
 use super::writing::{forget_before, places, taken_back, write};

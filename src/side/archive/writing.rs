@@ -3,7 +3,7 @@
 //! The row of a room is locked first, and compared: a writer that has read it before another one
 //! wrote finds it elsewhere, and writes nothing of it.
 //!
-//! Deliberately absent: what is written of a room (`room`).
+//! Deliberately absent: what is written of a room (`plan`).
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 use tokio_postgres::{Client, Row as SqlRow, Transaction};
 
 use super::database::{DatabaseError, Line};
-use super::room::{Begin, Place, Plan, Row};
+use super::plan::{Begin, Place, Plan, Row};
 use crate::limits::ARCHIVE_BEFORE_S;
 use crate::link::log::Marks;
 
