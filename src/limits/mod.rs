@@ -993,6 +993,9 @@ pub const ARCHIVE_ROOMS_AT_ONCE: usize = 64;
 /// and how many messages of each.
 pub const ARCHIVE_ROOM_MESSAGES_AT_ONCE: u64 = 500;
 
+/// But no more rooms than so many bytes, about: they are in memory meanwhile.
+pub const ARCHIVE_BYTES_AT_ONCE: usize = 16 * 1_024 * 1_024;
+
 /// How often it is looked which rooms have something for the archive, in milliseconds: for so long
 /// a search does not find what was just said.
 pub const ARCHIVE_LOOK_MS: u64 = 500;

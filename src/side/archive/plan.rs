@@ -172,6 +172,13 @@ impl Plan {
         }
     }
 
+    /// What it takes in memory, in bytes, about.
+    pub(super) fn bytes(&self) -> usize {
+        let record = |row: &Row| row.record.as_ref().or(row.unread.as_ref()).map_or(0, Vec::len);
+        // With its words.
+        self.rows.iter().map(|row| size_of::<Row>() + 2 * record(row)).sum()
+    }
+
     /// How many of its messages cannot be read.
     pub(super) fn unreadable(&self) -> u64 {
         self.rows.iter().filter(|row| row.record.is_none()).count() as u64

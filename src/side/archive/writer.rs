@@ -23,7 +23,9 @@ use super::plan::{Begin, Place, Plan};
 use super::stats::ArchiveStats;
 use super::thread::AGAIN;
 use super::writing::{forget_before, places, taken_back, write};
-use crate::limits::{ARCHIVE_LOOK_MS, ARCHIVE_ROOM_MESSAGES_AT_ONCE, ARCHIVE_ROOMS_AT_ONCE};
+use crate::limits::{
+    ARCHIVE_BYTES_AT_ONCE, ARCHIVE_LOOK_MS, ARCHIVE_ROOM_MESSAGES_AT_ONCE, ARCHIVE_ROOMS_AT_ONCE,
+};
 use crate::side::engine::command::Archived;
 use crate::side::engine::redis::{Archivist, Known, Part};
 use crate::side::engine::{EngineStats, Target};
@@ -219,17 +221,23 @@ impl Writer {
         let Some(line) = &self.line else { return Ok((Vec::new(), 0)) };
         let timeout = line.timeout();
         let mut there = Line::in_time(timeout, places(line, topics)).await?;
-        let (mut plans, mut lag) = (Vec::new(), 0);
-        for topic in topics {
+        let (mut plans, mut lag, mut bytes) = (Vec::new(), 0, 0);
+        let (mut left, mut waiting) = (Vec::new(), topics.iter());
+        for topic in waiting.by_ref() {
             let Some(part) = self.read_room(topic, &there).await? else { continue };
             let place = there.remove(topic);
             let behind = Begin::of(place.as_ref(), &part.head).behind();
             let top = part.head.top;
             lag += top.offset.saturating_sub(behind.offset);
             lag += top.change.saturating_sub(behind.change);
-            plans.push(Plan::of(topic, place, &part, self.target.node));
+            let plan = Plan::of(topic, place, &part, self.target.node);
+            bytes += plan.bytes();
+            plans.push(plan);
+            if bytes >= ARCHIVE_BYTES_AT_ONCE {
+                break;
+            }
         }
-        let mut left = Vec::new();
+        left.extend(waiting.cloned());
         for plan in self.write_plans(&plans).await? {
             self.note_written(plan).await?;
             if plan.is_cut {
