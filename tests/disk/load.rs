@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::io::Write;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::thread;
 
 use serde_json::Value;
@@ -51,8 +51,8 @@ struct Client {
 }
 
 impl Load {
-    /// Talks to a server until so much is acked, then makes it end, and talks until it has. What is
-    /// acked or seen is noted. Returns what is left of it.
+    /// Talks to a server until all are in and so much is acked, then makes it end, and talks until
+    /// it has. What is acked or seen is noted. Returns what is left of it.
     pub(crate) fn run(
         &mut self,
         server: Server,
@@ -60,7 +60,7 @@ impl Load {
         acks_wanted: u32,
         end: impl FnOnce(&Server),
     ) -> Server {
-        let acks = AtomicU32::new(0);
+        let come = Come::default();
         for (number, client) in self.0.iter_mut().enumerate() {
             if client.token.is_empty() {
                 client.token = server.token("Ann");
@@ -69,16 +69,30 @@ impl Load {
         }
         thread::scope(|scope| {
             for (number, client) in self.0.iter_mut().enumerate() {
-                let (peer, acks) = (Peer::open(&server, &client.token), &acks);
-                scope.spawn(move || client.talk(number, peer, notes, acks));
+                let (peer, come) = (Peer::open(&server, &client.token), &come);
+                scope.spawn(move || client.talk(number, peer, notes, come));
             }
             // However this ends: they talk until it has.
             let _ended = Ended(&server);
-            until("enough is acked", || acks.load(Ordering::Relaxed) >= acks_wanted);
+            until("enough is acked", || come.is_enough(acks_wanted));
             end(&server);
             until("it has ended", || has_ended(&server));
         });
         server
+    }
+}
+
+/// How far they have come.
+#[derive(Default)]
+struct Come {
+    joined: AtomicUsize,
+    acks: AtomicU32,
+}
+
+impl Come {
+    fn is_enough(&self, acks_wanted: u32) -> bool {
+        self.joined.load(Ordering::Relaxed) == CLIENTS
+            && self.acks.load(Ordering::Relaxed) >= acks_wanted
     }
 }
 
@@ -92,13 +106,14 @@ impl Drop for Ended<'_> {
 }
 
 impl Client {
-    fn talk(&mut self, client: usize, mut peer: Peer, notes: &Notes, acks: &AtomicU32) {
+    fn talk(&mut self, client: usize, mut peer: Peer, notes: &Notes, come: &Come) {
         let mut answer = peer.join(&room(client), r#"{"presence":false,"limit":0}"#);
         // Nobody is let in while the disk does not work: clients try again.
         while answer.contains(r#""reason":"storage""#) {
             answer = peer.join(&room(client), r#"{"presence":false,"limit":0}"#);
         }
         assert!(answer.contains(r#""status":"ok""#), "{answer}");
+        come.joined.fetch_add(1, Ordering::Relaxed);
         let answer: Value = serde_json::from_str(&answer).unwrap();
         let mut epoch = answer[4]["response"]["epoch"].as_str().unwrap().to_owned();
         // By their numbers; what was said, unless it is an act.
@@ -131,7 +146,7 @@ impl Client {
                     let number = reference.as_str().unwrap();
                     let said = under_way.remove(number).unwrap();
                     if payload["status"] == "ok" {
-                        acks.fetch_add(1, Ordering::Relaxed);
+                        come.acks.fetch_add(1, Ordering::Relaxed);
                         let response = &payload["response"];
                         let told = if let Some(body) = said {
                             self.said_at(client, response, &body)
