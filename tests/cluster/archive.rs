@@ -402,6 +402,24 @@ fn what_a_failover_loses_is_in_the_archive_of_no_room() {
 }
 
 #[test]
+fn a_room_that_the_engine_has_lost_begins_anew_and_what_was_archived_of_it_stays() {
+    let (mut engine, database) = (servers::Server::start(Kind::Redis, &THIN), Database::start());
+    let node = archived(&engine.url(), &database, &[]);
+    say_many(&mut Client::join(&node, "ann", "tea", &json!({})), 30);
+    wait_for_nothing(&[&engine]);
+    engine.kill();
+    engine.forget();
+    engine.begin_again();
+    let mut bob = Client::join_at_last(&node, "bob", "tea", &json!({}));
+    let said = Said::from([(say_at_last(&mut bob, "anew"), Some("anew".to_owned()))]);
+    wait_for_nothing(&[&engine]);
+    check_pages(&mut bob, &said);
+    let kept = "SELECT count(*) FROM chinwag_message JOIN chinwag_room ON room = id \
+                WHERE NOT is_present";
+    assert_eq!(database.tell(kept), "30");
+}
+
+#[test]
 fn what_cannot_be_read_is_left_out_and_nothing_older_is_shown_for_it() {
     let (engine, database) = (servers::Server::start(Kind::Redis, &THIN), Database::start());
     let nodes = [archived(&engine.url(), &database, &[])];
