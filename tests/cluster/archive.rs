@@ -405,11 +405,13 @@ fn what_a_failover_loses_is_in_the_archive_of_no_room() {
 fn a_room_that_the_engine_has_lost_begins_anew_and_what_was_archived_of_it_stays() {
     let (mut engine, database) = (servers::Server::start(Kind::Redis, &THIN), Database::start());
     let node = archived(&engine.url(), &database, &[]);
-    say_many(&mut Client::join(&node, "ann", "tea", &json!({})), 30);
+    let mut ann = Client::join(&node, "ann", "tea", &json!({}));
+    say_many(&mut ann, 30);
     wait_for_nothing(&[&engine]);
     engine.kill();
     engine.forget();
     engine.begin_again();
+    ann.hear("phx_error");
     let mut bob = Client::join_at_last(&node, "bob", "tea", &json!({}));
     let said = Said::from([(say_at_last(&mut bob, "anew"), Some("anew".to_owned()))]);
     wait_for_nothing(&[&engine]);
