@@ -4,6 +4,7 @@
 //! ```text
 //!   shard ── Open, Append, Say, Read, Find, Lines, Close ──> engine
 //!         <─ Opened, NotOpened, Entry, Kept, Refused, Turned, Closed, Heard, Read, Found, Lines ──┘
+//!   shard ── CatchUp ──> engine ── what was missing, CaughtUp ──> shard
 //!   shard ── Count, Watch, List ──> engine ── Listed ──> shard
 //!   shard ── AskSession ──> engine ── another's ── SessionAsked ──> shard
 //!         <─ SessionAnswered ── engine <── another's <── AnswerSession ──┘
@@ -18,7 +19,8 @@
 //!    unless the room is closed before;
 //! 2. each [`ToEngine::Append`] is answered with [`FromEngine::Kept`] or [`FromEngine::Refused`],
 //!    unless its room is closed before, by either side;
-//! 3. each [`ToEngine::Read`], [`ToEngine::Find`] and [`ToEngine::Lines`] is answered, or refused;
+//! 3. each [`ToEngine::Read`], [`ToEngine::Find`], [`ToEngine::Lines`] and [`ToEngine::CatchUp`] is
+//!    answered, or refused;
 //! 4. each [`ToEngine::AskSession`] that asks for an answer is given one within a bound of time.
 //!
 //! Deliberately absent: Redis, and who waits for an answer.
@@ -55,6 +57,8 @@ records! {
         182 Find { number: u64, room: RoomKey, sought: Sought<'a> }
         /// Lines of the audit trail of a room that is open, of so many bytes about.
         156 Lines { number: u64, room: RoomKey, wanted: AuditWanted, bytes: usize }
+        /// All that has its place in a room by now is to be told.
+        149 CatchUp { number: u64, room: RoomKey }
         /// The shard has begun anew, and has no room open.
         157 Restarted {}
         /// Which rooms have changed in the list since this place? Answered when there are some.
@@ -121,7 +125,9 @@ records! {
         183 Found { number: u64, more_before: u64, hits: &'a [u8] }
         /// Lines of an audit trail: the answer as it is told.
         171 Lines { number: u64, page: &'a str }
-        /// They cannot be read now.
+        /// All is told that had its place in a room when that was asked.
+        189 CaughtUp { number: u64 }
+        /// What was asked for cannot be read now.
         172 NotRead { number: u64, why: Why }
         /// Who this node is from now on.
         173 Life { node: u64, life: u64 }
@@ -299,16 +305,7 @@ mod tests {
     use crate::base::arena::Key;
     use crate::link::audit::AuditAct;
     use crate::link::ids::Ticket;
-    use crate::link::kept::read_whole;
-
-    #[track_caller]
-    fn check<'a, T: Field<'a> + Copy + PartialEq + std::fmt::Debug>(
-        message: T,
-        record: &'a mut Vec<u8>,
-    ) {
-        message.put(record);
-        assert_eq!(read_whole::<T>(record), message);
-    }
+    use crate::link::kept::check_written as check;
 
     #[test]
     fn what_the_engine_reads_is_what_was_written() {

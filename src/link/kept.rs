@@ -190,10 +190,11 @@ impl Found<'_> {
             floor,
             ..Opened::default()
         };
-        while !standings.is_empty() {
-            let user = <&str>::take(&mut standings).into();
-            opened.standings.push((user, Field::take(&mut standings)));
-        }
+        opened.standings = std::iter::from_fn(|| {
+            (!standings.is_empty())
+                .then(|| (<&str>::take(&mut standings), Field::take(&mut standings)))
+        })
+        .collect();
         while !lineage.is_empty() {
             opened.lineage.push((u64::take(&mut lineage), Marks::take(&mut lineage)));
         }
@@ -318,4 +319,16 @@ pub(crate) fn read_whole<'a, T: Field<'a>>(mut record: &'a [u8]) -> T {
     let message = T::take(&mut record);
     assert!(record.is_empty(), "a record holds one message and nothing behind it");
     message
+}
+
+/// Asserts that what is read of a record is the message that was written. For tests of those who
+/// say something by one.
+#[cfg(test)]
+#[track_caller]
+pub(crate) fn check_written<'a, T: Field<'a> + Copy + PartialEq + std::fmt::Debug>(
+    message: T,
+    record: &'a mut Vec<u8>,
+) {
+    message.put(record);
+    assert_eq!(read_whole::<T>(record), message);
 }

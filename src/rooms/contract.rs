@@ -50,7 +50,7 @@ mod decided;
 mod judge;
 mod ledger;
 mod planted;
-#[path = "../../tests/sim/pretend_log.rs"]
+#[path = "../../tests/sim/pretend_log/mod.rs"]
 mod pretend;
 mod reactions;
 pub(crate) mod reader;

@@ -416,7 +416,7 @@ pub(super) const ALL: &[Key] = &[
     Key {
         name: "history.room_bytes",
         kind: number(KIB, GIB, BYTES, Slot::Usize(|c| &mut c.history.room_bytes)),
-        doc: "The same in bytes: at most 16_777_216, unless `chat.changes` is 0.",
+        doc: "The same in bytes: at most 4_194_304, unless `chat.changes` is 0.",
     },
     Key {
         name: "history.total_bytes",

@@ -460,8 +460,8 @@ fn relations_between_values_hold() {
             "--set: history.room_bytes = 16_384: must be at least 18_432, because",
         ),
         (
-            &["history.room_bytes=16777217", "history.total_bytes=100000000"],
-            "--set: history.room_bytes = 16_777_217: must be at most 16_777_216 where messages can \
+            &["history.room_bytes=4194305", "history.total_bytes=100000000"],
+            "--set: history.room_bytes = 4_194_305: must be at most 4_194_304 where messages can \
              be changed, because a change moves all that lies behind it; or set chat.changes = 0",
         ),
         (
@@ -490,7 +490,7 @@ fn relations_between_values_hold() {
         "history.page_bytes=1024",
         "history.total_bytes=1024",
     ]);
-    from_set(&["history.room_bytes=16777217", "history.total_bytes=100000000", "chat.changes=0"]);
+    from_set(&["history.room_bytes=4194305", "history.total_bytes=100000000", "chat.changes=0"]);
     from_set(&["presence.full_max=0", "presence.listed=10000"]);
     // A bad value is complained of once.
     check_set(

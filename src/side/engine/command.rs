@@ -448,4 +448,36 @@ pub enum Pushed {
         /// What was said.
         record: Vec<u8>,
     },
+    /// Something that no node and no script says, on a channel of theirs.
+    Foreign {
+        /// The room's topic, if it was on the channel of one.
+        topic: Option<Box<str>>,
+    },
+}
+
+impl News {
+    /// What they take beside their own size, in bytes, about.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let of = |done: &Done| size_of::<Done>() + done.record.len() + done.line.1.len();
+        let lineage = self.head.lineage.len() * size_of::<Ended>();
+        lineage + self.entries.iter().map(of).sum::<usize>()
+    }
+}
+
+impl Pushed {
+    /// What it takes, in bytes, about.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let bytes = match self {
+            Self::News { topic, news } => topic.len() + news.bytes(),
+            Self::Said { topic, record } => topic.len() + record.len(),
+            Self::Listed(Listed { topic, founded, .. }) => {
+                topic.len() + founded.as_ref().map_or(0, |of| of.title.len())
+            }
+            Self::Told { record } => record.len(),
+            Self::Foreign { topic } => topic.as_ref().map_or(0, |topic| topic.len()),
+        };
+        size_of::<Self>() + bytes
+    }
 }

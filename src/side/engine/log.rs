@@ -30,7 +30,7 @@ use crate::link::ids::{ConnKey, RoomKey};
 use crate::link::kept::{read_hits, read_listed, read_whole};
 use crate::link::log::{
     Append, Appended, Audit, Find, Log, LogAnswer, LogEnd, Marks, NodeId, Opened, Opening, Placed,
-    Read, Say, Spoken, Ticket, Unkept, UnkeptText, What, WhatText, Why,
+    Read, Say, Spoken, Stretch, Ticket, Unkept, UnkeptText, What, WhatText, Why,
 };
 use crate::link::record::{Field, ToSession};
 use crate::link::said::{Fate, MessageText, SaidText};
@@ -226,6 +226,10 @@ impl EngineLog {
             FromEngine::Lines { number, page } => {
                 let (room, ticket) = self.reading.remove(&number)?;
                 LogAnswer::Audited { room, ticket, page: page.into() }
+            }
+            FromEngine::CaughtUp { number } => {
+                let (room, ticket) = self.reading.remove(&number)?;
+                LogAnswer::Read { room, ticket, stretch: Stretch::default() }
             }
             FromEngine::NotRead { number, why } => {
                 let (room, ticket) = self.reading.remove(&number)?;
@@ -429,10 +433,15 @@ impl Log for EngineLog {
     }
 
     fn part(&mut self, topic: &str, record: &[u8]) {
-        if self.refuses().is_none() {
+        // While the engine is away, it is said later.
+        if !self.is_full() {
             let record = self.writer(topic).told(None, &Told::Presence { record });
             self.send(&ToEngine::Part { topic, record: &record });
         }
+    }
+
+    fn catch_up(&mut self, room: RoomKey, ticket: Ticket) -> Result<(), Why> {
+        self.ask_to_read(room, ticket, |number| ToEngine::CatchUp { number, room })
     }
 
     fn close(&mut self, room: RoomKey) {

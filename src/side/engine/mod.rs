@@ -11,6 +11,7 @@
 //! |---|---|
 //! | `log` | a shard's end of the rings: the log of its rooms |
 //! | `thread` | the other end, with the connection |
+//! | `again` | when it connects again |
 //! | `follower` | the rooms that are followed: decides what is asked and told |
 //! | `command` | what is asked, answered and pushed, as values |
 //! | `partition` | over which slots rooms are spread |
@@ -22,6 +23,7 @@
 //!
 //! Deliberately absent: what a room is, who may read it, and when a message is answered.
 
+mod again;
 pub mod command;
 mod follower;
 mod log;

@@ -131,6 +131,7 @@ impl Follower {
         let timeout_ms = self.node.limits.timeout_ms;
         for followed in self.rooms.values_mut() {
             let (shard, _) = followed.key;
+            followed.give_up_awaiting(ways, now_ms, timeout_ms);
             let (refused, bytes) = followed.give_up(now_ms, timeout_ms);
             self.waiting_bytes -= bytes;
             for (number, why) in refused {

@@ -89,6 +89,11 @@ impl Follower {
                     return;
                 }
                 LeadsOn::No => {}
+                LeadsOn::Unreadable => {
+                    // Whoever may publish there may say anything: what is kept decides.
+                    self.note_hole(id);
+                    return self.read_again(ways, id);
+                }
                 LeadsOn::Never => return self.lose_place(ways, id),
             }
         }
@@ -166,6 +171,7 @@ impl Follower {
         for held in followed.go_live() {
             self.heard(ways, id, held);
         }
+        self.tell_caught_up(ways, id);
         self.call(ways, now_ms, id);
     }
 

@@ -184,7 +184,7 @@ impl Follower {
     }
 
     /// The room of which a home wants to read something; none, if that is refused.
-    fn room_to_read(
+    pub(super) fn room_to_read(
         &self,
         ways: &mut impl Ways,
         key: (u16, RoomKey),

@@ -132,6 +132,11 @@ impl PretendedNode {
         is_answered && self.is_up() && !self.port.has_waiting()
     }
 
+    /// How many rooms it hears.
+    pub(crate) fn heard_count(&self) -> usize {
+        self.heard.len()
+    }
+
     /// How much is asked and not done.
     pub(crate) fn asked_count(&self) -> u64 {
         self.asked.len() as u64
@@ -234,6 +239,9 @@ impl PretendedNode {
                         self.heard_lists.contains(&partition(&listed.topic, PARTITIONS))
                     }
                     Pushed::Told { .. } => *to == Some(self.id),
+                    Pushed::Foreign { topic } => {
+                        topic.as_ref().is_some_and(|topic| self.heard.contains(topic))
+                    }
                 };
             if is_heard {
                 self.told.push_back(Event::Pushed(pushed.clone()));

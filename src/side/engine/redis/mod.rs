@@ -15,7 +15,9 @@
 //! 2. answers and pushes of a primary are told in the order in which it has said them, so that
 //!    whoever reads a room may leave out what it heard before the answer;
 //! 3. each command is answered once, before [`Event::Ended`]; nothing comes after that;
-//! 4. nothing that the engine says is a panic: what is not understood ends the connection.
+//! 4. nothing that the engine says is a panic: what is not understood ends the connection. What
+//!    others say on channels of rooms does not;
+//! 5. what was pushed and nobody has taken is bounded: past that the connection ends.
 //!
 //! Where the engine is may be a matter of sentinels, or of a cluster: they are asked before each
 //! connection, and beside it, since an old primary may still answer when another one has taken its
@@ -30,6 +32,7 @@ mod address;
 mod archiving;
 mod cluster;
 mod connect;
+mod events;
 mod fit;
 mod keys;
 mod life;
@@ -44,6 +47,7 @@ mod write;
 #[cfg(feature = "archive-postgres")]
 pub(in crate::side) use archiving::{Archivist, Entry, Known, Part};
 pub use connect::{ConnectError, Connector};
+pub use events::{Events, Teller, events};
 pub use fit::Facts;
 pub use life::Connection;
 #[cfg(feature = "store")]
@@ -113,5 +117,18 @@ pub enum Event {
     Ended {
         /// Why, for a log.
         why: Box<str>,
+        /// What has ended it.
+        cause: Cause,
     },
+}
+
+/// What ends a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The engine, or the way there.
+    Closed,
+    /// Too much was pushed that nobody has taken.
+    Overflown,
+    /// Something else.
+    Other,
 }

@@ -121,7 +121,8 @@ pub(super) fn failure(error: &ServerError) -> Failure {
     }
 }
 
-/// Something heard on a shard's channel; `None`, if it is on a channel that is not ours.
+/// Something heard on a shard's channel; `None`, if it is on a channel that is not ours, or of
+/// another version. Whoever may publish there may say anything.
 pub(super) fn pushed(
     data: Vec<Value>,
     names: &Names,
@@ -135,21 +136,29 @@ pub(super) fn pushed(
         return Ok(Some(Pushed::Told { record: said }));
     }
     if names.is_list(&channel) {
-        let (length, rest) = said.split_first_chunk::<4>().ok_or(WHAT)?;
-        let length = usize::try_from(u32::from_le_bytes(*length)).map_err(|_| WHAT)?;
-        let (topic, value) = rest.split_at_checked(length).ok_or(WHAT)?;
-        return Ok(listed_as(topic, value).map(Pushed::Listed));
+        let listed = || {
+            let (length, rest) = said.split_first_chunk::<4>()?;
+            let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
+            rest.split_at_checked(length)
+        };
+        let foreign = Some(Pushed::Foreign { topic: None });
+        return Ok(
+            listed().map_or(foreign, |(topic, value)| listed_as(topic, value).map(Pushed::Listed))
+        );
     }
     let Some(topic) = names.topic_of(&channel) else { return Ok(None) };
     let topic = topic.into();
-    match said.split_first() {
-        Some((b'E', told)) => Ok(Some(Pushed::News { topic, news: news::read(told)? })),
+    Ok(Some(match said.split_first() {
+        Some((b'E', told)) => match news::read(told) {
+            Some(news) => Pushed::News { topic, news },
+            None => Pushed::Foreign { topic: Some(topic) },
+        },
         Some((b'S', _)) => {
             said.remove(0);
-            Ok(Some(Pushed::Said { topic, record: said }))
+            Pushed::Said { topic, record: said }
         }
-        _ => Err(Malformed("what is said on a room's channel")),
-    }
+        _ => Pushed::Foreign { topic: Some(topic) },
+    }))
 }
 
 /// The channel of a push that says that it is heard no more.
