@@ -993,6 +993,44 @@ impl Default for HistoryLimits {
     }
 }
 
+/// How many reads of a node may wait for the archive: pages and recoveries that go further back
+/// than the engine does, and searches. Beyond it they are refused.
+pub const ARCHIVE_READS_MAX: usize = 256;
+
+/// How many of them the archive answers at a time: each has a connection of its own.
+pub const ARCHIVE_READERS: usize = 4;
+
+/// How many messages the archive reads for one answer, at most. A page has fewer, and what a client
+/// missed is told to be too much.
+pub const ARCHIVE_READ_MESSAGES_MAX: u32 = 1_000;
+
+/// For how many times as many messages as the engine keeps an archive is waited for, that is down
+/// or slow. Then messages are let go of that it does not have.
+pub const ARCHIVE_WAITS_FACTOR: u32 = 4;
+
+/// But for at least so many messages more: it is looked twice a second what there is for it.
+pub const ARCHIVE_WAITS_MIN: u32 = 1_000;
+
+/// How many rooms are written to the archive at a time, in one transaction,
+pub const ARCHIVE_ROOMS_AT_ONCE: usize = 64;
+
+/// and how many messages of each.
+pub const ARCHIVE_ROOM_MESSAGES_AT_ONCE: u64 = 500;
+
+/// But no more rooms than so many bytes, about: they are in memory meanwhile.
+pub const ARCHIVE_BYTES_AT_ONCE: usize = 16 * 1_024 * 1_024;
+
+/// How often it is looked which rooms have something for the archive, in milliseconds: for so long
+/// a search does not find what was just said.
+pub const ARCHIVE_LOOK_MS: u64 = 500;
+
+/// For how long the archive remembers what a message was before its last change, in seconds: a
+/// failover of the engine may take that change back.
+pub const ARCHIVE_BEFORE_S: u32 = 86_400;
+
+// A page fits.
+const _: () = assert!(PAGE_MESSAGES_MAX < ARCHIVE_READ_MESSAGES_MAX);
+
 /// What the thread of an engine takes at a time, and for how long it waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EngineLimits {

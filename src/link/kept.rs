@@ -10,9 +10,7 @@
 
 use crate::auth::level::Standing;
 use crate::link::ids::Receipt;
-#[cfg(feature = "store")]
-use crate::link::log::Hits;
-use crate::link::log::{Keyed, ListedRoom, Marks, Opened, Part, Stretch, Wanted};
+use crate::link::log::{Hits, Keyed, ListedRoom, Marks, Opened, Part, Sought, Stretch, Wanted};
 use crate::link::record::{Field, NewMessage, struct_fields};
 use crate::link::said::{Act, Fate, MessageText, Replies, Said};
 
@@ -80,7 +78,6 @@ pub(crate) fn push_numbered(
 }
 
 /// [`Hits`] with a memory of their own.
-#[cfg(feature = "store")]
 pub(crate) fn read_hits(record: &[u8], more_before: u64) -> Hits {
     let more_before = (more_before > 0).then_some(more_before);
     Hits { messages: read_numbered(record), more_before }
@@ -221,6 +218,8 @@ struct_fields!(Found<'a> {
 struct_fields!(Marks { offset, change });
 
 struct_fields!(Receipt { offset, at_ms });
+
+struct_fields!(Sought<'a> { query, from, before, messages, bytes });
 
 impl Field<'_> for Wanted {
     fn put(self, out: &mut Vec<u8>) {

@@ -156,8 +156,6 @@ impl<'a> Field<'a> for LoadPart<'a> {
     }
 }
 
-struct_fields!(Sought<'a> { query, from, before, messages, bytes });
-
 struct_fields!(Load<'a> { shard, number, id, part });
 
 /// From a shard to a reader: which rooms are kept whose home it is?

@@ -4,12 +4,16 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+#[cfg(feature = "engine-redis")]
 use super::Rooms;
+#[cfg(feature = "engine-redis")]
 use crate::link::ids::Cursor;
+#[cfg(feature = "engine-redis")]
 use crate::link::log::NodeId;
 use crate::link::record::ToMember;
 use crate::wire::phx::Payload;
 
+#[cfg(feature = "engine-redis")]
 impl Rooms {
     /// Whether a room is open here that knows less than a client with this cursor.
     pub(crate) fn is_behind(&self, topic: &str, cursor: Cursor) -> bool {

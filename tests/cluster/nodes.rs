@@ -64,6 +64,7 @@ impl Client {
     }
 
     /// The answer to a join with a token.
+    #[cfg(feature = "store")]
     pub(crate) fn try_join(node: &Server, token: &str, room: &str) -> Value {
         read(&Peer::open(node, token).join(room, "{}"))[4].clone()
     }

@@ -27,6 +27,7 @@ pub(crate) fn target(server: &Server, node: u64) -> Target {
         room_s: 2_592_000,
         key_s: 3600,
         audit_lines: 100,
+        archive_slack: 0,
     }
 }
 

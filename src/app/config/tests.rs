@@ -627,6 +627,27 @@ fn servers_with_an_engine_keep_nothing_beside_it_and_know_each_others_tokens() {
 }
 
 #[test]
+#[cfg(feature = "archive-postgres")]
+fn an_archive_is_of_an_engine_and_its_password_is_shown_to_nobody() {
+    let secret = &*format!("auth.secret={SECRET}");
+    let engine = "engine.url=redis://localhost:6379";
+    let archive = "archive.url=postgres://chinwag:password@localhost/chat?sslmode=disable";
+    let config = from_set(&[engine, secret, archive]);
+    assert!(config.archive.url.is_some() && !format!("{config:?}").contains("password"));
+    let nothing = "--set: archive.url: is nothing without engine.url, of which it is the archive: \
+                   a server without one keeps all in store.path";
+    check_set(&[archive], &[nothing]);
+    for url in
+        ["localhost", "postgres://", "mysql://:hush@host", "postgres:///chat", "postgres://a b"]
+    {
+        let set = format!("archive.url={url}");
+        let text = Start { set: &[engine, secret, &set], ..Start::default() }.load().unwrap_err();
+        assert!(text.contains("archive.url: must be postgres://HOST/DATABASE"), "{text}");
+        assert!(!text.contains("hush"), "{text}");
+    }
+}
+
+#[test]
 fn backups_are_of_a_store_and_do_not_lie_in_it() {
     let nothing = ["--set: store.backup: is nothing without store.path"];
     check_set(&["store.path=", "store.backup=b"], &nothing);

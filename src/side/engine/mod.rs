@@ -17,6 +17,7 @@
 //! | `partition` | over which slots rooms are spread |
 //! | `record` | what nodes read of each other: layout, checksum, purpose, origin |
 //! | `written` | what is inside of that, and for which place it is written |
+//! | `older` | what is asked of an archive |
 //! | `moving` | rooms of a store are placed in the engine |
 //! | `view` | what there is of a room, as its home is told |
 //!
@@ -28,6 +29,11 @@ mod follower;
 mod log;
 #[cfg(feature = "store")]
 mod moving;
+#[cfg_attr(
+    not(feature = "archive-postgres"),
+    expect(dead_code, reason = "only an archive answers")
+)]
+pub mod older;
 pub mod partition;
 #[cfg(test)]
 mod pretended;
@@ -36,7 +42,7 @@ pub mod redis;
 mod stats;
 mod thread;
 mod view;
-mod written;
+pub(super) mod written;
 
 #[cfg(test)]
 pub(crate) use follower::planted;

@@ -91,6 +91,12 @@ impl EngineStats {
         self.is_up.load(Ordering::Relaxed)
     }
 
+    /// How many connections were made: the number of the present one.
+    #[cfg(feature = "archive-postgres")]
+    pub(in crate::side) fn lives(&self) -> u64 {
+        self.lives.load(Ordering::Relaxed)
+    }
+
     pub(super) fn set_up(&self, is_up: bool) {
         self.is_up.store(is_up, Ordering::Relaxed);
         self.lives.fetch_add(u64::from(is_up), Ordering::Relaxed);

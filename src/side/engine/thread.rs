@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
-use std::{io, mem};
+use std::{future, io, mem};
 
 use tokio::runtime;
 use tokio::sync::Notify;
@@ -27,6 +27,7 @@ use super::again::{Again, SHORT_LIVED_MAX, UNREACHED_MAX};
 use super::command::Command;
 use super::follower::{Connected, Follower, Node, Ways};
 use super::log::EngineLog;
+use super::older::{Answered, OlderEnd, Question};
 use super::redis::{
     Cause, ConnectError, Connection, Connector, Event, Events, Facts, Target, events,
 };
@@ -65,6 +66,8 @@ pub struct Start {
     pub tail: TailBounds,
     /// What the thread takes at a time, and for how long it waits.
     pub limits: EngineLimits,
+    /// The way to the archive of what the engine lets go of, if there is one.
+    pub archive: Option<OlderEnd>,
     /// The size of a ring between a shard and the thread, in words: a power of two.
     pub ring_words: usize,
     /// What is done when the thread panics: it is a defect, and nothing is kept from then on.
@@ -126,9 +129,10 @@ impl Engine {
         let stop = Arc::new(Stop::default());
         port.set_waker(Arc::new(Wakes(Arc::clone(&stop.wakes))));
         let stats = Arc::new(EngineStats::default());
-        let logs = ports
-            .into_iter()
-            .map(|port| EngineLog::new(port, shards, start.target.node, start.limits));
+        let logs = ports.into_iter().map(|port| {
+            let (node, limits) = (start.target.node, start.limits);
+            EngineLog::new(port, shards, node, limits, start.archive.is_some())
+        });
         let logs = logs.collect();
         let (tells, told) = std::sync::mpsc::channel();
         let (thread_stop, thread_stats) = (Arc::clone(&stop), Arc::clone(&stats));
@@ -200,6 +204,18 @@ async fn line(connector: &Connector, mut again: Again, is_first: bool) -> Result
     }
 }
 
+/// The next answer of an archive; never, if there is none, or it has ended.
+async fn wait(archive: &mut Option<OlderEnd>) -> Option<Answered> {
+    let answered = match archive {
+        Some(archive) => archive.wait().await,
+        None => None,
+    };
+    match answered {
+        Some(answered) => Some(answered),
+        None => future::pending().await,
+    }
+}
+
 /// The thread's own state.
 struct Turns {
     start: Start,
@@ -232,6 +248,7 @@ struct Wires<'a> {
     stats: &'a EngineStats,
     under_way: &'a mut UnderWay,
     connection: Option<&'a Connection>,
+    archive: Option<&'a OlderEnd>,
     ended: &'a mut Option<(Box<str>, Cause)>,
     record: Vec<u8>,
 }
@@ -262,6 +279,10 @@ impl Ways for Wires<'_> {
     fn disconnect(&mut self, why: &str) {
         self.ended.get_or_insert((why.into(), Cause::Other));
     }
+
+    fn ask_archive(&mut self, number: u64, question: Question) -> bool {
+        self.archive.is_some_and(|archive| archive.ask(number, question))
+    }
 }
 
 impl Turns {
@@ -277,6 +298,7 @@ impl Turns {
             shards: start.shards,
             tail: start.tail,
             partitions: start.target.partitions,
+            has_archive: start.archive.is_some(),
             room_s: start.target.room_s,
             limits: start.limits,
         };
@@ -305,10 +327,11 @@ impl Turns {
     /// Lets the follower act.
     fn act<R>(&mut self, act: impl FnOnce(&mut Follower, &mut Wires<'_>, u64) -> R) -> R {
         let now_ms = self.now_ms();
-        let Self { port, stats, under_way, line, ended, record, follower, .. } = self;
+        let Self { start, port, stats, under_way, line, ended, record, follower, .. } = self;
         let connection = line.as_ref().map(|(connection, _)| connection);
-        let record_taken = mem::take(record);
-        let mut wires = Wires { port, stats, under_way, connection, ended, record: record_taken };
+        let (archive, record_taken) = (start.archive.as_ref(), mem::take(record));
+        let mut wires =
+            Wires { port, stats, under_way, connection, archive, ended, record: record_taken };
         let acted = act(follower, &mut wires, now_ms);
         self.record = wires.record;
         acted
@@ -317,7 +340,7 @@ impl Turns {
     async fn run(mut self, first: Line) {
         self.connected(first);
         loop {
-            let is_busy = self.hear_shards() | self.hear_engine();
+            let is_busy = self.hear_shards() | self.hear_engine() | self.hear_archive();
             self.end_if_lost();
             let due_ms = self.act(|follower, wires, now_ms| {
                 follower.end_turn(wires);
@@ -382,6 +405,20 @@ impl Turns {
         true
     }
 
+    /// Handles what the archive has answered. Returns whether there may be more.
+    fn hear_archive(&mut self) -> bool {
+        for _ in 0..PER_TURN {
+            let Some(archive) = &mut self.start.archive else { return false };
+            let Some(answered) = archive.next() else { return false };
+            self.archive_said(answered);
+        }
+        true
+    }
+
+    fn archive_said(&mut self, (number, result): Answered) {
+        self.act(|follower, wires, _| follower.archive_said(wires, number, result));
+    }
+
     fn hear_event(&mut self, event: Event) {
         match event {
             Event::Answered { number, result } => {
@@ -407,12 +444,20 @@ impl Turns {
         let due = self.began + Duration::from_millis(due_ms);
         let wakes = Arc::clone(&self.stop.wakes);
         if let Some((_, events)) = &mut self.line {
-            let event = tokio::select! {
-                () = wakes.notified() => None,
-                () = time::sleep_until(due.into()) => None,
-                event = events.recv() => event,
+            let archive = &mut self.start.archive;
+            let (event, answered) = tokio::select! {
+                () = wakes.notified() => (None, None),
+                () = time::sleep_until(due.into()) => (None, None),
+                event = events.recv() => (event, None),
+                answered = wait(archive) => (None, answered),
             };
-            return event.into_iter().for_each(|event| self.hear_event(event));
+            if let Some(event) = event {
+                self.hear_event(event);
+            }
+            if let Some(answered) = answered {
+                self.archive_said(answered);
+            }
+            return;
         }
         let (connector, again) = (&self.connector, &mut self.again);
         let connecting = self.connecting.get_or_insert_with(|| {

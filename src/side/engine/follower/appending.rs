@@ -147,8 +147,8 @@ impl Follower {
 pub(super) fn act_of(act: Act<'_>) -> CommandAct {
     match act {
         Act::Message { key } => CommandAct::Message { key: key.map(u64::to_be_bytes) },
-        Act::Change { offset, expected, is_deleted } => {
-            CommandAct::Change { offset, expected, is_deleted }
+        Act::Change { offset, expected, is_deleted, is_pinned, heard } => {
+            CommandAct::Change { offset, expected, is_deleted, is_pinned, heard }
         }
         Act::Decision { title, is_private, facts } => {
             let founded = title.map(|title| Founded { title: title.into(), is_private });

@@ -332,9 +332,15 @@ impl Followed {
     }
 
     /// Tells its home what there is of it. False, if this version cannot read that.
-    pub(super) fn opened(&mut self, ways: &mut impl Ways, state: &State, tail: TailBounds) -> bool {
+    pub(super) fn opened(
+        &mut self,
+        ways: &mut impl Ways,
+        state: &State,
+        (tail, has_archive): (TailBounds, bool),
+    ) -> bool {
         let Some(head) = &state.head else { return false };
-        let Some(room) = Room::of(&self.topic, head, state, tail) else { return false };
+        let room = Room::of(&self.topic, head, state, tail, has_archive);
+        let Some(room) = room else { return false };
         let (shard, key) = self.key;
         let (is_new, rev, found) = (room.is_new(), head.rev, room.found());
         ways.tell(shard, &FromEngine::Opened { room: key, is_new, rev, found });
@@ -347,15 +353,14 @@ impl Followed {
     pub(super) fn catch_up(
         &mut self,
         ways: &mut impl Ways,
-        node: u64,
+        (node, has_archive): (u64, bool),
         known: &Head,
         state: &State,
     ) -> bool {
         let (shard, room) = self.key;
         let writer = Writer { topic: &self.topic, node, shard };
-        let Some(Missed { head, turned, entries, let_go }) = missed(writer, known, state) else {
-            return false;
-        };
+        let missed = missed(writer, known, state, has_archive);
+        let Some(Missed { head, turned, entries, let_go }) = missed else { return false };
         // Which of them was first is not kept, and on a connection that lives its home waits for
         // its own in their order.
         let is_message = |(done, _): &(Done, u64)| matches!(done.place, Place::Message(_));

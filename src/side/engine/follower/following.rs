@@ -132,7 +132,7 @@ impl Follower {
         id: RoomId,
         state: &State,
     ) {
-        let tail = self.node.tail;
+        let (tail, has_archive) = (self.node.tail, self.node.has_archive);
         let Some(followed) = self.rooms.get_mut(&id) else { return self.read_ended(ways) };
         if state.head.is_none() || !state.is_current {
             if !followed.may_touch() {
@@ -146,8 +146,8 @@ impl Follower {
         }
         let known = followed.known.clone();
         let is_on = match &known {
-            None => followed.opened(ways, state, tail),
-            Some(known) => followed.catch_up(ways, self.node.id, known, state),
+            None => followed.opened(ways, state, (tail, has_archive)),
+            Some(known) => followed.catch_up(ways, (self.node.id, has_archive), known, state),
         };
         self.counted.turns.take(&mut followed.turns);
         if known.is_some() && is_on {

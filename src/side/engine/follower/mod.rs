@@ -76,17 +76,18 @@ use followed::{Followed, Held};
 use leases::Leases;
 use listing::Listing;
 use passing::{Passing, SESSIONS};
-use reading::Trail;
+use reading::{Trail, WaitsForOlder};
 use replicas::Replicas;
 use saying::Partings;
 
 use super::command::{Command, Entry, Failure, Pushed, Reply};
+use super::older::{Question, Reply as Older, What, Words};
 use super::view::TailBounds;
 use crate::base::rng::SplitMix64;
 use crate::limits::{EngineLimits, REPLICAS_WAIT_MS};
 use crate::link::engine::{FromEngine, ToEngine};
 use crate::link::ids::RoomKey;
-use crate::link::log::{Wanted, Why};
+use crate::link::log::Why;
 use crate::link::topic::LOBBY;
 
 /// What a follower acts on.
@@ -105,6 +106,11 @@ pub(super) trait Ways {
 
     /// Ends the connection, which is of no use any more.
     fn disconnect(&mut self, why: &str);
+
+    /// Asks the archive, if there is one. False, if nobody is there.
+    fn ask_archive(&mut self, _number: u64, _question: Question) -> bool {
+        false
+    }
 }
 
 /// What a connection is found to be.
@@ -125,6 +131,8 @@ pub(super) struct Node {
     pub(super) tail: TailBounds,
     /// Over how many partitions rooms are spread.
     pub(super) partitions: u16,
+    /// Whether there is an archive of what the engine lets go of.
+    pub(super) has_archive: bool,
     /// For how long a room that was not founded is known after the last entry, in seconds.
     pub(super) room_s: u32,
     /// Its limits.
@@ -149,7 +157,10 @@ enum Asked {
     /// What there is of a room that is followed.
     Follow(RoomId),
     /// The same, for a home that reads.
-    Page(RoomId, u64, Wanted),
+    Page(RoomId, u64, What),
+    /// Whether a room is where it was when its archive was asked, for a home that reads: what was
+    /// archived meanwhile its home is told before.
+    Older(RoomId, u64, Box<Older>),
     /// Lines of an audit trail, for a home that reads.
     Lines(RoomId, Box<Trail>),
     /// To hear what is said in a room.
@@ -218,6 +229,8 @@ pub(super) struct Follower {
     waiting_bytes: usize,
     /// No room has waited for too long before this time.
     late_ms: u64,
+    /// What the archive was asked, by its number.
+    older: BTreeMap<u64, WaitsForOlder>,
     /// What replicas of each primary do not have yet.
     replicas: Vec<Replicas>,
     /// When the engine was last heard.
@@ -252,6 +265,7 @@ impl Follower {
             following: 0,
             reading: 0,
             to_read: VecDeque::new(),
+            older: BTreeMap::new(),
             waiting_bytes: 0,
             late_ms: u64::MAX,
             replicas: Vec::new(),
@@ -332,7 +346,10 @@ impl Follower {
             ToEngine::Part { topic, record } => self.part(ways, topic, record),
             ToEngine::Close { room } => self.close(ways, (shard, room)),
             ToEngine::Read { number, room, wanted } => {
-                self.read_page(ways, (shard, room), number, wanted);
+                self.read_page(ways, (shard, room), number, What::Page(wanted));
+            }
+            ToEngine::Find { number, room, sought } => {
+                self.read_page(ways, (shard, room), number, What::Words(Words::new(sought)));
             }
             ToEngine::CatchUp { number, room } => {
                 self.await_all(ways, now_ms, (shard, room), number);
@@ -436,7 +453,9 @@ impl Follower {
     /// said, is told by its room.
     fn not_answered(&mut self, ways: &mut impl Ways, asked: Asked) {
         match asked {
-            Asked::Page(id, number, _) => self.not_read(ways, id, number),
+            Asked::Page(id, number, _) | Asked::Older(id, number, _) => {
+                self.not_read(ways, id, number);
+            }
             Asked::Lines(id, trail) => self.not_read(ways, id, trail.number),
             Asked::Await(id, number) => self.stands_nowhere(ways, id, number),
             Asked::Part(topic, record) => self.keep_parting((topic, record)),
@@ -502,8 +521,12 @@ impl Follower {
                 self.not_followed(ways, now_ms, id, &failure);
                 self.read_ended(ways);
             }
-            (Asked::Page(id, number, wanted), Ok(Reply::State(state))) => {
-                self.page_was_read(ways, id, number, wanted, &state);
+            (Asked::Page(id, number, what), Ok(Reply::State(state))) => {
+                self.page_was_read(ways, id, number, what, state);
+            }
+            (Asked::Older(id, number, older), Ok(Reply::Stands { head, is_current })) => {
+                let epoch = head.filter(|_| is_current).map(|head| head.epoch);
+                self.tell_older(ways, id, number, &older, epoch);
             }
             (Asked::Lines(id, trail), Ok(Reply::Lines(lines))) => {
                 self.lines_were_read(ways, id, trail, &lines);

@@ -4,11 +4,12 @@ use super::followed::Stage;
 use super::*;
 use crate::base::arena::Key;
 use crate::link::engine::Told;
-use crate::link::log::Marks;
-use crate::link::said::Said;
+use crate::link::log::{Marks, Part, View, Wanted};
+use crate::link::said::{Fate, Said};
 use crate::side::engine::command::{
-    Done, Ended, Head, Message as EngineMessage, News, Place, State,
+    Archived, Done, Ended, Head, Message as EngineMessage, News, Place, State,
 };
+use crate::side::engine::older::{Found, Row};
 use crate::side::engine::written::Writer;
 
 const NODE: u64 = 7;
@@ -19,6 +20,8 @@ pub(super) struct Recorder {
     pub(super) asked: Vec<(u64, Command)>,
     pub(super) told: Vec<String>,
     pub(super) ended: Option<Box<str>>,
+    /// What the archive was asked.
+    pub(super) archive: Vec<(u64, Question)>,
 }
 
 impl Ways for Recorder {
@@ -33,6 +36,12 @@ impl Ways for Recorder {
             FromEngine::Closed { room } => format!("closed {}", room.to_u64()),
             FromEngine::Entry { room, marks, .. } => {
                 format!("entry {} {}", room.to_u64(), marks.offset)
+            }
+            FromEngine::Turned { room, .. } => format!("turned {}", room.to_u64()),
+            FromEngine::Read { number, run } => {
+                let stretch = run.stretch();
+                let offsets = (stretch.first..).take(stretch.messages.len());
+                format!("read {number} {:?} {}", offsets.collect::<Vec<_>>(), stretch.more)
             }
             FromEngine::CaughtUp { number } => format!("caught up {number}"),
             FromEngine::NotRead { number, .. } => format!("not read {number}"),
@@ -51,13 +60,19 @@ impl Ways for Recorder {
     fn disconnect(&mut self, why: &str) {
         self.ended = Some(why.into());
     }
+
+    fn ask_archive(&mut self, number: u64, question: Question) -> bool {
+        self.archive.push((number, question));
+        true
+    }
 }
 
 /// A node with some rooms, which an engine without anything in it has opened.
 pub(super) fn with_rooms(topics: &[&str]) -> (Follower, Recorder) {
     let tail = TailBounds { messages: 10, bytes: 1_000 };
     let limits = EngineLimits::default();
-    let node = Node { id: NODE, shards: 1, tail, partitions: 1, room_s: 3_600, limits };
+    let (partitions, has_archive) = (1, false);
+    let node = Node { id: NODE, shards: 1, tail, partitions, has_archive, room_s: 3_600, limits };
     let (mut follower, mut ways) = (Follower::new(node), Recorder::default());
     follower.connected(&mut ways, 0, Connected { replicas: vec![0] });
     for (topic, room) in topics.iter().zip(1..) {
@@ -106,6 +121,81 @@ fn looks(ways: &mut Recorder) -> Vec<u64> {
 fn message(topic: &str) -> Vec<u8> {
     let said = Said { user: "ann", name: "Ann", body: "\"hi\"", ..Said::default() };
     Writer { topic, node: NODE, shard: 0 }.told(None, &Told::Message { said })
+}
+
+/// A room with an archive, whose home asks for a page that the archive has. Returns as which number
+/// the archive was asked.
+fn asked_of_archive(follower: &mut Follower, ways: &mut Recorder) -> u64 {
+    follower.node.has_archive = true;
+    let (part, view, changed) = (Part::Newest, View::Room, None);
+    let wanted = Wanted { after: 0, upto: 2, part, messages: 9, bytes: 1_000, changed, view };
+    follower.hear(ways, 0, 0, ToEngine::Read { number: 5, room: Key::from_u64(1), wanted });
+    let number = taken(ways, |command| matches!(command, Command::Read { .. }))[0];
+    let archived = Some(Archived { epoch: 1, upto: head(2).top, floor: Marks::default() });
+    let state = State { head: Some(head(2)), is_current: true, archived, ..State::default() };
+    follower.answered(ways, 0, number, Ok(Reply::State(state)));
+    let (asked, question) = ways.archive.pop().expect("the engine has nothing of it");
+    assert_eq!((question.epoch, &*question.topic), (1, "room:tea"));
+    asked
+}
+
+/// A room that stands behind its second message.
+fn with_archive() -> (Follower, Recorder) {
+    let (mut follower, mut ways) = with_rooms(&["room:tea"]);
+    for known in follower.rooms.values_mut().filter_map(|of| of.known.as_mut()) {
+        *known = head(2);
+    }
+    ways.told.clear();
+    (follower, ways)
+}
+
+fn page() -> Older {
+    let said = Said { user: "ann", name: "Ann", body: "\"hi\"", ..Said::default() };
+    let writer = Writer { topic: "room:tea", node: NODE, shard: 0 };
+    let row = |offset| {
+        let record = Some(writer.archived(offset, 5, said, Fate::default()));
+        Row { offset, change: 0, record }
+    };
+    let found = Found { rows: vec![row(1), row(2)], upto: head(2).top, ..Found::default() };
+    let (part, view, changed) = (Part::Newest, View::Room, None);
+    let wanted = Wanted { after: 0, upto: 2, part, messages: 9, bytes: 1_000, changed, view };
+    let state = State { head: Some(head(2)), is_current: true, ..State::default() };
+    let (topic, what) = ("room:tea".into(), What::Page(wanted));
+    Question { topic, epoch: 1, state, what }.reply(&found)
+}
+
+#[test]
+fn what_the_archive_has_is_told_behind_what_the_engine_has_said_by_then() {
+    let (mut follower, mut ways) = with_archive();
+    let asked = asked_of_archive(&mut follower, &mut ways);
+    follower.archive_said(&mut ways, asked, Ok(page()));
+    assert!(ways.told.is_empty(), "the engine is asked first: {:?}", ways.told);
+    let look = looks(&mut ways)[0];
+    let stands = Reply::Stands { head: Some(head(2)), is_current: true };
+    follower.answered(&mut ways, 0, look, Ok(stands));
+    assert_eq!(ways.told, ["read 5 [1, 2] false"]);
+}
+
+#[test]
+fn what_the_archive_has_of_a_room_that_has_turned_meanwhile_is_told_to_nobody() {
+    let turned = Head { epoch: 2, ..head(2) };
+    let (mut follower, mut ways) = with_archive();
+    let asked = asked_of_archive(&mut follower, &mut ways);
+    follower.archive_said(&mut ways, asked, Ok(page()));
+    let look = looks(&mut ways)[0];
+    let stands = Reply::Stands { head: Some(turned), is_current: true };
+    follower.answered(&mut ways, 0, look, Ok(stands));
+    assert_eq!(ways.told, ["not read 5"]);
+    // Or the connection has ended.
+    let (mut follower, mut ways) = with_archive();
+    let asked = asked_of_archive(&mut follower, &mut ways);
+    follower.archive_said(&mut ways, asked, Ok(page()));
+    follower.lost(&mut ways);
+    assert_eq!(ways.told, ["not read 5"]);
+    let (mut follower, mut ways) = with_archive();
+    let asked = asked_of_archive(&mut follower, &mut ways);
+    follower.archive_said(&mut ways, asked, Err(Why::Busy));
+    assert_eq!(ways.told, ["not read 5"]);
 }
 
 /// The only message of a room, as it is kept.

@@ -95,7 +95,8 @@ impl PretendedNode {
         // So few that more is read.
         let tail = TailBounds { messages: 2, bytes: 1_000_000 };
         let (partitions, room_s) = (PARTITIONS, 3_600);
-        let node = Node { id, shards: 1, tail, partitions, room_s, limits };
+        let has_archive = false;
+        let node = Node { id, shards: 1, tail, partitions, has_archive, room_s, limits };
         let node = Self {
             id,
             port,
@@ -107,7 +108,7 @@ impl PretendedNode {
             asked: VecDeque::new(),
             told: VecDeque::new(),
         };
-        (node, EngineLog::new(of_shard, 1, id, limits))
+        (node, EngineLog::new(of_shard, 1, id, limits, false))
     }
 
     /// Lets the follower act.

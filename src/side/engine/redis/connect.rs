@@ -180,7 +180,7 @@ impl Connector {
     /// # Errors
     ///
     /// Those of [`ConnectError`].
-    #[cfg(feature = "store")]
+    #[cfg(any(feature = "archive-postgres", feature = "store"))]
     pub(super) async fn connect_to_ask(&self, names: &Names) -> Result<Made, ConnectError> {
         let (events, _) = events(usize::MAX);
         match &self.way {

@@ -77,7 +77,7 @@ impl Connection {
             Whom::Primary(primary) => primary,
         };
         let written = write(&command, &self.names, &self.target);
-        let form = Form::of(command, self.target.history);
+        let form = Form::of(command, self.target.history_at_most());
         let answer =
             Box::pin(unconstrained(ask(self.wires[usize::from(primary)].clone(), written)));
         self.life.lock().ask(primary.into(), Asked { number: Some(number), form, answer });

@@ -28,6 +28,8 @@
 //! Called by: whoever runs the engine's thread.
 
 mod address;
+#[cfg(feature = "archive-postgres")]
+mod archiving;
 mod cluster;
 mod connect;
 mod events;
@@ -42,6 +44,8 @@ mod sentinel;
 mod slots;
 mod write;
 
+#[cfg(feature = "archive-postgres")]
+pub(in crate::side) use archiving::{Archivist, Entry, Known, Part};
 pub use connect::{ConnectError, Connector};
 pub use events::{Events, Teller, events};
 pub use fit::Facts;
@@ -85,6 +89,16 @@ pub struct Target {
     pub key_s: u32,
     /// How many lines of a room's audit trail are kept, or a few more.
     pub audit_lines: u32,
+    /// For how many messages of a room, more than `history`, an archive is waited for; 0 if there
+    /// is none.
+    pub archive_slack: u32,
+}
+
+impl Target {
+    /// How many messages of a room there may be to be read.
+    fn history_at_most(&self) -> u32 {
+        self.history.saturating_add(self.archive_slack)
+    }
 }
 
 /// What comes from a connection.
