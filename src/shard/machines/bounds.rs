@@ -193,7 +193,7 @@ fn a_connection_with_many_channels_leaves_so_many_in_a_turn_and_others_are_answe
             let push = format!(r#"["{turns}","m","room:{room}","new_msg",{{"body":"hi"}}]"#);
             world.receive(bob, &[heartbeat, frame(Opcode::Text, push.as_bytes())].concat());
             let told = |of: &str| world.net.told.iter().filter(|told| *told == of).count();
-            assert_eq!((told("ok"), told("new_msg")), (2, 1), "only bob hears: {:?}", how);
+            assert_eq!((told("ok"), told("new_msg")), (2, 1), "only bob hears: {how:?}");
             turns += 1;
         }
         assert!(turns >= CHANNELS / LEFT_PER_TURN / 2, "{turns}");
