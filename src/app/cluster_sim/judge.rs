@@ -4,7 +4,7 @@
 //! 2. a key gives one receipt, and is on one message;
 //! 3. what was acknowledged is at its replicas: no failover loses it;
 //! 4. one change has one number;
-//! 5. whoever is muted says nothing, from the acknowledgement on, at any node.
+//! 5. whoever is muted says nothing new, from the acknowledgement on, at any node.
 //!
 //! What each client must see of its room by itself is in `Reader`.
 
@@ -32,6 +32,8 @@ pub(super) struct Judge {
     pub(super) reached: BTreeSet<&'static str>,
     /// Counts what happens.
     pub(super) step: u64,
+    /// What the engine's clock says.
+    pub(super) now_ms: u64,
     /// What was seen under each id: its author, and the author's key.
     seen: BTreeMap<(usize, String), (String, String)>,
     /// Under which offset a message was acknowledged,
@@ -40,8 +42,8 @@ pub(super) struct Judge {
     changes: BTreeMap<(usize, u64), Asked>,
     /// Who has reacted: the topic, the offset, the emoji, the user. With several in one change.
     reactions: BTreeSet<(usize, u64, &'static str, String)>,
-    /// Since which step somebody is muted,
-    muted: BTreeMap<(usize, String), u64>,
+    /// Since which step and time somebody is muted,
+    muted: BTreeMap<(usize, String), (u64, u64)>,
     /// unless it is to speak again: so many times that was asked for and not answered.
     unmuting: BTreeMap<(usize, String), u64>,
     /// Whether the engine has lost what may have been acknowledged.
@@ -79,14 +81,16 @@ impl Judge {
                 let known = *self.messages.entry(place).or_insert(offset);
                 assert_eq!(known, offset, "a key gives one receipt");
                 let muted = self.muted.get(&(topic, user.to_owned()));
-                let is_before = muted.is_none_or(|muted| since < *muted);
-                assert!(is_before, "whoever is muted says nothing: {user}, {response}");
+                // It may have been said before, and be asked for again by its key.
+                let at_ms = number(response, "at");
+                let is_before = muted.is_none_or(|(step, ms)| since < *step || at_ms <= *ms);
+                assert!(is_before, "whoever is muted says nothing new: {user}, {response}");
             }
             Asked::Mute { user, on: true } => {
                 self.reached.insert("muted");
                 // Else nobody knows which of the two comes last.
                 if !self.unmuting.contains_key(&(topic, user.clone())) {
-                    self.muted.entry((topic, user.clone())).or_insert(self.step);
+                    self.muted.entry((topic, user.clone())).or_insert((self.step, self.now_ms));
                 }
             }
             Asked::Mute { on: false, .. } | Asked::Page { .. } => {}

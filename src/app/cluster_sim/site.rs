@@ -70,6 +70,7 @@ impl Site {
 
     /// Everything that is there is heard, by the follower, the rooms and the clients.
     pub(super) fn turn(&mut self, judge: &mut Judge, now_ms: u64) {
+        judge.now_ms = now_ms;
         self.home.now_ms = now_ms;
         self.home.mesh.log.end_turn();
         self.node.turn(now_ms);
