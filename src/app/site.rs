@@ -6,8 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use data_encoding::BASE32_NOPAD;
-use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::archive;
 use super::assets::Assets;
@@ -28,6 +27,7 @@ use crate::wire::http::Head;
 use crate::wire::http::cors::{CrossOrigin, is_preflight};
 use crate::wire::http::query::query_param;
 use crate::wire::http::response::{Response, Status};
+use crate::wire::json;
 
 /// The site of a chat server.
 pub(super) struct ChatSite {
@@ -90,12 +90,7 @@ fn problem(status: Status, reason: &'static str, message: impl Into<String>) -> 
     Problem { status, reason, message: message.into(), retry: None }
 }
 
-#[derive(Deserialize)]
-struct NewSession {
-    name: String,
-}
-
-#[derive(Deserialize)]
+/// A room that somebody wants.
 struct NewRoom {
     room: String,
     title: Option<String>,
@@ -322,12 +317,7 @@ impl ChatSite {
                 "this server asks for a token of its operator",
             ));
         };
-        let NewSession { name } = body(request)?;
-        let name = name.trim();
-        if !is_name(name) {
-            let message = format!("name: 1 to {NAME_BYTES_MAX} bytes without control characters");
-            return Err(problem(Status::BadRequest, "bad_request", message));
-        }
+        let name = name_of(body(request.body, ["name"])?)?;
         let known = self.known_guest(request)?;
         if let Some(client) = request.client
             && let Err(retry) = self.rates.take_token(client, request.now.mono_ms, &self.limits)
@@ -339,7 +329,7 @@ impl ChatSite {
         let user = known.map_or_else(new_guest, Ok)?;
         let iat = request.now.unix_ms / 1_000;
         let exp = iat + self.guest_ttl_s;
-        let (sub, name_claim) = (user.clone(), Some(name.to_owned()));
+        let (sub, name_claim) = (user.clone(), Some(name.clone()));
         let claims = Claims { sub, name: name_claim, exp, iat, rooms: None, guest: true };
         let token = signer.sign(&claims);
         let body =
@@ -400,17 +390,7 @@ impl ChatSite {
             let message = "no user's token makes rooms here";
             return Err(problem(Status::Forbidden, "forbidden", message));
         }
-        let wanted: NewRoom = body(request)?;
-        if !is_name(&wanted.room) {
-            let message = format!("room: 1 to {NAME_BYTES_MAX} bytes without control characters");
-            return Err(problem(Status::BadRequest, "bad_request", message));
-        }
-        let title = wanted.title.as_deref().unwrap_or("-");
-        if !is_title(title) {
-            let message =
-                format!("title: 1 to {TITLE_GIVEN_BYTES_MAX} bytes without control characters");
-            return Err(problem(Status::BadRequest, "bad_request", message));
-        }
+        let wanted = room_of(body(request.body, ["room", "title"])?)?;
         if !caller.may_speak(&wanted.room) {
             return Err(problem(
                 Status::Forbidden,
@@ -457,28 +437,107 @@ fn push(request: &Request<'_, '_>, response: &Response<'_>, out: &mut Vec<u8>) {
     response.push(out, request.manner, request.now.unix_ms);
 }
 
-/// The body as JSON of this shape. What is wrong with it is said without repeating it.
-fn body<'a, T: Deserialize<'a>>(request: &Request<'a, '_>) -> Result<T, Problem> {
-    serde_json::from_slice(request.body).map_err(|error| {
-        let message = format!(
-            "the body, line {} column {}: {}",
-            error.line(),
-            error.column(),
-            classify(&error)
-        );
-        problem(Status::BadRequest, "bad_request", message)
+/// The fields of a body by these names; `Null` for one that is not there. What is wrong with it is
+/// said without repeating it.
+fn body<const N: usize>(bytes: &[u8], names: [&'static str; N]) -> Result<[Value; N], Problem> {
+    let mut body: Value = serde_json::from_slice(bytes).map_err(|error| {
+        let why = if error.is_eof() { "it ends early" } else { "not JSON" };
+        bad_request(format!("the body, line {} column {}: {why}", error.line(), error.column()))
+    })?;
+    let Value::Object(fields) = &mut body else { return Err(bad_request("the body: an object")) };
+    let text = str::from_utf8(bytes).unwrap_or_default();
+    let is_twice = |name: &&str| {
+        let named = |key: &str| json::string(key).as_deref() == Some(*name);
+        json::members(text).filter(|(key, _)| named(key)).count() > 1
+    };
+    if let Some(name) = names.iter().find(|name| is_twice(name)) {
+        return Err(bad_request(format!("{name}: once, and it is there twice")));
+    }
+    Ok(names.map(|name| fields.remove(name).unwrap_or_default()))
+}
+
+/// The name that a guest likes: white space around it is none of it.
+fn name_of([name]: [Value; 1]) -> Result<String, Problem> {
+    let name = name.as_str().map(str::trim).filter(|name| is_name(name));
+    name.map(str::to_owned).ok_or_else(|| {
+        bad_request(format!(
+            "name: a string of 1 to {NAME_BYTES_MAX} bytes without control characters, not blank"
+        ))
     })
 }
 
-fn classify(error: &serde_json::Error) -> &'static str {
-    match error.classify() {
-        serde_json::error::Category::Data => "not an object with the fields that are wanted here",
-        serde_json::error::Category::Eof => "it ends early",
-        serde_json::error::Category::Syntax | serde_json::error::Category::Io => "not JSON",
-    }
+/// The room that the fields of a body ask for.
+fn room_of([room, title]: [Value; 2]) -> Result<NewRoom, Problem> {
+    let text =
+        |value: &Value, is: fn(&str) -> bool| value.as_str().filter(|of| is(of)).map(str::to_owned);
+    let wanted = |field: &str, max: usize| {
+        bad_request(format!("{field}: a string of 1 to {max} bytes without control characters"))
+    };
+    let room = text(&room, is_name).ok_or_else(|| wanted("room", NAME_BYTES_MAX))?;
+    let title = match title {
+        Value::Null => None,
+        title => {
+            let title = text(&title, is_title);
+            Some(title.ok_or_else(|| wanted("title", TITLE_GIVEN_BYTES_MAX))?)
+        }
+    };
+    Ok(NewRoom { room, title })
+}
+
+fn bad_request(message: impl Into<String>) -> Problem {
+    problem(Status::BadRequest, "bad_request", message)
 }
 
 /// `If-None-Match` compares tags weakly (RFC 9110, 13.1.2).
 fn weak(tag: &str) -> &str {
     tag.strip_prefix("W/").unwrap_or(tag)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_is_refused_by_the_field_that_is_wrong_and_with_what_is_wanted() {
+        let wanted = |bytes: &str| body(bytes.as_bytes(), ["room", "title"]).and_then(room_of);
+        for body in [r#"{"room":"tea"}"#, r#"{"title":null,"room":"t\u0065a"}"#] {
+            let room = wanted(body).unwrap_or_else(|problem| panic!("{}", problem.message));
+            assert_eq!((&*room.room, room.title), ("tea", None));
+        }
+        let room = "room: a string of 1 to 128 bytes without control characters";
+        let title = "title: a string of 1 to 128 bytes without control characters";
+        for (body, expected) in [
+            ("", "the body, line 1 column 0: it ends early"),
+            ("{", "the body, line 1 column 1: it ends early"),
+            ("{]", "the body, line 1 column 2: not JSON"),
+            (r#"{"room":"\ud83d"}"#, "the body, line 1 column 16: not JSON"),
+            ("[\"tea\"]", "the body: an object"),
+            ("null", "the body: an object"),
+            ("{}", room),
+            (r#"{"title":"Tea"}"#, room),
+            (r#"{"room":null}"#, room),
+            (r#"{"room":5}"#, room),
+            (r#"{"room":""}"#, room),
+            (r#"{"room":"a\u0001"}"#, room),
+            (r#"{"room":"tea","title":5}"#, title),
+            (r#"{"room":"tea","title":""}"#, title),
+            (r#"{"room":"tea","r\u006fom":"mate"}"#, "room: once, and it is there twice"),
+            (r#"{"title":null,"room":"tea","title":"T"}"#, "title: once, and it is there twice"),
+        ] {
+            let problem = wanted(body).err().expect(body);
+            assert_eq!(&*problem.message, expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_guest_is_told_that_its_name_is_blank() {
+        let wanted = |bytes: &str| body(bytes.as_bytes(), ["name"]).and_then(name_of);
+        let named = wanted(r#"{"name":" Ann ","user":"own"}"#);
+        assert_eq!(named.unwrap_or_else(|problem| panic!("{}", problem.message)), "Ann");
+        for body in ["{}", r#"{"name":""}"#, r#"{"name":" \t"}"#, r#"{"name":5}"#] {
+            let problem = wanted(body).err().expect(body);
+            let expected = "name: a string of 1 to 128 bytes without control characters, not blank";
+            assert_eq!(&*problem.message, expected, "{body}");
+        }
+    }
 }

@@ -300,6 +300,16 @@ impl MemberWish<'_> {
         self.role == Given::Nothing && self.mute.is_none() && self.ban.is_none()
     }
 
+    /// Whether it mutes or bans.
+    pub(crate) fn restrains(&self) -> bool {
+        [self.mute, self.ban].into_iter().flatten().any(|of| of != Sentence::Lifted)
+    }
+
+    /// Whether it asks for nothing but a role, and that a mute or a ban is lifted.
+    pub(crate) fn is_role_or_lifting(&self) -> bool {
+        !self.restrains() && !self.kick && self.purge_s.is_none()
+    }
+
     /// Whether it asks for nothing but a role.
     pub(crate) fn is_role_only(&self) -> bool {
         self.mute.is_none() && self.ban.is_none() && !self.kick && self.purge_s.is_none()

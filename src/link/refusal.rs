@@ -3,6 +3,7 @@
 use std::fmt::{self, Write as _};
 
 use crate::base::rate_table::RetryMs;
+use crate::limits::NAME_BYTES_MAX;
 use crate::link::metrics::Metrics;
 use crate::wire::phx::Unfit;
 
@@ -17,6 +18,9 @@ pub(crate) enum Refusal {
     TooManyChannels,
     /// Something is not as the protocol says.
     Invalid { field: &'static str, message: &'static str },
+    /// What a message mentions is not an array of users' ids, of which there may be `max`: by this
+    /// entry of it, from 0, if it is one.
+    NotMentions { entry: Option<u32>, max: u32 },
     /// Something is over its limit.
     TooLarge { field: &'static str, max_bytes: usize },
     /// Too many pushes or joins.
@@ -125,6 +129,7 @@ impl Refusal {
             Self::Unmatched
             | Self::Unauthorized
             | Self::Invalid { .. }
+            | Self::NotMentions { .. }
             | Self::UserMismatch
             | Self::ReadOnly
             | Self::Gone
@@ -154,6 +159,7 @@ impl Refusal {
             | Self::Unauthorized
             | Self::TooManyChannels
             | Self::Invalid { .. }
+            | Self::NotMentions { .. }
             | Self::TooLarge { .. }
             | Self::UserMismatch
             | Self::ReadOnly
@@ -188,6 +194,7 @@ impl Refusal {
             Self::Invalid { field, message } => {
                 write!(out, r#"{{"field":"{field}","message":"{message}","reason":"invalid"}}"#)
             }
+            Self::NotMentions { entry, max } => push_not_mentions(out, entry, max),
             Self::TooLarge { field, max_bytes } => {
                 write!(out, r#"{{"field":"{field}","max_bytes":{max_bytes},"reason":"too_large"}}"#)
             }
@@ -225,6 +232,17 @@ impl Refusal {
     }
 }
 
+fn push_not_mentions(out: &mut String, entry: Option<u32>, max: u32) -> fmt::Result {
+    out.push_str(r#"{"field":"mentions","message":""#);
+    if let Some(entry) = entry {
+        write!(out, "[{entry}] is no user's id: ")?;
+    }
+    write!(out, "an array of at most {max} users' ids, ")?;
+    write!(out, "each a string of 1 to {NAME_BYTES_MAX} bytes without control characters")?;
+    out.push_str(r#"","reason":"invalid"}"#);
+    Ok(())
+}
+
 fn push_reason(out: &mut String, reason: &str, retry_ms: Option<u32>) -> fmt::Result {
     match retry_ms {
         None => write!(out, r#"{{"reason":"{reason}"}}"#),
@@ -249,10 +267,22 @@ mod tests {
     }
 
     #[test]
+    fn mentions_that_are_none_are_told_by_their_entry_with_what_is_allowed() {
+        assert_eq!(
+            Refusal::NotMentions { entry: Some(3), max: 50 }.response(),
+            r#"{"field":"mentions","message":"[3] is no user's id: an array of at most 50 users' ids, each a string of 1 to 128 bytes without control characters","reason":"invalid"}"#
+        );
+        let refused = Refusal::NotMentions { entry: None, max: 50 }.response();
+        assert!(refused.contains(r#""message":"an array of at most 50 users' ids"#), "{refused}");
+    }
+
+    #[test]
     fn refusals_are_json_with_a_reason() {
         for refusal in [
             Refusal::Unmatched,
             Refusal::Invalid { field: "body", message: "a string" },
+            Refusal::NotMentions { entry: None, max: 50 },
+            Refusal::NotMentions { entry: Some(3), max: 50 },
             Refusal::TooLarge { field: "body", max_bytes: 1 },
             Refusal::RateLimited { limit: "limits.publish_per_s", retry: RetryMs(5) },
             Refusal::Busy,

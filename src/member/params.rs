@@ -149,20 +149,19 @@ impl MessageBounds {
 
     /// Users whom a message mentions, of whom there is one at least.
     fn mentions(self, mentions: &str) -> Result<&str, Refusal> {
-        let invalid = invalid("mentions", "an array of users' ids");
+        let max = self.mentions;
         let mut count = 0;
         for user in json::elements(mentions) {
-            let user = json::string(user).ok_or(invalid)?;
-            if !is_name(&user) {
-                return Err(invalid);
+            if !json::string(user).is_some_and(|user| is_name(&user)) {
+                return Err(Refusal::NotMentions { entry: Some(count), max });
             }
             count += 1;
         }
         if count == 0 {
-            return Err(invalid);
+            return Err(Refusal::NotMentions { entry: None, max });
         }
-        if count > self.mentions {
-            return Err(Refusal::TooMany { limit: MENTIONS_LIMIT, max: self.mentions });
+        if count > max {
+            return Err(Refusal::TooMany { limit: MENTIONS_LIMIT, max });
         }
         Ok(mentions)
     }
@@ -503,7 +502,6 @@ mod tests {
             (MSG_EDIT, r#"{"offset":3}"#, "body"),
             (MSG_EDIT, r#"{"offset":3,"body":null}"#, "body"),
             (MSG_EDIT, r#"{"offset":3,"data":1}"#, "data"),
-            (MSG_EDIT, r#"{"offset":3,"mentions":{}}"#, "mentions"),
             (MSG_PIN, r#"{"offset":3,"on":1}"#, "on"),
         ] {
             let Err(Refusal::Invalid { field: named, .. }) = wanted(event, payload) else {
@@ -646,10 +644,6 @@ mod tests {
             (r#"{"body":"a","key":""}"#, "key"),
             (r#"{"body":"a","key":1}"#, "key"),
             (r#"{"body":"a","reply_to":-1}"#, "reply_to"),
-            (r#"{"body":"a","mentions":"bob"}"#, "mentions"),
-            (r#"{"body":"a","mentions":[]}"#, "mentions"),
-            (r#"{"body":"a","mentions":[1]}"#, "mentions"),
-            (r#"{"body":"a","mentions":[""]}"#, "mentions"),
             (r#"{"body":"a","data":[]}"#, "data"),
             (r#"{"body":1,"data":{}}"#, "body"),
             (r#"{"body":"a","stream":1}"#, "stream"),
@@ -659,6 +653,16 @@ mod tests {
                 panic!("{payload} is invalid")
             };
             assert_eq!(named, field, "{payload}");
+        }
+        for (payload, entry) in [
+            (r#"{"body":"a","mentions":"bob"}"#, None),
+            (r#"{"body":"a","mentions":[]}"#, None),
+            (r#"{"body":"a","mentions":[1]}"#, Some(0)),
+            (r#"{"body":"a","mentions":["bob",""]}"#, Some(1)),
+            (r#"{"body":"a","mentions":["bob","a\u0001"]}"#, Some(1)),
+        ] {
+            let refused = parse(payload).err();
+            assert_eq!(refused, Some(Refusal::NotMentions { entry, max: 2 }), "{payload}");
         }
         let at_the_limit = parse(r#"{"body":"12345678"}"#).expect("at the limit");
         assert_eq!(at_the_limit.message.body.len(), 10);

@@ -120,13 +120,22 @@ pub(super) fn member_wanted<'a>(
     let names = ["user", "muted_s", "banned_s", "kick", "purge_s", "purge_before", "reason"];
     let [user, muted_s, banned_s, kick, purge_s, purge_before, reason] = given(object, names);
     let user = user.and_then(json::string).filter(|user| is_name(user));
-    let user = user.ok_or(invalid("user", "a user's id"))?;
+    let message = "a user's id: a string of 1 to 128 bytes without control characters";
+    let user = user.ok_or(invalid("user", message))?;
     let role = role.try_map(|role| {
         let message = "one of \\\"member\\\", \\\"moderator\\\", \\\"owner\\\" and null";
         word(role, Role::of).ok_or(invalid("role", message))
     })?;
     let mute = muted_s.map(|muted_s| sentence(muted_s, "muted_s")).transpose()?;
     let ban = banned_s.map(|banned_s| sentence(banned_s, "banned_s")).transpose()?;
+    if role == Given::Value(Role::Owner) {
+        let message = "0, or absent: an owner is neither muted nor banned";
+        let held = [(mute, "muted_s"), (ban, "banned_s")];
+        let held = held.into_iter().find(|(of, _)| of.is_some_and(|of| of != Sentence::Lifted));
+        if let Some((_, field)) = held {
+            return Err(invalid(field, message));
+        }
+    }
     let kick = kick.map_or(Some(false), json::boolean).ok_or(invalid("kick", "true or false"))?;
     let purge_s = purge_s
         .map(|purge_s| json::unsigned(purge_s).ok_or(invalid("purge_s", "a number of seconds")))
@@ -272,6 +281,41 @@ mod tests {
         };
         assert_eq!(wanted(128), Ok(true));
         assert_eq!(field_of(wanted(130)), "title");
+    }
+
+    #[test]
+    fn whoever_is_made_an_owner_is_not_muted_or_banned_in_the_same_push() {
+        let wanted = |rest: &str| {
+            let object = format!(r#"{{"user":"zed",{rest}}}"#);
+            let mut desk = String::new();
+            let wish = member_wanted(Payload::Json(&object), &mut desk);
+            wish.map(|wish| wish.role)
+        };
+        let owner = Ok(Given::Value(Role::Owner));
+        assert_eq!(wanted(r#""role":"owner","muted_s":0,"banned_s":0"#), owner);
+        assert_eq!(wanted(r#""role":"owner","banned_s":null"#), owner);
+        for until in ["-1", "5"] {
+            for field in ["muted_s", "banned_s"] {
+                let holds = |role| wanted(&format!(r#""role":"{role}","{field}":{until}"#));
+                assert_eq!(field_of(holds("owner")), field);
+                assert_eq!(holds("moderator"), Ok(Given::Value(Role::Moderator)));
+            }
+        }
+    }
+
+    #[test]
+    fn who_is_no_user_is_told_what_one_is() {
+        let long = "x".repeat(129);
+        for user in ["", "a\\u0001", &long] {
+            let object = format!(r#"{{"user":"{user}","kick":true}}"#);
+            let mut desk = String::new();
+            match member_wanted(Payload::Json(&object), &mut desk) {
+                Err(Refusal::Invalid { field: "user", message }) => {
+                    assert!(message.contains("1 to 128 bytes without control characters"));
+                }
+                other => panic!("{other:?}"),
+            }
+        }
     }
 
     #[test]

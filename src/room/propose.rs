@@ -2,7 +2,6 @@
 //!
 //! ```text
 //!   a message ── propose ── refused, with a reason       reads and judges, changes nothing
-//!                        └─ known: its key has been used
 //!                        └─ an entry, for the log
 //!   a verb ───── verbs ──── the same, of a message that is there
 //!   an entry ─── apply ──── what members hear            changes the journal, cannot refuse
@@ -32,43 +31,19 @@ use crate::room::keys::KeyHash;
 #[cfg(test)]
 use crate::room::planted;
 
-/// What a room makes of a command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Proposal<'a> {
-    /// To be kept.
-    Entry(Entry<'a>),
-    /// It is kept already: its key has been used.
-    Known(Receipt),
-}
-
 impl Room {
-    /// Judges a message by what the room knows now: `said` is what its author wishes to say, with
-    /// a hash of its author and key. Changes nothing.
+    /// Judges a message by what the room knows now: `said` is what its author wishes to say.
+    /// Changes nothing.
     ///
     /// # Errors
     ///
     /// Why it is refused.
-    pub(crate) fn propose<'a>(
-        &self,
-        said: Said<'a>,
-        key_hash: Option<KeyHash>,
-    ) -> Result<Proposal<'a>, Refusal> {
-        if let Some(receipt) = self.known(key_hash) {
-            return Ok(Proposal::Known(receipt));
-        }
+    pub(crate) fn propose<'a>(&self, said: Said<'a>) -> Result<Entry<'a>, Refusal> {
         if said.reply_to.is_some_and(|offset| !self.journal.has(offset) || offset == 0) {
             let message = "the offset of a message of this room";
             return Err(Refusal::Invalid { field: "reply_to", message });
         }
-        let entry = Entry { judged: self.journal.judged(), what: What::Message(said), audit: None };
-        Ok(Proposal::Entry(entry))
-    }
-
-    /// The receipt of the message that used a key, if that is known to be kept. What was only heard
-    /// goes to the log again: it knows the key, and says when it is kept.
-    pub(crate) fn known(&self, key_hash: Option<KeyHash>) -> Option<Receipt> {
-        let known = self.history().of_key(key_hash?);
-        known.filter(|receipt| self.journal.is_kept(receipt.offset))
+        Ok(Entry { judged: self.journal.judged(), what: What::Message(said), audit: None })
     }
 
     /// The thread that an answer to a message is in; none, if its log has that message, and must

@@ -368,7 +368,9 @@ impl Room {
             (Given::Value(role), Some(is)) if role == is => {}
             // Only an owner stops being one.
             (_, Some(Role::Owner)) if !is_self => return Err(Refusal::Unauthorized),
-            (_, Some(Role::Owner)) if self.owners_count() == 1 => return Err(Refusal::LastOwner),
+            (_, Some(Role::Owner)) if !self.has_other_owner(wish.user, now_ms) => {
+                return Err(Refusal::LastOwner);
+            }
             // Anybody becomes less.
             (Given::Null, Some(_)) if is_self => {}
             (Given::Value(role), Some(is)) if is_self && role < is => {}
@@ -381,7 +383,10 @@ impl Room {
         let is_above = level >= Level::Moderate && level > self.greatest_level(wish.user, now_ms);
         let is_purge_only = wish.mute.is_none() && wish.ban.is_none() && !wish.kick;
         let may_purge_own = is_self && is_purge_only && level >= Level::Speak;
-        if !wish.is_role_only() && !is_above && !may_purge_own {
+        // Or nobody could lift what was decided of one who has become an owner, or comes with a
+        // token that is above, since.
+        let may_lift = level >= Level::Own && wish.is_role_or_lifting();
+        if !wish.is_role_only() && !is_above && !may_purge_own && !may_lift {
             self.may_speak(asker.slot, now_ms)?;
             return Err(Refusal::Unauthorized);
         }
@@ -393,6 +398,17 @@ impl Room {
         if let Some(ban) = wish.ban {
             next.banned_until_ms = ban.until_ms(now_ms);
         }
+        // Each room that has owners has one who may decide.
+        let is_held = next.is_muted(now_ms) || next.is_banned(now_ms);
+        if next.role == Some(Role::Owner) && is_held {
+            if was.role != Some(Role::Owner) {
+                let message = "an owner is neither muted nor banned: lift it in the same push";
+                return Err(Refusal::Invalid { field: "role", message });
+            }
+            if wish.restrains() && !self.has_other_owner(wish.user, now_ms) {
+                return Err(Refusal::LastOwner);
+            }
+        }
         let is_new = !was.holds(now_ms) && next.holds(now_ms);
         if is_new && is_self {
             self.may_one_more_come(max, now_ms)?;
@@ -402,16 +418,27 @@ impl Room {
         Ok(next)
     }
 
-    /// The greatest level that a user has here, on any device: without a role, that of its token.
+    /// The greatest level that a user has here, on any device, as far as that is known: its token
+    /// if it is on this node, and otherwise its role alone counts.
     fn greatest_level(&self, user: &str, now_ms: u64) -> Level {
-        let tokens = self.of_user(user).map(|(_, address)| address.token);
+        let members = self.presence.members().map(|(_, member)| member);
+        let own = members.filter(|member| member.identity.user() == user);
+        let tokens = own.map(|member| member.place.here().map_or(Level::Speak, |of| of.token));
+        let token = tokens.max().unwrap_or(Level::Speak);
         // A ban or a mute does not put an owner below a moderator.
         let Standing { role, .. } = self.standing(user);
         let standing = Standing { role, ..Standing::default() };
         let settings = (self.settings().join, self.settings().speak);
-        let levels = tokens.chain([Level::Speak]);
-        let levels = levels.map(|token| level_of(token, standing, settings, now_ms));
-        levels.max().unwrap_or(Level::None)
+        level_of(token, standing, settings, now_ms)
+    }
+
+    /// Whether another user than this one is an owner, and neither muted nor banned.
+    fn has_other_owner(&self, user: &str, now_ms: u64) -> bool {
+        let mut standings = self.facts.iter().flat_map(|facts| &facts.standings);
+        standings.any(|(of, standing)| {
+            let is_held = standing.is_muted(now_ms) || standing.is_banned(now_ms);
+            **of != *user && standing.role == Some(Role::Owner) && !is_held
+        })
     }
 
     fn owners_count(&self) -> usize {

@@ -129,6 +129,8 @@ fn each_act_is_for_whom_it_is() {
     let banned = MemberWish { ban: Some(Sentence::ForEver), ..MemberWish::default() };
     let purged = MemberWish { purge_s: Some(5), ..MemberWish::default() };
     let kicked = MemberWish { kick: true, ..MemberWish::default() };
+    let (mute, ban) = (Some(Sentence::Lifted), Some(Sentence::Lifted));
+    let lifted = MemberWish { mute, ban, ..MemberWish::default() };
     let over = [["guest", "om"], ["member", "om"], ["mod", "o"], ["owner", ""]];
     let rows = [
         (
@@ -154,6 +156,7 @@ fn each_act_is_for_whom_it_is() {
         ("mute", muted, over),
         ("ban", banned, over),
         ("kick", kicked, over),
+        ("lift", lifted, [["guest", "om"], ["member", "om"], ["mod", "o"], ["owner", "o"]]),
         ("purge", purged, [["guest", "omg"], ["member", "ome"], ["mod", "om"], ["owner", "o"]]),
     ];
     for (act, wish, expected) in rows {
@@ -179,6 +182,77 @@ fn the_last_owner_stays_and_another_may_go() {
 }
 
 #[test]
+fn who_becomes_an_owner_is_neither_muted_nor_banned_from_then_on() {
+    let owns = MemberWish { role: Given::Value(Role::Owner), ..wish("zed") };
+    let holds: [(fn(&mut Standing), _, _); 2] = [
+        (|standing| standing.muted_until_ms = NEVER_MS, Some(Sentence::Lifted), None),
+        (|standing| standing.banned_until_ms = NOW + 1, None, Some(Sentence::Lifted)),
+    ];
+    for (hold, mute, ban) in holds {
+        let mut world = World::new();
+        world.stands("zed", hold);
+        let told = world.decides("owner", owns);
+        assert!(matches!(told, Err(Refusal::Invalid { field: "role", .. })), "{told:?}");
+        assert_eq!(world.decides("mod", owns), NO, "it learns nothing else");
+        assert_eq!(world.decides("owner", MemberWish { mute, ban, ..owns }), Ok(true));
+        let none = MemberWish { mute: ban, ban: mute, ..owns };
+        assert!(world.decides("owner", none).is_err(), "the other one is lifted");
+        // One that is over holds nobody.
+        world.stands("zed", |standing| *standing = Standing::default());
+        world.stands("zed", |standing| standing.muted_until_ms = NOW);
+        assert_eq!(world.decides("owner", owns), Ok(true));
+    }
+}
+
+#[test]
+fn an_owner_who_is_muted_or_banned_is_freed_by_another_and_is_not_the_one_who_remains() {
+    let lifts =
+        MemberWish { mute: Some(Sentence::Lifted), ban: Some(Sentence::Lifted), ..wish("guest") };
+    let holds: [fn(&mut Standing); 2] = [
+        |standing| standing.muted_until_ms = NEVER_MS,
+        |standing| standing.banned_until_ms = NOW + 1,
+    ];
+    for hold in holds {
+        let mut world = World::new();
+        world.stands("guest", |standing| standing.role = Some(Role::Owner));
+        world.stands("guest", hold);
+        let leaves = |user| MemberWish { role: Given::Null, ..wish(user) };
+        assert_eq!(world.decides("owner", leaves("owner")), Err(Refusal::LastOwner));
+        assert_eq!(world.decides("guest", leaves("guest")), Ok(true), "another one decides");
+        assert_eq!(world.decides("owner", lifts), Ok(true));
+        assert_eq!(world.decides("mod", lifts), NO);
+        assert!(world.decides("guest", lifts).is_err(), "and not by itself");
+        let kicks = MemberWish { kick: true, ..lifts };
+        assert_eq!(world.decides("owner", kicks), NO, "nothing else is done to an owner");
+        world.stands("guest", |standing| *standing = Standing::OWNER);
+        assert_eq!(world.decides("owner", leaves("owner")), Ok(true));
+    }
+}
+
+#[test]
+fn a_role_counts_for_no_more_than_the_token_of_one_who_is_there() {
+    let mut world = World::new();
+    let kicks = MemberWish { kick: true, ..wish("reader") };
+    let mutes = MemberWish { mute: Some(Sentence::ForEver), ..wish("reader") };
+    for role in Role::ALL {
+        world.stands("reader", |standing| standing.role = Some(role));
+        assert!(world.decides("mod", kicks).is_ok(), "{role:?}");
+        assert_eq!(world.decides("mod", mutes), Ok(true), "{role:?}");
+        assert_eq!(world.decides("member", kicks), NO, "{role:?}");
+    }
+    // The last owner is the one who may decide, on a device with another token.
+    world.stands("owner", |standing| standing.role = None);
+    assert!(world.decides("mod", kicks).is_ok());
+    assert_eq!(world.decides("mod", mutes), Err(Refusal::LastOwner));
+    // On another of its devices it is an owner.
+    join_as(&mut world.room, "reader", Level::Speak, 9);
+    assert_eq!(world.decides("mod", kicks), NO);
+    // Of who is not there the role counts.
+    world.stands("gone", |standing| standing.role = Some(Role::Moderator));
+    assert_eq!(world.decides("mod", MemberWish { user: "gone", ..kicks }), NO);
+}
+
+#[test]
 fn a_token_that_moderates_stands_above_a_moderator_s_mute() {
     let mut world = World::new();
     let bans = MemberWish { ban: Some(Sentence::ForEver), ..wish("staff") };
@@ -186,6 +260,11 @@ fn a_token_that_moderates_stands_above_a_moderator_s_mute() {
     join_as(&mut world.room, "staff", Level::Moderate, 9);
     assert_eq!(world.decides("mod", bans), NO);
     assert_eq!(world.decides("owner", bans), Ok(true));
+    // What was decided while it was not there is lifted by whoever owns the room.
+    join_as(&mut world.room, "boss", Level::Own, 10);
+    world.stands("boss", |standing| standing.muted_until_ms = NEVER_MS);
+    let lifts = MemberWish { mute: Some(Sentence::Lifted), ..wish("boss") };
+    assert_eq!((world.decides("mod", lifts), world.decides("owner", lifts)), (NO, Ok(true)));
 }
 
 #[test]

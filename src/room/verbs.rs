@@ -54,10 +54,6 @@ pub(crate) fn judge(
             if !is_own {
                 return Err(Refusal::NotYours);
             }
-            let age_ms = actor.now_ms.saturating_sub(message.at_ms);
-            if edit_s.is_some_and(|edit_s| age_ms > edit_s.saturating_mul(1_000)) {
-                return Err(Refusal::TooLate);
-            }
             if let Some(body) = body {
                 next.said.body = body.into();
             }
@@ -69,6 +65,11 @@ pub(crate) fn judge(
             }
             if next.said == message.said {
                 return Ok(None);
+            }
+            // Behind that: one that was made is answered as it was then.
+            let age_ms = actor.now_ms.saturating_sub(message.at_ms);
+            if edit_s.is_some_and(|edit_s| age_ms > edit_s.saturating_mul(1_000)) {
+                return Err(Refusal::TooLate);
             }
             fate.edited = Some(ActText { at_ms: actor.now_ms, by: None });
         }
@@ -213,6 +214,7 @@ mod tests {
         };
         assert_eq!(told(edit("\"b\""), 11_000, Some(10)), Ok(true));
         assert_eq!(told(edit("\"b\""), 11_001, Some(10)), Err(Refusal::TooLate));
+        assert_eq!(told(edit("\"hi\""), 11_001, Some(10)), Ok(false), "it says that already");
         assert_eq!(told(edit("\"b\""), 0, Some(10)), Ok(true), "a clock that goes back");
         assert_eq!(told(edit("\"b\""), u64::MAX, None), Ok(true));
         assert_eq!(told(edit("\"b\""), u64::MAX, Some(EDIT_FOR_EVER_S)), Ok(true));

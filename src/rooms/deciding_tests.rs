@@ -10,6 +10,7 @@ use crate::link::log::{
     Append, Appended, FromLog, Log, MemoryLog, Opened, Opening, Placed, Ticket, What, Why,
 };
 use crate::link::record::{Given, Received, ToHome, ToMember, Verb, Who, read};
+use crate::link::said::Said;
 
 const TOPIC: &str = "room:tea";
 
@@ -313,11 +314,91 @@ fn who_leaves_a_message_as_it_was_said_is_not_given_the_answer_to_a_decision() {
     assert_eq!(home.take_told(), [r#"0 reply 6 ok {"change":0}"#]);
 }
 
+fn mutes(user: &str) -> MemberWish<'_> {
+    MemberWish { user, mute: Some(Sentence::ForEver), ..MemberWish::default() }
+}
+
+#[test]
+fn a_message_that_stands_is_answered_by_its_key_whatever_was_decided_since() {
+    let mut home = Home::new();
+    let staff = home.enter(0, 1, "boss", Level::Own);
+    let (room, bob) = home.enter(0, 2, "bob", Level::Speak);
+    let says = |home: &mut Home<MemoryLog>, key| {
+        home.take_told();
+        home.publish_to(0, room, bob, "5", "\"see https://x\"", Some(key));
+        home.take_told().pop().expect("an answer")
+    };
+    let first = says(&mut home, "k");
+    assert!(first.starts_with("0 reply 5 ok"), "{first}");
+    let none = SettingsWish::default();
+    home.set(staff, SettingsWish { links: Some(false), ..none });
+    assert_eq!(says(&mut home, "k"), first);
+    assert!(says(&mut home, "other").contains(r#""reason":"rejected""#));
+    home.set(staff, SettingsWish { speak: Some(Speakers::Moderators), ..none });
+    assert_eq!(says(&mut home, "k"), first);
+    assert!(says(&mut home, "other").contains(r#""reason":"unauthorized""#));
+    home.stand(staff, mutes("bob"));
+    assert_eq!(says(&mut home, "k"), first);
+    assert!(says(&mut home, "other").contains(r#""reason":"muted""#));
+    assert_eq!(home.rooms.arena.get(room).expect("it is there").room.history().last(), 1);
+    // Whoever is out learns nothing, while its shard has not heard that.
+    home.stand(staff, bans("bob"));
+    assert_eq!(says(&mut home, "k"), says(&mut home, "other"));
+    assert!(says(&mut home, "k").contains(r#""reason":"banned""#));
+}
+
+#[test]
+fn whoever_is_muted_hears_of_what_is_under_way_and_of_what_is_in_doubt() {
+    let mut home = Home::with_log(DecidingLog::default());
+    let ann = home.enter(0, 1, "ann", Level::Speak);
+    let (room, bob) = home.enter(0, 2, "bob", Level::Speak);
+    home.publish_to(0, room, bob, "5", "\"hi\"", Some("k"));
+    let (ticket, _) = home.mesh.log.asked.remove(0);
+    home.stand(ann, mutes("bob"));
+    home.take_told();
+    home.publish_to(0, room, bob, "6", "\"hi\"", Some("k"));
+    assert_eq!(home.take_told(), [] as [&str; 0], "it waits for the first one");
+    let why = Why::Unconfirmed;
+    home.with(|rooms, cx, told| rooms.hear_log(cx, told, FromLog::Refused { room, ticket, why }));
+    let doubtful = |told: &str| told.contains(r#""reason":"unconfirmed""#);
+    let told = home.take_told();
+    assert!(told.len() == 2 && told.iter().all(|told| doubtful(told)), "{told:?}");
+    home.publish_to(0, room, bob, "7", "\"hi\"", Some("k"));
+    assert!(doubtful(&home.take_told()[0]));
+}
+
+#[test]
+fn what_was_only_heard_is_asked_of_the_log_though_its_author_is_muted() {
+    let mut home = Home::with_log(DecidingLog::default());
+    let ann = home.enter(0, 1, "ann", Level::Speak);
+    let (room, bob) = home.enter(0, 2, "bob", Level::Speak);
+    let said = Said { user: "bob", name: "bob", body: "\"hi\"", key: Some("k"), ..Said::default() };
+    let placed = Placed::message(Receipt { offset: 1, at_ms: 1 });
+    let (what, line) = (What::Message(said), None);
+    let heard = FromLog::Entry { room, ticket: None, placed, rev: 0, what, line };
+    home.with(|rooms, cx, told| rooms.hear_log(cx, told, heard));
+    home.stand(ann, mutes("bob"));
+    home.mesh.log.asked.clear();
+    home.mesh.log.is_late = true;
+    home.take_told();
+    home.publish_to(0, room, bob, "5", "\"hi\"", Some("other"));
+    assert_eq!(home.take_told(), [r#"0 reply 5 error {"reason":"muted","until":0}"#]);
+    home.publish_to(0, room, bob, "6", "\"hi\"", Some("k"));
+    assert_eq!(home.take_told(), [] as [&str; 0]);
+    let (ticket, _) = home.mesh.log.asked.pop().expect("it was asked");
+    home.with(|rooms, cx, told| rooms.hear_log(cx, told, FromLog::Kept { room, ticket, placed }));
+    let told = home.take_told();
+    assert!(told.len() == 1 && told[0].starts_with("0 reply 6 ok"), "{told:?}");
+    assert!(told[0].contains(r#""offset":1"#), "{told:?}");
+}
+
 /// A log that keeps what is decided when it is told to, and remembers it.
 #[derive(Default)]
 struct DecidingLog {
     asked: Vec<(Ticket, String)>,
     fails: bool,
+    /// Whether it gives an entry its place later.
+    is_late: bool,
 }
 
 impl Log for DecidingLog {
@@ -340,7 +421,7 @@ impl Log for DecidingLog {
             other => format!("{other:?}"),
         };
         self.asked.push((append.ticket, what));
-        Appended::Ordered
+        if self.is_late { Appended::Later } else { Appended::Ordered }
     }
     fn close(&mut self, _: RoomKey) {}
 }

@@ -35,7 +35,6 @@ use crate::link::refusal::{FANOUT_LIMIT, Refusal};
 use crate::link::said::{Fate, Said, SaidText};
 use crate::link::topic::{NEW_MSG, TYPING};
 use crate::room::keys::KeyHash;
-use crate::room::propose::Proposal;
 use crate::room::speech::push_typing;
 use crate::room::{Outpost, Room};
 use crate::rooms::changing::{may_change_at_all, thread_of};
@@ -44,6 +43,18 @@ use crate::rooms::registry::Registered;
 use crate::rooms::under_way::{Again, UnderWay};
 use crate::rooms::{Answer, Rooms};
 use crate::wire::phx::Payload;
+
+/// What is known of the message that used a key.
+enum SaidBefore {
+    /// Its log will say whether it is kept.
+    UnderWay(Ticket),
+    /// Whoever said it was told that it may be kept.
+    Doubtful,
+    /// It is kept.
+    Kept(Receipt),
+    /// It is applied, and not known to be kept.
+    Heard,
+}
 
 impl Rooms {
     /// Handles a message for the history.
@@ -72,17 +83,28 @@ impl Rooms {
         };
         let NewMessage { body, key: message_key, reply_to, mentions, data, stream } = message;
         let (now_ms, blocked) = (cx.now.unix_ms, cx.settings.blocked.as_deref());
-        if let Err(refusal) = room.may_send(asker.slot, body, mentions, blocked, now_ms) {
-            return self.answer_refused(cx, members, membership, reference, refusal);
-        }
         let key_hash = message_key.map(|key| self.hash_key(author.user(), key));
-        if let Some((ticket, is_doubtful)) = self.pending.of_key(key, key_hash) {
+        // Whoever may not be here any more learns nothing by a key.
+        let said_before = self
+            .said_before(key, room, key_hash)
+            .filter(|_| room.may_be_here(asker.slot, now_ms).is_ok());
+        match said_before {
+            None => {
+                if let Err(refusal) = room.may_send(asker.slot, body, mentions, blocked, now_ms) {
+                    return self.answer_refused(cx, members, membership, reference, refusal);
+                }
+            }
             // An earlier message with this key is still under way: both get its answer.
-            if is_doubtful {
+            Some(SaidBefore::UnderWay(ticket)) => return self.hold(membership, ticket, reference),
+            Some(SaidBefore::Doubtful) => {
                 let refusal = Why::Unconfirmed.refusal();
                 return self.answer_refused(cx, members, membership, reference, refusal);
             }
-            return self.hold(membership, ticket, reference);
+            Some(SaidBefore::Kept(receipt)) => {
+                return self.answer_ok(cx, members, membership, reference, receipt);
+            }
+            // It goes to the log again: that knows the key, and says when it is kept.
+            Some(SaidBefore::Heard) => {}
         }
         if self.pending.is_behind(key) {
             return self.answer_refused(cx, members, membership, reference, Refusal::Busy);
@@ -96,22 +118,20 @@ impl Rooms {
             let read = self.read_thread.take();
             let known = || thread_of(cx, room, self.fetched.as_ref(), (key, reply_to));
             thread = read.or_else(known);
-            if thread.is_none() && room.known(key_hash).is_none() {
+            if thread.is_none() {
                 return self.fetch(cx, members, membership, reference, reply_to, push);
             }
         }
         let said =
             Said { user, name, body, key: message_key, reply_to, thread, mentions, data, stream };
-        let entry = match room.propose(said, key_hash) {
-            Ok(Proposal::Entry(entry)) => entry,
-            Ok(Proposal::Known(receipt)) => {
-                return self.answer_ok(cx, members, membership, reference, receipt);
-            }
+        let entry = match room.propose(said) {
+            Ok(entry) => entry,
             Err(refusal) => {
                 return self.answer_refused(cx, members, membership, reference, refusal);
             }
         };
-        let is_slow = room.settings().slow_s > 0;
+        // Nobody waits to say what was said before.
+        let is_slow = room.settings().slow_s > 0 && said_before.is_none();
         let speaker = if is_slow { self.key_hashers[0].hash_one(user) } else { 0 };
         let allowed = room
             .may_speak_again(asker.slot, speaker, (now_ms, cx.now.mono_ms))
@@ -176,6 +196,23 @@ impl Rooms {
         if cx.io.log().keeps() {
             self.note_kept(room, placed.marks);
         }
+    }
+
+    /// What is known of the message that used a key, if one did.
+    fn said_before(
+        &self,
+        key: RoomKey,
+        room: &Room,
+        key_hash: Option<KeyHash>,
+    ) -> Option<SaidBefore> {
+        match self.pending.of_key(key, key_hash) {
+            Some((_, true)) => return Some(SaidBefore::Doubtful),
+            Some((ticket, false)) => return Some(SaidBefore::UnderWay(ticket)),
+            None => {}
+        }
+        let receipt = room.history().of_key(key_hash?)?;
+        let is_kept = room.journal().is_kept(receipt.offset);
+        Some(if is_kept { SaidBefore::Kept(receipt) } else { SaidBefore::Heard })
     }
 
     /// The receipt of the message that used a key, if it has been applied here.
