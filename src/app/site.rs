@@ -447,8 +447,8 @@ fn body<const N: usize>(bytes: &[u8], names: [&'static str; N]) -> Result<[Value
     let Value::Object(fields) = &mut body else { return Err(bad_request("the body: an object")) };
     let text = str::from_utf8(bytes).unwrap_or_default();
     let is_twice = |name: &&str| {
-        let named = |key: &str| json::string(key).as_deref() == Some(*name);
-        json::members(text).filter(|(key, _)| named(key)).count() > 1
+        let is_it = |key: &str| json::string(key).as_deref() == Some(*name);
+        json::members(text).filter(|(key, _)| is_it(key)).count() > 1
     };
     if let Some(name) = names.iter().find(|name| is_twice(name)) {
         return Err(bad_request(format!("{name}: once, and it is there twice")));
@@ -524,7 +524,7 @@ mod tests {
             (r#"{"room":"tea","r\u006fom":"mate"}"#, "room: once, and it is there twice"),
             (r#"{"title":null,"room":"tea","title":"T"}"#, "title: once, and it is there twice"),
         ] {
-            let problem = wanted(body).err().expect(body);
+            let Err(problem) = wanted(body) else { panic!("{body} is refused") };
             assert_eq!(&*problem.message, expected, "{body}");
         }
     }
@@ -535,7 +535,7 @@ mod tests {
         let named = wanted(r#"{"name":" Ann ","user":"own"}"#);
         assert_eq!(named.unwrap_or_else(|problem| panic!("{}", problem.message)), "Ann");
         for body in ["{}", r#"{"name":""}"#, r#"{"name":" \t"}"#, r#"{"name":5}"#] {
-            let problem = wanted(body).err().expect(body);
+            let Err(problem) = wanted(body) else { panic!("{body} is refused") };
             let expected = "name: a string of 1 to 128 bytes without control characters, not blank";
             assert_eq!(&*problem.message, expected, "{body}");
         }

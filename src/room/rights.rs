@@ -434,10 +434,10 @@ impl Room {
 
     /// Whether another user than this one is an owner, and neither muted nor banned.
     fn has_other_owner(&self, user: &str, now_ms: u64) -> bool {
-        let mut standings = self.facts.iter().flat_map(|facts| &facts.standings);
+        let mut standings = self.facts.iter().flat_map(|facts| facts.standings.iter());
         standings.any(|(of, standing)| {
             let is_held = standing.is_muted(now_ms) || standing.is_banned(now_ms);
-            **of != *user && standing.role == Some(Role::Owner) && !is_held
+            of != user && standing.role == Some(Role::Owner) && !is_held
         })
     }
 

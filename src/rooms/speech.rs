@@ -45,6 +45,7 @@ use crate::rooms::{Answer, Rooms};
 use crate::wire::phx::Payload;
 
 /// What is known of the message that used a key.
+#[derive(Clone, Copy)]
 enum SaidBefore {
     /// Its log will say whether it is kept.
     UnderWay(Ticket),
@@ -94,17 +95,11 @@ impl Rooms {
                     return self.answer_refused(cx, members, membership, reference, refusal);
                 }
             }
-            // An earlier message with this key is still under way: both get its answer.
-            Some(SaidBefore::UnderWay(ticket)) => return self.hold(membership, ticket, reference),
-            Some(SaidBefore::Doubtful) => {
-                let refusal = Why::Unconfirmed.refusal();
-                return self.answer_refused(cx, members, membership, reference, refusal);
-            }
-            Some(SaidBefore::Kept(receipt)) => {
-                return self.answer_ok(cx, members, membership, reference, receipt);
-            }
             // It goes to the log again: that knows the key, and says when it is kept.
             Some(SaidBefore::Heard) => {}
+            Some(before) => {
+                return self.answer_as_before(cx, members, (membership, reference), before);
+            }
         }
         if self.pending.is_behind(key) {
             return self.answer_refused(cx, members, membership, reference, Refusal::Busy);
@@ -213,6 +208,27 @@ impl Rooms {
         let receipt = room.history().of_key(key_hash?)?;
         let is_kept = room.journal().is_kept(receipt.offset);
         Some(if is_kept { SaidBefore::Kept(receipt) } else { SaidBefore::Heard })
+    }
+
+    /// Answers a message that was said before as the first one was, or will be.
+    fn answer_as_before<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        (membership, reference): (Membership, &str),
+        before: SaidBefore,
+    ) {
+        match before {
+            SaidBefore::UnderWay(ticket) => self.hold(membership, ticket, reference),
+            SaidBefore::Doubtful => {
+                let refusal = Why::Unconfirmed.refusal();
+                self.answer_refused(cx, members, membership, reference, refusal);
+            }
+            SaidBefore::Kept(receipt) => {
+                self.answer_ok(cx, members, membership, reference, receipt);
+            }
+            SaidBefore::Heard => unreachable!("its log says when it is kept"),
+        }
     }
 
     /// The receipt of the message that used a key, if it has been applied here.

@@ -377,7 +377,7 @@ impl Room {
     }
 
     /// The entry that has the key of a message.
-    pub(super) fn of_key(&self, what: &WhatText) -> Option<usize> {
+    pub(crate) fn of_key(&self, what: &WhatText) -> Option<usize> {
         let WhatText::Message(said) = what else { return None };
         said.key.as_ref()?;
         let is_same = |kept: &Kept| matches!(&kept.what, WhatText::Message(of) if of.user == said.user && of.key == said.key);
