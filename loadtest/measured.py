@@ -326,16 +326,24 @@ def floods():
         "needs": "chat.create_rooms",
         "seconds": 12,
     }
-    founding = {**rooms, "before": "", "seconds": 8}
+    brief = {"seconds": 8}
+    founding = {**rooms, "before": "", **brief}
     requests = "flood requests --connections 8 --rate 200000"
+    numbers = {"settings": {"http.metrics": "true"}, **brief}
+    # Each token is made, and none is refused before that.
+    sessions = "flood sessions --connections 8 --rate 25000"
+    unlimited = {"settings": {"limits.tokens_per_s_per_ip": 0}, **brief}
     for name, what, flood, options in (
         ("none", "no flood, 100,000 rooms", "", rooms),
         ("requests", "requests for 1 room of 100,000", requests, rooms),
         ("lists", "requests for 100 rooms", f"{requests} --path /api/rooms?limit=100", rooms),
         ("lobby", "joins of the lobby", "flood lobby --connections 4 --rate 2000", rooms),
         ("found", "new rooms", "flood found --connections 4 --rate 25000", founding),
-        ("publish", "messages over the limit", "flood publish --rate 5000", {"seconds": 8}),
-        ("join", "joins over the limit", "flood join --rate 2000", {"seconds": 8}),
+        ("metrics", "requests for its numbers", f"{requests} --path /metrics", numbers),
+        ("assets", "requests for a file of its page", f"{requests} --path /main.js", brief),
+        ("sessions", "tokens for guests", sessions, unlimited),
+        ("publish", "messages over the limit", "flood publish --rate 5000", brief),
+        ("join", "joins over the limit", "flood join --rate 2000", brief),
     ):
         yield Scenario(
             f"flood-{name}",

@@ -61,7 +61,8 @@ const RESERVED: &[(&str, &[&str])] = &[
     ("mio::", &["reactor/", "app/"]),
     ("socket2::", &["reactor/"]),
     ("rusqlite", &["side/store/"]),
-    ("tokio::", &["side/engine/"]),
+    ("tokio::", &["side/archive/", "side/engine/"]),
+    ("tokio_postgres", &["side/archive/"]),
     (
         "std::thread",
         &["reactor/", "app/", "side/", "mesh/tests.rs", "mesh/loom_tests.rs", "base/rate_table.rs"],

@@ -288,11 +288,22 @@ fn two_servers_that_share_nothing_have_no_one_order() {
 #[ignore = "needs the server: cargo build"]
 fn floods() {
     for shards in ["1", "2"] {
-        let server = chinwag_with(&["--shards", shards]);
-        for what in ["publish", "join", "ping", "fragments", "connects", "requests", "sessions"] {
+        let server = chinwag_with(&["--shards", shards, "--set", "http.metrics=true"]);
+        for what in [
+            "publish",
+            "join",
+            "ping",
+            "fragments",
+            "connects",
+            "requests",
+            "requests --path /metrics",
+            "requests --path /main.js",
+            "sessions",
+        ] {
             let options = ["--url", &server.url, "--duration", "300ms", "--rate", "2000"];
             let output = Command::new(LOADTEST)
-                .args(["flood", what])
+                .arg("flood")
+                .args(what.split(' '))
                 .args(options)
                 .output()
                 .expect("it runs");

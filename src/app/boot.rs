@@ -7,6 +7,7 @@
 //!   "log"              writes lines (`log`)
 //!   "store-…"          a writer and readers, where rooms are kept
 //!   "engine"           the connection to the engine that several servers share, where there is one
+//!   "archive"          connections to the archive of that, where there is one
 //!   "shard-0" …        a reactor each: own listener, own sockets, own rooms; rings between them
 //! ```
 
@@ -108,7 +109,8 @@ fn start(config: Config) -> Result<Server, Failure> {
     let kept = keeping::open(&store, &history, shards, made, Arc::clone(&on_panic))?;
     let (keeper, store_ends) = kept.unzip();
     let node = u64::from_le_bytes(node);
-    let shared = cluster::open(&config.engine, &history, shards, node, made, on_panic)?;
+    let engine = (&config.engine, &config.archive);
+    let shared = cluster::open(engine, &history, shards, node, made, on_panic)?;
     let (cluster, engine_ends) = shared.unzip();
     let made = match (&keeper, &cluster) {
         (Some(keeper), _) => keeper.guest_secret(),
@@ -133,6 +135,7 @@ fn start(config: Config) -> Result<Server, Failure> {
         health: config.http.metrics.then(|| Arc::clone(&health)),
         store: keeper.as_ref().map(Keeper::stats),
         engine: cluster.as_ref().map(Cluster::stats),
+        archive: cluster.as_ref().and_then(Cluster::archive_stats),
         bounds: [
             ("limits.connections", u64::from(limits.connections)),
             ("limits.memory_bytes", limits.memory_bytes as u64),
@@ -174,11 +177,7 @@ fn start(config: Config) -> Result<Server, Failure> {
         site,
         seed,
     };
-    let shards_begun = match (store_ends, engine_ends) {
-        (Some(ends), _) => common.begin_shards(listeners, ends)?,
-        (None, Some(ends)) => common.begin_shards(listeners, ends)?,
-        (None, None) => common.begin_shards(listeners, vec![MemoryLog; usize::from(shards)])?,
-    };
+    let shards_begun = common.begin_all(listeners, store_ends, engine_ends)?;
     // In the log like everything else, and on one line.
     panic::set_hook(Box::new(|panic| tracing::error!(%panic, "a defect")));
     obey_signals(Arc::clone(&control), config.drain_s.saturating_mul(1_000))?;
@@ -204,6 +203,27 @@ struct Common {
 }
 
 impl Common {
+    /// Begins a thread for each listener, with the logs of a store or an engine, if there is one.
+    #[cfg_attr(
+        not(any(feature = "engine-redis", feature = "store")),
+        expect(clippy::match_same_arms, reason = "without either all logs are of one type")
+    )]
+    fn begin_all(
+        &self,
+        listeners: Vec<MioListener>,
+        store: Option<Vec<keeping::End>>,
+        engine: Option<Vec<cluster::End>>,
+    ) -> Result<Vec<JoinHandle<io::Result<()>>>, String> {
+        match (store, engine) {
+            (Some(ends), _) => self.begin_shards(listeners, ends),
+            (None, Some(ends)) => self.begin_shards(listeners, ends),
+            (None, None) => {
+                let logs = vec![MemoryLog; usize::from(self.settings.shards)];
+                self.begin_shards(listeners, logs)
+            }
+        }
+    }
+
     /// Begins a thread for each listener and log.
     fn begin_shards<L: LogEnd + Send + 'static>(
         &self,

@@ -8,10 +8,13 @@
 mod with_engine {
     use std::sync::Arc;
 
+    use crate::app::archive::{self, Keeper};
     use crate::app::boot::{EXIT_OS, Failure};
     use crate::app::cli::EXIT_CONFIG;
-    use crate::app::config::{EngineAck, EngineConfig};
-    use crate::limits::{AUDIT_LINES_MAX, HistoryLimits, RING_WORDS};
+    use crate::app::config::{ArchiveConfig, EngineAck, EngineConfig};
+    use crate::limits::{
+        ARCHIVE_WAITS_FACTOR, ARCHIVE_WAITS_MIN, AUDIT_LINES_MAX, HistoryLimits, RING_WORDS,
+    };
     use crate::side::engine::{Ack, Engine, EngineLog, Start, StartError, TailBounds, Target};
 
     pub(in crate::app) use crate::side::engine::EngineStats as Stats;
@@ -19,21 +22,24 @@ mod with_engine {
     /// A shard's end of the engine.
     pub(in crate::app) type End = EngineLog;
 
-    /// An engine that is connected to.
-    pub(in crate::app) struct Cluster(Engine);
+    /// An engine that is connected to, and its archive.
+    pub(in crate::app) struct Cluster {
+        engine: Engine,
+        archive: Option<Keeper>,
+    }
 
     /// Connects to the engine that is configured, however long that takes; `None`, if there is
     /// none. `node` is what others call this server, `made_secret` is for all of them, if this is
     /// the first.
     pub(in crate::app) fn open(
-        config: &EngineConfig,
+        (config, archive): (&EngineConfig, &ArchiveConfig),
         history: &HistoryLimits,
         shards: u16,
         node: u64,
         made_secret: [u8; 32],
         on_panic: Arc<dyn Fn() + Send + Sync>,
     ) -> Result<Option<(Cluster, Vec<End>)>, Failure> {
-        let Some(target) = target(config, node, made_secret) else { return Ok(None) };
+        let Some(target) = target(config, archive, node, made_secret) else { return Ok(None) };
         let ack = match config.ack {
             EngineAck::Auto => Ack::Auto,
             EngineAck::Primary => Ack::Primary,
@@ -41,7 +47,17 @@ mod with_engine {
         };
         let tail = TailBounds { messages: history.messages, bytes: history.room_bytes };
         let (limits, ring_words) = (config.limits, RING_WORDS);
-        let start = Start { target, ack, shards, tail, limits, ring_words, on_panic };
+        let (older, archived) = archive::way(archive).unzip();
+        let start = Start {
+            target: target.clone(),
+            ack,
+            shards,
+            tail,
+            limits,
+            archive: older,
+            ring_words,
+            on_panic: Arc::clone(&on_panic),
+        };
         let (engine, ends) = Engine::start(start).map_err(|error| match error {
             StartError::Unfit(why) => Failure {
                 code: EXIT_CONFIG,
@@ -52,12 +68,17 @@ mod with_engine {
                 Failure { code: EXIT_OS, message }
             }
         })?;
-        Ok(Some((Cluster(engine), ends)))
+        let engine_stats = Arc::clone(engine.stats());
+        let lease_ms = limits.lease_ms;
+        let archive = archived
+            .map(|end| archive::open(archive, (target, lease_ms), (engine_stats, end), on_panic));
+        Ok(Some((Cluster { engine, archive: archive.transpose()? }, ends)))
     }
 
     /// The engine that is configured; `None`, if there is none.
     pub(in crate::app) fn target(
         config: &EngineConfig,
+        archive: &ArchiveConfig,
         node: u64,
         made_secret: [u8; 32],
     ) -> Option<Target> {
@@ -76,23 +97,37 @@ mod with_engine {
             room_s: config.room_s,
             key_s: config.key_s,
             audit_lines: u32::try_from(AUDIT_LINES_MAX).expect("few"),
+            archive_slack: match archive.url {
+                Some(_) => {
+                    config.history.saturating_mul(ARCHIVE_WAITS_FACTOR).max(ARCHIVE_WAITS_MIN)
+                }
+                None => 0,
+            },
         })
     }
 
     impl Cluster {
         /// What all servers with this engine sign by which has no key of its own.
         pub(in crate::app) fn secret(&self) -> [u8; 32] {
-            *self.0.secret()
+            *self.engine.secret()
         }
 
         /// What it counts.
         pub(in crate::app) fn stats(&self) -> Arc<Stats> {
-            Arc::clone(self.0.stats())
+            Arc::clone(self.engine.stats())
+        }
+
+        /// What its archive counts, if it has one.
+        pub(in crate::app) fn archive_stats(&self) -> Option<Arc<archive::Stats>> {
+            self.archive.as_ref().map(Keeper::stats)
         }
 
         /// Passes on all that the shards have said, which have ended.
         pub(in crate::app) fn stop(self) {
-            self.0.stop();
+            self.engine.stop();
+            if let Some(archive) = self.archive {
+                archive.stop();
+            }
         }
     }
 }
@@ -104,8 +139,9 @@ pub(super) use with_engine::*;
 mod without_engine {
     use std::sync::Arc;
 
+    use crate::app::archive;
     use crate::app::boot::Failure;
-    use crate::app::config::EngineConfig;
+    use crate::app::config::{ArchiveConfig, EngineConfig};
     use crate::limits::HistoryLimits;
     use crate::link::log::MemoryLog;
 
@@ -119,8 +155,9 @@ mod without_engine {
     pub(in crate::app) type End = MemoryLog;
 
     /// Nothing.
+    #[expect(clippy::unnecessary_wraps, reason = "where there is an engine, it may fail")]
     pub(in crate::app) fn open(
-        _: &EngineConfig,
+        _: (&EngineConfig, &ArchiveConfig),
         _: &HistoryLimits,
         _: u16,
         _: u64,
@@ -142,6 +179,10 @@ mod without_engine {
         }
 
         pub(in crate::app) fn stats(&self) -> Arc<Stats> {
+            match *self {}
+        }
+
+        pub(in crate::app) fn archive_stats(&self) -> Option<Arc<archive::Stats>> {
             match *self {}
         }
 

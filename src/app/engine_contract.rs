@@ -4,7 +4,9 @@
 use std::panic::catch_unwind;
 
 use crate::link::ids::RoomKey;
-use crate::link::log::{Append, Appended, Audit, Log, Marks, Opening, Read, Say, Spoken, Why};
+use crate::link::log::{
+    Append, Appended, Audit, Log, Marks, Opening, Read, Say, Spoken, Ticket, Why,
+};
 use crate::rooms::contract::{Heard, Subject, check_some};
 use crate::side::engine::Pretended;
 use crate::side::engine::planted::{Planted, plant};
@@ -38,6 +40,10 @@ impl Log for Pretended {
 
     fn read(&mut self, read: Read<'_>) -> Result<(), Why> {
         self.log.read(read)
+    }
+
+    fn catch_up(&mut self, room: RoomKey, ticket: Ticket) -> Result<(), Why> {
+        self.log.catch_up(room, ticket)
     }
 
     fn audit(&mut self, audit: Audit) -> Result<(), Why> {

@@ -3,6 +3,7 @@
 //! Everything that decides is a function of its arguments and tested as one; what touches the
 //! process stands in [`main`].
 
+mod archive;
 mod assets;
 mod boot;
 pub mod cli;
@@ -63,7 +64,8 @@ pub fn main(
         }
         Command::Move(loaded, from) => {
             warn(&loaded);
-            moving::run(&loaded.config.engine, &from).map(|text| say(&Exit { code: 0, text }))
+            moving::run((&loaded.config.engine, &loaded.config.archive), &from)
+                .map(|text| say(&Exit { code: 0, text }))
         }
         Command::Health(loaded) => {
             warn(&loaded);

@@ -6,25 +6,28 @@
 use std::path::Path;
 
 use super::cli::Exit;
-use super::config::EngineConfig;
+use super::config::{ArchiveConfig, EngineConfig};
 
 /// Moves all rooms. Returns what to say when it is done, with a line end.
 ///
 /// # Errors
 ///
 /// Where no engine is configured, and where it was not done: with why.
-pub(super) fn run(config: &EngineConfig, folder: &Path) -> Result<String, Exit> {
+pub(super) fn run(
+    (config, archive): (&EngineConfig, &ArchiveConfig),
+    folder: &Path,
+) -> Result<String, Exit> {
     if config.url.is_none() {
         return Err(Exit::config(
             "chinwag: there is no engine: set engine.url in the file of --config, by --set, or as CHINWAG_ENGINE__URL, as the \
              servers will have it\n",
         ));
     }
-    move_all(config, folder)
+    move_all((config, archive), folder)
 }
 
 #[cfg(not(all(feature = "engine-redis", feature = "store")))]
-fn move_all(_: &EngineConfig, _: &Path) -> Result<String, Exit> {
+fn move_all(_: (&EngineConfig, &ArchiveConfig), _: &Path) -> Result<String, Exit> {
     let text = "chinwag: this program was built without the features `store` and `engine-redis`\n";
     Err(Exit::config(text))
 }
@@ -39,13 +42,13 @@ mod with_both {
     use crate::app::boot::EXIT_OS;
     use crate::app::cli::{EXIT_CONFIG, Exit};
     use crate::app::cluster;
-    use crate::app::config::EngineConfig;
+    use crate::app::config::{ArchiveConfig, EngineConfig};
     use crate::app::store_commands::{complain, damage, exit, random};
     use crate::limits::AUDIT_LINES_MAX;
     use crate::link::whole::WholeRoom;
     use crate::side::engine::{Moved, Moving, MovingError};
     use crate::side::store::StoreError;
-    use crate::side::store::tools::{Extent, each_room, secret_of};
+    use crate::side::store::tools::{Extent, counted, each_room, secret_of};
 
     /// Why it was not done.
     enum Why {
@@ -53,8 +56,11 @@ mod with_both {
         Engine(MovingError),
     }
 
-    pub(super) fn move_all(config: &EngineConfig, folder: &Path) -> Result<String, Exit> {
-        match try_to_move(config, folder) {
+    pub(super) fn move_all(
+        engine: (&EngineConfig, &ArchiveConfig),
+        folder: &Path,
+    ) -> Result<String, Exit> {
+        match try_to_move(engine, folder) {
             Ok((said, 0)) => Ok(said),
             Ok((said, damaged)) => {
                 Err(damage(&format!("{damaged} not moved, for it is damaged\n{}", said.trim_end())))
@@ -65,11 +71,15 @@ mod with_both {
     }
 
     /// Returns what to say, and how much is damaged.
-    fn try_to_move(config: &EngineConfig, folder: &Path) -> Result<(String, u64), Why> {
+    fn try_to_move(
+        (config, archive): (&EngineConfig, &ArchiveConfig),
+        folder: &Path,
+    ) -> Result<(String, u64), Why> {
         let node = u64::from_ne_bytes(random()?);
         // Invites of before are good, if the engine has no secret yet.
         let secret = secret_of(folder)?;
-        let target = cluster::target(config, node, secret).expect("it was looked at before");
+        let target =
+            cluster::target(config, archive, node, secret).expect("it was looked at before");
         let lines = usize::try_from(AUDIT_LINES_MAX).expect("few");
         let extent = Extent { messages: config.history, lines };
         let mut moving = Moving::connect(target)?;
@@ -101,7 +111,7 @@ mod with_both {
             }
             MovingError::InUse(count) => {
                 let what = "end them, and wait for cluster.lease_ms if one was killed";
-                (EXIT_OS, format!("{count} servers have the engine: {what}"))
+                (EXIT_OS, format!("the engine is in use by {}: {what}", counted(*count, "server")))
             }
             MovingError::Engine(why) => (EXIT_OS, format!("engine.url: {why}")),
             MovingError::System(error) => (EXIT_OS, error.to_string()),

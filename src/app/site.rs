@@ -8,6 +8,7 @@ use std::sync::Arc;
 use data_encoding::BASE32_NOPAD;
 use serde_json::{Value, json};
 
+use super::archive;
 use super::assets::Assets;
 use super::cluster;
 use super::keeping::Stats;
@@ -46,6 +47,8 @@ pub(super) struct ChatSite {
     pub(super) store: Option<Arc<Stats>>,
     /// What the engine's thread has counted, where several servers share one.
     pub(super) engine: Option<Arc<cluster::Stats>>,
+    /// What the thread of its archive has counted, if there is one.
+    pub(super) archive: Option<Arc<archive::Stats>>,
     /// The limits that depend on the machine where they are not configured, by their keys, as they
     /// are now. 0 is no bound.
     pub(super) bounds: [(&'static str, u64); 2],
@@ -262,6 +265,9 @@ impl ChatSite {
         }
         if let Some(engine) = &self.engine {
             engine.push_text(&mut body);
+        }
+        if let Some(archive) = &self.archive {
+            archive.push_text(&mut body);
         }
         let headers = [
             ("content-type", "text/plain; version=0.0.4; charset=utf-8"),

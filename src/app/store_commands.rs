@@ -115,7 +115,7 @@ mod with_store {
             let _ = writeln!(text, "before: {}", moved.display());
         }
         let (deleted, stands) = (counted(deleted, "message"), counted(stands, "user"));
-        let _ = writeln!(text, "taken away again: {deleted}, {stands} of rooms");
+        let _ = writeln!(text, "deleted again: {deleted}; roles, mutes and bans as last: {stands}");
         let since =
             known_since_ms.map_or("nothing".to_owned(), |at| format!("all since {}", time(at)));
         let _ = writeln!(text, "known of what was taken away: {since}");

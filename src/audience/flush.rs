@@ -61,7 +61,7 @@ impl Audiences {
                 if !rest.is_empty() {
                     conns.output_untouched(conn).extend_from_slice(rest);
                 }
-            } else if !flags.is_blocked() {
+            } else if !flags.hears_nothing() {
                 // Its own output goes first, and the room's along with it in the same write.
                 writes_left -= 1;
                 conns.output_untouched(conn).extend_from_slice(pending);

@@ -278,7 +278,7 @@ impl Audiences {
             }
         }
         self.lobby.tell_some(|conn, frame| {
-            if conns.key_at(conn).is_none() {
+            if conns.key_at(conn).is_none_or(|key| conns.is_closing(key)) {
                 return 0;
             }
             let bytes = frame.bytes(conns.serializer(conn));

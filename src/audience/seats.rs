@@ -148,7 +148,7 @@ impl Audience {
             if cursor.order(*oldest) == Ordering::Less {
                 *oldest = *cursor;
             }
-            is_missed |= *cursor != end && !flags.is_blocked();
+            is_missed |= *cursor != end && !flags.hears_nothing();
         }
         self.log.release_before(memory, oldest);
         self.log_v1.release_before(memory, oldest_v1);

@@ -16,3 +16,4 @@ pub mod spare;
 pub mod time;
 pub mod timers;
 pub mod word;
+pub mod words;

@@ -54,10 +54,15 @@ impl Flags {
         self.has(HAS_OUT)
     }
 
-    /// Whether its socket may be written to from a room's log: it is not full, and nothing goes
-    /// before.
+    /// Whether its socket may be written to from a room's log: it is not full, nothing goes before,
+    /// and it is not being closed.
     pub(crate) const fn is_clear(self) -> bool {
-        self.0 & (BLOCKED | HAS_OUT) == 0
+        self.0 & (BLOCKED | HAS_OUT | CLOSING) == 0
+    }
+
+    /// Whether nothing from a room's log is for it now, neither at once nor behind its own output.
+    pub(crate) const fn hears_nothing(self) -> bool {
+        self.0 & (BLOCKED | CLOSING) != 0
     }
 
     /// Whether it speaks the old encoding.
@@ -114,6 +119,14 @@ impl Flags {
         self.set(SHUT, true);
     }
 
+    /// Notes that nothing more is read from it, or written to it.
+    pub(super) const fn silence(&mut self) {
+        self.set(CLOSING | SHUT, true);
+        self.set(HAS_OUT | PARKED, false);
+        // The socket of a session never takes anything.
+        self.set(BLOCKED, self.is_session());
+    }
+
     /// Notes that it is to be flushed; true if that is news.
     pub(super) const fn touch(&mut self) -> bool {
         let is_news = !self.has(TOUCHED);
@@ -139,7 +152,14 @@ mod tests {
         flags.set_blocked(false);
         assert!(flags.has_out() && !flags.is_clear() && !flags.is_stuck());
         flags.set_has_out(false);
-        assert!(flags.is_clear() && flags.touch() && !flags.touch());
+        assert!(flags.is_clear() && !flags.hears_nothing());
+        let mut silent = flags;
+        silent.set_closing();
+        assert!(!silent.is_clear() && silent.hears_nothing() && !silent.is_blocked());
+        silent.set_has_out(true);
+        silent.silence();
+        assert!(silent.is_closing() && silent.is_shut() && !silent.has_out());
+        assert!(flags.touch() && !flags.touch());
         flags.untouch();
         assert_eq!(flags, Flags::default());
         let session = Flags::of_session(true);

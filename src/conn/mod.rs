@@ -172,6 +172,16 @@ impl Conns {
         self.flags.get(index as usize).copied().unwrap_or_default()
     }
 
+    /// Whether a live connection is being closed.
+    pub(crate) fn is_closing(&self, key: ConnKey) -> bool {
+        self.contains(key) && self.flags(key.index()).is_closing()
+    }
+
+    /// Notes that a live connection is being closed: what comes from it is thrown away.
+    pub(crate) fn set_closing(&mut self, key: ConnKey) {
+        self.flags[key.index() as usize].set_closing();
+    }
+
     /// What a live connection speaks.
     pub(crate) fn stage(&self, key: ConnKey) -> Stage {
         self.stages[key.index() as usize]
@@ -275,6 +285,23 @@ impl Conns {
         }
         cx.io.close(key.index());
         exchange
+    }
+
+    /// Drops what a connection that is to be removed has sent and is to be sent, and looks for
+    /// nothing more of it. Its socket is closed when it is removed.
+    ///
+    /// Requires: live. Changes: output, input, flags (closing, shut), deadline. Emits: nothing.
+    pub(crate) fn silence(&mut self, key: ConnKey) {
+        self.drop_input(key);
+        let Some(conn) = self.arena.get_mut(key) else { return };
+        if let Some(id) = conn.out.take() {
+            self.buffers.give_back(id);
+        }
+        let index = key.index() as usize;
+        self.flags[index].silence();
+        self.deadlines[index] = Deadline::NEVER;
+        self.note_taken(key.index());
+        self.parking.forget(key);
     }
 
     /// Takes a connection's record out of this shard, and forgets all that lies beside it by its

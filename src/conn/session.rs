@@ -171,7 +171,8 @@ impl Conns {
     /// that has had every answer before. Another client must not learn of the end without those
     /// answers.
     pub(crate) fn has_ended(&self, ticket: Ticket) -> bool {
-        self.has_had_all(ticket) && self.flags(ticket.key.index()).is_closing()
+        let flags = self.flags(ticket.key.index());
+        self.has_had_all(ticket) && flags.is_closing() && !flags.is_shut()
     }
 
     /// How many sessions there are.

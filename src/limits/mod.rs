@@ -210,6 +210,10 @@ pub const MOVED_BYTES_PER_TURN: usize = 64 * 1_024 * 1_024;
 /// tree, whose memory may have to be fetched.
 pub const VISITS_PER_WORK: usize = 16;
 
+/// Of how many rooms directories are told in a turn whose heads or titles have changed: some
+/// hundred microseconds. A connection may leave thousands at once.
+pub const LISTINGS_PER_TURN_MAX: usize = 500;
+
 /// How many standings are looked through for an answer to `room_members`: some hundred
 /// microseconds.
 pub const MEMBERS_LOOKS_MAX: usize = 2_000;
@@ -221,8 +225,17 @@ pub const SWEPT_PER_WORK: usize = 256;
 /// What the end of a connection costs, in units of [`TURN_WORK`]: most of it is the kernel's.
 pub const ENDING_WORK: u32 = 32;
 
-/// What each channel costs that a connection leaves at its end, in units of [`TURN_WORK`].
-pub const LEAVING_WORK: u32 = 1;
+/// What a leave costs: its seat among those who are told, and the membership at the room's home, in
+/// units of [`TURN_WORK`].
+pub const LEAVING_WORK: u32 = 8;
+
+/// How many channels of a connection that are looked through cost one unit of [`TURN_WORK`]: they
+/// lie in one array.
+pub const CHANNELS_PER_WORK: usize = 256;
+
+/// What part of the work for ends in a turn one connection may take that leaves its channels,
+/// before the next has its part.
+pub const LEAVING_PART: u32 = 8;
 
 /// How many polls that wait are answered at the end of a turn: each is a write, as those of
 /// [`WRITES_PER_FLUSH`].
@@ -253,8 +266,10 @@ pub const REASON_BYTES_MAX: usize = 1_024;
 /// The longest time for edits that a room may set, in seconds: some thirty years.
 pub const EDIT_S_MAX: u64 = 1_000_000_000;
 
-/// The most bytes of messages that a room may have in memory where messages can be changed.
-pub const CHANGING_ROOM_BYTES_MAX: usize = 16 * 1_024 * 1_024;
+/// The most bytes of messages that a room may have in memory where messages can be changed. They
+/// are one stretch of bytes, and a change moves what lies behind it: of so many in half a
+/// millisecond.
+pub const CHANGING_ROOM_BYTES_MAX: usize = 4 * 1_024 * 1_024;
 
 /// A room's time for edits that has no end: more seconds than there will be. It is told as -1.
 pub const EDIT_FOR_EVER_S: u64 = u64::MAX;
@@ -437,6 +452,15 @@ pub const SLICE_AUDIT_MS: u64 = 300_000;
 /// After how many audits of one's own a node that was not heard has left the room. Each node says
 /// an audit in the time of two of another.
 pub const SLICE_SILENT_ROUNDS: u8 = 3;
+
+/// What an engine has pushed and its thread has not taken, in bytes, about: past it the connection
+/// ends. As much as busy rooms say in a second or two, for which a machine may stand still.
+pub const PUSHED_BYTES_MAX: usize = 64 * 1_024 * 1_024;
+
+/// How long a room that other nodes have, too, stays when nobody is in it here any more, in
+/// milliseconds: who reloads a page is back by then. Until it goes, this node hears all that is
+/// said there.
+pub const ROOM_COOLS_MS: u64 = 30_000;
 
 /// For how long the other nodes may answer a room that asks who is there, in milliseconds. As long
 /// as a node is believed that is silent, and a little: they may be on their way back to the engine.
@@ -968,6 +992,44 @@ impl Default for HistoryLimits {
         }
     }
 }
+
+/// How many reads of a node may wait for the archive: pages and recoveries that go further back
+/// than the engine does, and searches. Beyond it they are refused.
+pub const ARCHIVE_READS_MAX: usize = 256;
+
+/// How many of them the archive answers at a time: each has a connection of its own.
+pub const ARCHIVE_READERS: usize = 4;
+
+/// How many messages the archive reads for one answer, at most. A page has fewer, and what a client
+/// missed is told to be too much.
+pub const ARCHIVE_READ_MESSAGES_MAX: u32 = 1_000;
+
+/// For how many times as many messages as the engine keeps an archive is waited for, that is down
+/// or slow. Then messages are let go of that it does not have.
+pub const ARCHIVE_WAITS_FACTOR: u32 = 4;
+
+/// But for at least so many messages more: it is looked twice a second what there is for it.
+pub const ARCHIVE_WAITS_MIN: u32 = 1_000;
+
+/// How many rooms are written to the archive at a time, in one transaction,
+pub const ARCHIVE_ROOMS_AT_ONCE: usize = 64;
+
+/// and how many messages of each.
+pub const ARCHIVE_ROOM_MESSAGES_AT_ONCE: u64 = 500;
+
+/// But no more rooms than so many bytes, about: they are in memory meanwhile.
+pub const ARCHIVE_BYTES_AT_ONCE: usize = 16 * 1_024 * 1_024;
+
+/// How often it is looked which rooms have something for the archive, in milliseconds: for so long
+/// a search does not find what was just said.
+pub const ARCHIVE_LOOK_MS: u64 = 500;
+
+/// For how long the archive remembers what a message was before its last change, in seconds: a
+/// failover of the engine may take that change back.
+pub const ARCHIVE_BEFORE_S: u32 = 86_400;
+
+// A page fits.
+const _: () = assert!(PAGE_MESSAGES_MAX < ARCHIVE_READ_MESSAGES_MAX);
 
 /// What the thread of an engine takes at a time, and for how long it waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

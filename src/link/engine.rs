@@ -2,8 +2,9 @@
 //! [`FromEngine`] back to it.
 //!
 //! ```text
-//!   shard ── Open, Append, Say, Read, Lines, Close ──> engine
-//!         <─ Opened, NotOpened, Entry, Kept, Refused, Turned, Closed, Heard, Read, Lines ──┘
+//!   shard ── Open, Append, Say, Read, Find, Lines, Close ──> engine
+//!         <─ Opened, NotOpened, Entry, Kept, Refused, Turned, Closed, Heard, Read, Found, Lines ──┘
+//!   shard ── CatchUp ──> engine ── what was missing, CaughtUp ──> shard
 //!   shard ── Count, Watch, List ──> engine ── Listed ──> shard
 //!   shard ── AskSession ──> engine ── another's ── SessionAsked ──> shard
 //!         <─ SessionAnswered ── engine <── another's <── AnswerSession ──┘
@@ -18,7 +19,8 @@
 //!    unless the room is closed before;
 //! 2. each [`ToEngine::Append`] is answered with [`FromEngine::Kept`] or [`FromEngine::Refused`],
 //!    unless its room is closed before, by either side;
-//! 3. each [`ToEngine::Read`] and [`ToEngine::Lines`] is answered, or refused;
+//! 3. each [`ToEngine::Read`], [`ToEngine::Find`], [`ToEngine::Lines`] and [`ToEngine::CatchUp`] is
+//!    answered, or refused;
 //! 4. each [`ToEngine::AskSession`] that asks for an answer is given one within a bound of time.
 //!
 //! Deliberately absent: Redis, and who waits for an answer.
@@ -27,7 +29,7 @@ use crate::auth::level::Standing;
 use crate::link::audit::{AuditLine, AuditWanted};
 use crate::link::ids::{ConnKey, RoomKey};
 use crate::link::kept::{Found, Run};
-use crate::link::log::{Judged, Marks, Wanted, Why};
+use crate::link::log::{Judged, Marks, Sought, Wanted, Why};
 use crate::link::record::{Field, FromSession, ToSession, records, struct_fields};
 use crate::link::said::{Fate, Said};
 use crate::wire::phx::Payload;
@@ -51,8 +53,12 @@ records! {
         154 Close { room: RoomKey }
         /// Messages of a room that is open.
         155 Read { number: u64, room: RoomKey, wanted: Wanted }
+        /// Messages of a room that is open, by their words.
+        182 Find { number: u64, room: RoomKey, sought: Sought<'a> }
         /// Lines of the audit trail of a room that is open, of so many bytes about.
         156 Lines { number: u64, room: RoomKey, wanted: AuditWanted, bytes: usize }
+        /// All that has its place in a room by now is to be told.
+        149 CatchUp { number: u64, room: RoomKey }
         /// The shard has begun anew, and has no room open.
         157 Restarted {}
         /// Which rooms have changed in the list since this place? Answered when there are some.
@@ -73,8 +79,11 @@ records! {
     Act {
         /// A message. `key` is the hash of its author and key.
         1 Message { key: Option<u64> }
-        /// A message becomes another one, which had this change before.
-        2 Change { offset: u64, expected: u64, is_deleted: bool }
+        /// A message becomes another one, which had this change before. `heard` is the last change
+        /// of the room that its home knows.
+        2 Change {
+            offset: u64, expected: u64, is_deleted: bool, is_pinned: bool, heard: u64,
+        }
         /// Something is decided of the room. `facts` are names and values: see [`push_fact`]. With
         /// a title it was made on purpose, and is listed or is not.
         3 Decision { title: Option<&'a str>, is_private: bool, facts: &'a [u8] }
@@ -112,9 +121,13 @@ records! {
         176 Missed { room: RoomKey }
         /// Messages that were read.
         170 Read { number: u64, run: Run<'a> }
+        /// Messages that were found: see [`push_numbered`](crate::link::kept::push_numbered).
+        183 Found { number: u64, more_before: u64, hits: &'a [u8] }
         /// Lines of an audit trail: the answer as it is told.
         171 Lines { number: u64, page: &'a str }
-        /// They cannot be read now.
+        /// All is told that had its place in a room when that was asked.
+        189 CaughtUp { number: u64 }
+        /// What was asked for cannot be read now.
         172 NotRead { number: u64, why: Why }
         /// Who this node is from now on.
         173 Life { node: u64, life: u64 }
@@ -292,16 +305,7 @@ mod tests {
     use crate::base::arena::Key;
     use crate::link::audit::AuditAct;
     use crate::link::ids::Ticket;
-    use crate::link::kept::read_whole;
-
-    #[track_caller]
-    fn check<'a, T: Field<'a> + Copy + PartialEq + std::fmt::Debug>(
-        message: T,
-        record: &'a mut Vec<u8>,
-    ) {
-        message.put(record);
-        assert_eq!(read_whole::<T>(record), message);
-    }
+    use crate::link::kept::check_written as check;
 
     #[test]
     fn what_the_engine_reads_is_what_was_written() {
@@ -314,7 +318,7 @@ mod tests {
         for act in [
             Act::Message { key: None },
             Act::Message { key: Some(7) },
-            Act::Change { offset: 3, expected: 2, is_deleted: true },
+            Act::Change { offset: 3, expected: 2, is_deleted: true, is_pinned: false, heard: 4 },
             Act::Decision { title: Some("Tea"), is_private: true, facts: &facts },
             Act::Note {},
         ] {

@@ -10,9 +10,7 @@
 
 use crate::auth::level::Standing;
 use crate::link::ids::Receipt;
-#[cfg(feature = "store")]
-use crate::link::log::Hits;
-use crate::link::log::{Keyed, ListedRoom, Marks, Opened, Part, Stretch, Wanted};
+use crate::link::log::{Hits, Keyed, ListedRoom, Marks, Opened, Part, Sought, Stretch, Wanted};
 use crate::link::record::{Field, NewMessage, struct_fields};
 use crate::link::said::{Act, Fate, MessageText, Replies, Said};
 
@@ -80,7 +78,6 @@ pub(crate) fn push_numbered(
 }
 
 /// [`Hits`] with a memory of their own.
-#[cfg(feature = "store")]
 pub(crate) fn read_hits(record: &[u8], more_before: u64) -> Hits {
     let more_before = (more_before > 0).then_some(more_before);
     Hits { messages: read_numbered(record), more_before }
@@ -193,10 +190,11 @@ impl Found<'_> {
             floor,
             ..Opened::default()
         };
-        while !standings.is_empty() {
-            let user = <&str>::take(&mut standings).into();
-            opened.standings.push((user, Field::take(&mut standings)));
-        }
+        opened.standings = std::iter::from_fn(|| {
+            (!standings.is_empty())
+                .then(|| (<&str>::take(&mut standings), Field::take(&mut standings)))
+        })
+        .collect();
         while !lineage.is_empty() {
             opened.lineage.push((u64::take(&mut lineage), Marks::take(&mut lineage)));
         }
@@ -220,6 +218,8 @@ struct_fields!(Found<'a> {
 struct_fields!(Marks { offset, change });
 
 struct_fields!(Receipt { offset, at_ms });
+
+struct_fields!(Sought<'a> { query, from, before, messages, bytes });
 
 impl Field<'_> for Wanted {
     fn put(self, out: &mut Vec<u8>) {
@@ -319,4 +319,16 @@ pub(crate) fn read_whole<'a, T: Field<'a>>(mut record: &'a [u8]) -> T {
     let message = T::take(&mut record);
     assert!(record.is_empty(), "a record holds one message and nothing behind it");
     message
+}
+
+/// Asserts that what is read of a record is the message that was written. For tests of those who
+/// say something by one.
+#[cfg(test)]
+#[track_caller]
+pub(crate) fn check_written<'a, T: Field<'a> + Copy + PartialEq + std::fmt::Debug>(
+    message: T,
+    record: &'a mut Vec<u8>,
+) {
+    message.put(record);
+    assert_eq!(read_whole::<T>(record), message);
 }

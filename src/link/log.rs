@@ -57,7 +57,9 @@
 //!     [`FromLog::Heard`] and [`FromLog::Refused`] follows. A say is never before an append that
 //!     was placed when it was said, and never behind one that was asked for later;
 //! 12. if something said in an open room may have been missed here, or not have been heard by
-//!     others, [`FromLog::Missed`] follows once the room is heard again.
+//!     others, [`FromLog::Missed`] follows once the room is heard again;
+//! 13. what [`Log::catch_up`] asks for is answered as a read, once and in a bounded time. With
+//!     [`FromLog::Read`] all is told that had its place in the room when that was asked.
 //!
 //! Deliberately absent: blocking, and errors. A log answers when it can, and says with a [`Why`]
 //! what it cannot do.
@@ -70,11 +72,11 @@ use std::sync::Arc;
 pub use entry::{Entry, Judged, Marks, PayloadText, Placed, Unkept, UnkeptText, What, WhatText};
 pub use read::{Audit, Find, Hits, Part, Read, Sought, Stretch, View, Wanted};
 
-use crate::auth::level::Standing;
 use crate::link::audit::LineText;
 use crate::link::ids::{Receipt, RoomKey};
 use crate::link::refusal::Refusal;
 use crate::link::said::MessageText;
+use crate::link::standings::Standings;
 use crate::mesh::Wake;
 
 /// Names an append until its final answer. Given out once within the life of a shard.
@@ -501,7 +503,7 @@ pub struct Opened {
     /// Its settings, if some were decided.
     pub settings: Option<Box<str>>,
     /// How users stand in it.
-    pub standings: Vec<(Box<str>, Standing)>,
+    pub standings: Standings,
     /// The number of the last line of its audit trail; 0, if it has none.
     pub audited: u64,
     /// The epochs before it, the latest first, and up to where each is still true:
@@ -588,6 +590,17 @@ pub trait Log {
         Err(Why::Unavailable)
     }
 
+    /// Has an open room told all that has its place there by now, where [`Log::is_shared`]: its
+    /// home may be behind other nodes. The answer will follow: [`FromLog::Read`] of nothing, or
+    /// [`FromLog::NotRead`].
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be known now. Then there is no answer.
+    fn catch_up(&mut self, _: RoomKey, _: Ticket) -> Result<(), Why> {
+        Err(Why::Unavailable)
+    }
+
     /// Whether it finds more in a room than the room's memory: [`Log::find`] is called only then.
     #[inline]
     fn finds(&self) -> bool {
@@ -621,7 +634,7 @@ pub trait Log {
     }
 
     /// Tells others of a room in which this log has lost its place that nobody is in it here any
-    /// more. Nothing says whether they have heard it.
+    /// more, as soon as it can. Nothing says whether they have heard it.
     #[inline]
     fn part(&mut self, _topic: &str, _record: &[u8]) {}
 

@@ -23,6 +23,7 @@
 //! | `engine` | what shards and the thread of an engine say to each other |
 //! | `said`, `reacted` | a message as it is passed on, and who has reacted to it |
 //! | `message` | its one JSON, which live frames, pages and stores share |
+//! | `standings` | how users stand in a room, in little memory however many they are |
 //! | `facts` | what is decided of a room, and the wishes to decide it otherwise |
 //! | `audit` | a room's audit trail |
 //! | `refusal` | why something is refused, and what its client is told |
@@ -53,6 +54,7 @@ pub(crate) mod refusal;
 pub mod said;
 pub mod settings;
 pub(crate) mod slice;
+pub mod standings;
 #[cfg(feature = "store")]
 pub(crate) mod store;
 pub mod topic;

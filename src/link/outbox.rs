@@ -25,6 +25,8 @@ pub(crate) enum Timer {
     Collected(RoomKey),
     /// Messages of a room may have grown for the last time.
     Streams(RoomKey),
+    /// A room in which nobody is may be let go of.
+    Cooled(RoomKey),
     /// Other nodes are told that what they know of a room still holds.
     Slice(RoomKey),
     /// Rooms are gone through, since other nodes have gone or this one has another life.

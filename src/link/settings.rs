@@ -73,6 +73,8 @@ pub struct Settings {
     pub echo: bool,
     /// Work that entries may do in a turn: [`TURN_WORK`], or less where that is to be tried.
     pub turn_work: u32,
+    /// Work that ends of connections may do in a turn: half of [`TURN_WORK`], or less likewise.
+    pub endings_work: u32,
     /// To how many members of a room a turn writes at most: [`WRITES_PER_FLUSH`], or less where
     /// that is to be tried.
     pub writes_per_flush: u32,
@@ -132,6 +134,7 @@ impl Settings {
             warn_ms: TOKEN_WARN_S * 1_000,
             echo: false,
             turn_work: TURN_WORK,
+            endings_work: TURN_WORK / 2,
             writes_per_flush: WRITES_PER_FLUSH,
             writes_per_turn: WRITES_PER_TURN,
             gathered_members: GATHERED_MEMBERS,
@@ -150,12 +153,6 @@ impl Settings {
         (self.store_cache_bytes, self.store_rooms) = (cache_bytes, rooms);
         self.store_readers = readers;
         self
-    }
-
-    /// Work that ends of connections may do in a turn: half of all.
-    #[must_use]
-    pub fn endings_work(&self) -> u32 {
-        (self.turn_work / 2).max(1)
     }
 
     /// The shard that a topic's home is on: the same for everybody, whatever the shard.

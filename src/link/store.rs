@@ -156,8 +156,6 @@ impl<'a> Field<'a> for LoadPart<'a> {
     }
 }
 
-struct_fields!(Sought<'a> { query, from, before, messages, bytes });
-
 struct_fields!(Load<'a> { shard, number, id, part });
 
 /// From a shard to a reader: which rooms are kept whose home it is?
@@ -209,18 +207,11 @@ mod tests {
     use crate::base::arena::Key;
     use crate::link::audit::AuditAct;
     use crate::link::ids::Receipt;
-    use crate::link::kept::{push_listed, push_numbered, read_hits, read_listed, read_whole};
+    use crate::link::kept::{
+        check_written as check, push_listed, push_numbered, read_hits, read_listed, read_whole,
+    };
     use crate::link::log::{Hits, Keyed, ListedRoom, Part, Stretch, View};
     use crate::link::said::{Act, MessageText, Replies};
-
-    #[track_caller]
-    fn check<'a, T: Field<'a> + Copy + PartialEq + std::fmt::Debug>(
-        message: T,
-        record: &'a mut Vec<u8>,
-    ) {
-        message.put(record);
-        assert_eq!(read_whole::<T>(record), message);
-    }
 
     const TOP: Marks = Marks { offset: 7, change: 9 };
 
@@ -368,7 +359,7 @@ mod tests {
         );
         assert_eq!(opened.founded.as_deref(), founded);
         assert_eq!((opened.settings.as_deref(), opened.standings.len()), (Some("{}"), 1));
-        assert_eq!((&opened.standings[0], opened.audited), (&("é".into(), standing), 12));
+        assert_eq!((opened.standings.of("é"), opened.audited), (Some(standing), 12));
         assert_eq!((&*opened.lineage, &*opened.pins), (&[(5, top)][..], &[4, 7][..]));
         let messages =
             [MessageText::new(9, said, fate), MessageText::new(10, bare, Fate::default())];

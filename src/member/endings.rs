@@ -2,31 +2,59 @@
 //! Thousands may break, fall silent or expire at the same moment, and others speak meanwhile.
 //!
 //! Every end spends. Those that can wait do, where a turn has none left for them: connections that
-//! are broken, and what a sweep has still to look at.
+//! are broken, and what a sweep has still to look at. A connection with many channels leaves some
+//! of them in each turn, and is *parting* until it has left all: it hears and says nothing more.
+//!
+//! ```text
+//!   close ──> closing ─┐                     ┌─> closing, a member of nothing
+//!                      ├─ parting: a part ───┤
+//!   remove ─> silent ──┘  of them in a turn  └─> removed
+//! ```
+//!
+//! Called by: `lifecycle`, `leave`, `expire`. Calls: nothing.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use crate::base::slack::{ENTRIES_KEPT, Slack};
-use crate::limits::{ENDING_WORK, LEAVING_WORK};
+use crate::limits::LEAVING_PART;
 use crate::link::ids::ConnKey;
 use crate::link::io::Io;
 use crate::link::outbox::Cx;
 
+/// What becomes of a connection when it has left all its channels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Afterwards {
+    /// It goes on being closed.
+    Stays,
+    /// It is removed.
+    Goes,
+}
+
 /// What ends of connections may still do in a turn, and which wait for the next one.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Endings {
     /// What is left for them, in units of [`TURN_WORK`](crate::limits::TURN_WORK).
     left: u32,
     /// Connections that are broken and wait to be removed, in order.
     broken: VecDeque<ConnKey>,
+    /// Connections that are parting, in the order in which they go on. Some may be gone.
+    line: VecDeque<ConnKey>,
+    /// Those of them that are not gone.
+    parting: HashMap<ConnKey, Afterwards, ahash::RandomState>,
     /// Where the sweep that is under way goes on.
     pub(super) swept: usize,
 }
 
 impl Endings {
+    /// Nothing has ended yet.
+    pub(super) fn new(hasher: ahash::RandomState) -> Self {
+        let parting = HashMap::with_hasher(hasher);
+        Self { left: 0, broken: VecDeque::new(), line: VecDeque::new(), parting, swept: 0 }
+    }
+
     /// Begins a turn.
     pub(super) fn refill<I: Io>(&mut self, cx: &Cx<'_, I>) {
-        self.left = cx.settings.endings_work();
+        self.left = cx.settings.endings_work;
     }
 
     /// Whether one more may end in this turn. What was begun is finished, whatever it costs.
@@ -34,17 +62,22 @@ impl Endings {
         self.left > 0
     }
 
-    /// One ends, with so many channels.
-    pub(super) fn spend<I: Io>(&mut self, cx: &mut Cx<'_, I>, channels: usize) {
-        let channels = u32::try_from(channels).unwrap_or(u32::MAX);
-        let work = ENDING_WORK.saturating_add(channels.saturating_mul(LEAVING_WORK));
+    /// Spends work of this turn.
+    pub(super) fn spend<I: Io>(&mut self, cx: &mut Cx<'_, I>, work: u32) {
         self.left = self.left.saturating_sub(work);
         cx.budget.spend(work);
     }
 
-    /// A broken one waits for another turn.
+    /// The work that one connection may do at a time to leave its channels.
+    pub(super) fn part_of<I: Io>(cx: &Cx<'_, I>) -> u32 {
+        (cx.settings.endings_work / LEAVING_PART).max(1)
+    }
+
+    /// A broken one waits for another turn, unless it is parting and goes anyway.
     pub(super) fn wait(&mut self, key: ConnKey) {
-        self.broken.push_back(key);
+        if self.parting.get(&key) != Some(&Afterwards::Goes) {
+            self.broken.push_back(key);
+        }
     }
 
     /// The next one that waits, if it may end in this turn.
@@ -52,13 +85,62 @@ impl Endings {
         if self.has_left() { self.broken.pop_front() } else { None }
     }
 
+    /// A connection is parting from now on, if it is not yet.
+    pub(super) fn part(&mut self, key: ConnKey) {
+        self.parting.entry(key).or_insert_with(|| {
+            self.line.push_back(key);
+            Afterwards::Stays
+        });
+    }
+
+    /// A connection that is parting is to go then.
+    pub(super) fn let_go_then(&mut self, key: ConnKey) {
+        if let Some(afterwards) = self.parting.get_mut(&key) {
+            *afterwards = Afterwards::Goes;
+        }
+    }
+
+    /// The next one that is parting, if it may go on in this turn. It stands in the line no more.
+    pub(super) fn next_parting(&mut self) -> Option<ConnKey> {
+        while self.has_left() {
+            let key = self.line.pop_front()?;
+            if self.parting.contains_key(&key) {
+                return Some(key);
+            }
+        }
+        None
+    }
+
+    /// One of [`Endings::next_parting`] has channels left.
+    pub(super) fn go_on_later(&mut self, key: ConnKey) {
+        self.line.push_back(key);
+    }
+
+    /// A connection has left all its channels. Returns what becomes of it, if it was parting.
+    pub(super) fn end_parting(&mut self, key: ConnKey) -> Option<Afterwards> {
+        if self.parting.is_empty() { None } else { self.parting.remove(&key) }
+    }
+
+    /// Whether a connection has still to leave channels.
+    pub(super) fn is_parting(&self, key: ConnKey) -> bool {
+        self.parting.contains_key(&key)
+    }
+
+    /// How many have.
+    pub(super) fn parting_count(&self) -> usize {
+        self.parting.len()
+    }
+
     /// Whether some wait.
-    pub(super) fn has_broken(&self) -> bool {
-        !self.broken.is_empty()
+    pub(super) fn has_work(&self) -> bool {
+        !self.broken.is_empty() || !self.line.is_empty()
     }
 
     /// Gives back memory that is mostly unused.
     pub(super) fn trim(&mut self) {
-        self.broken.trim(ENTRIES_KEPT);
+        let Self { left: _, broken, line, parting, swept: _ } = self;
+        broken.trim(ENTRIES_KEPT);
+        line.trim(ENTRIES_KEPT);
+        parting.trim(ENTRIES_KEPT);
     }
 }

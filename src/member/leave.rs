@@ -2,8 +2,10 @@
 
 use super::Members;
 use super::channels::{Arrival, Channel, State};
+use super::endings::{Afterwards, Endings};
 use super::refs::JoinRef;
 use crate::audience::NO_SEAT;
+use crate::limits::{CHANNELS_PER_WORK, ENDING_WORK, LEAVING_WORK};
 use crate::link::ask::Ask;
 use crate::link::ids::{Asker, AudienceKey, ConnKey, Slot};
 use crate::link::io::Io;
@@ -122,11 +124,19 @@ impl Members {
         }
     }
 
-    /// Ends the channel of the member in a seat. False if it was leaving: its client does not wait
-    /// for more.
+    /// Ends the channel of the member in a seat. False if it was leaving, or is being closed: its
+    /// client does not wait for more.
     fn evict_seat(&mut self, audience: AudienceKey, seat: usize, reason: &str) -> bool {
         let Some(record) = self.audiences.get(audience) else { return false };
         let Some(conn) = self.conns.key_at(record.seats[seat].conn) else { return false };
+        if self.conns.is_closing(conn) {
+            // It is parting, and leaves this one before its turn.
+            let channels = self.held_channels(conn);
+            if let Some(at) = channels.iter().position(|channel| channel.audience == audience) {
+                self.leave_at(conn, at);
+            }
+            return false;
+        }
         let state = self.channel(conn, audience).map(|channel| channel.state);
         if state == Some(State::Leaving) {
             self.leave_unheard(conn, audience);
@@ -149,25 +159,87 @@ impl Members {
         self.audiences.touch(audience);
     }
 
-    /// Ends every membership of a connection.
+    /// Ends every membership of a connection: a part of them now, and where they are many, or the
+    /// turn has no work left, the others in the next turns. The connection is closing then, and is
+    /// *parting*. True if none is left.
     ///
-    /// Requires: nothing. Changes: channels, seats. Emits: later one `Leave` per joined channel.
-    pub(super) fn leave_all<I: Io>(&mut self, cx: &mut Cx<'_, I>, conn: ConnKey) {
-        self.endings.spend(cx, self.channels(conn).len());
-        while let Some(audience) = self.channels(conn).last().map(|last| last.audience) {
-            let home = self.audiences.home(audience);
-            let Some(Departed { channel, .. }) = self.remove_channel(conn, audience) else {
-                return;
-            };
-            // If a change is under way, its answer says it too: one to a join that finds nobody is
-            // a leave.
-            if channel.state == State::Joined {
-                let asker = Asker { conn, slot: channel.slot };
-                let leave = home.map(|(shard, home)| Ask::leave(shard, home, asker));
-                self.asks.extend(leave);
-            }
-            self.audiences.drop_if_deserted(audience);
+    /// Requires: nothing. Changes: channels, seats, flags (closing). Emits: later one `Leave` per
+    /// joined channel.
+    pub(super) fn leave_all<I: Io>(&mut self, cx: &mut Cx<'_, I>, conn: ConnKey) -> bool {
+        let has_left = self.leave_some(cx, conn);
+        self.endings.spend(cx, ENDING_WORK);
+        if has_left {
+            return true;
         }
+        if !self.endings.is_parting(conn) {
+            // What is answered from now on finds nobody.
+            self.leave_joining(conn);
+            self.conns.set_closing(conn);
+            self.endings.part(conn);
+        }
+        false
+    }
+
+    /// Goes on with connections that are parting, and removes those that are broken, as far as the
+    /// work of a turn goes. Each has its part before one has another.
+    pub(crate) fn go_on_ending<I: Io>(&mut self, cx: &mut Cx<'_, I>) {
+        while self.endings.has_work() && self.endings.has_left() {
+            if let Some(key) = self.endings.next_broken()
+                && self.conns.contains(key)
+            {
+                self.remove(cx, key);
+            }
+            let Some(key) = self.endings.next_parting() else { continue };
+            if !self.leave_some(cx, key) {
+                self.endings.go_on_later(key);
+            } else if self.endings.end_parting(key) == Some(Afterwards::Goes) {
+                self.let_go(cx, key);
+            }
+        }
+    }
+
+    /// Leaves channels, the last one first, as many as a connection may at a time and the turn has
+    /// work for. True if none is left.
+    fn leave_some<I: Io>(&mut self, cx: &mut Cx<'_, I>, conn: ConnKey) -> bool {
+        let mut part = Endings::part_of(cx);
+        while let Some(last) = self.held_channels(conn).len().checked_sub(1) {
+            if part == 0 || !self.endings.has_left() {
+                return false;
+            }
+            let work = LEAVING_WORK + self.leave_at(conn, last);
+            part = part.saturating_sub(work);
+            self.endings.spend(cx, work);
+            cx.metrics.left_at_end += 1;
+        }
+        true
+    }
+
+    /// Leaves the channels whose joins are under way. They are few.
+    fn leave_joining(&mut self, conn: ConnKey) {
+        for at in (0..self.held_channels(conn).len()).rev() {
+            let state = self.held_channels(conn)[at].state;
+            if matches!(state, State::Joining | State::Rejoining) {
+                self.leave_at(conn, at);
+            }
+        }
+    }
+
+    /// Ends the membership of a connection by its place among its channels. Returns the work of
+    /// what was looked through for it.
+    fn leave_at(&mut self, conn: ConnKey, at: usize) -> u32 {
+        let audience = self.held_channels(conn)[at].audience;
+        let home = self.audiences.home(audience);
+        let (departed, looks) = self.remove_channel_at(conn, at);
+        let Departed { channel, .. } = departed;
+        // If a change is under way, its answer says it too: one to a join that finds nobody is a
+        // leave.
+        if channel.state == State::Joined {
+            let asker = Asker { conn, slot: channel.slot };
+            let leave = home.map(|(shard, home)| Ask::leave(shard, home, asker));
+            self.asks.extend(leave);
+        }
+        self.audiences.drop_if_deserted(audience);
+        u32::try_from(looks / CHANNELS_PER_WORK).unwrap_or(u32::MAX)
     }
 
     /// Takes a channel from its connection, with what is kept beside it, and its seat from the
@@ -177,33 +249,42 @@ impl Members {
         conn: ConnKey,
         audience: AudienceKey,
     ) -> Option<Departed> {
-        let at = self.channels(conn).iter().position(|channel| channel.audience == audience)?;
+        let channels = self.held_channels(conn);
+        let at = channels.iter().position(|channel| channel.audience == audience)?;
+        Some(self.remove_channel_at(conn, at).0)
+    }
+
+    /// The same by its place, with how many channels were looked through for it.
+    fn remove_channel_at(&mut self, conn: ConnKey, at: usize) -> (Departed, usize) {
         let channel = self.channels[conn.index() as usize].remove(at);
-        let record = self.audiences.get_mut(audience)?;
+        let audience = channel.audience;
+        let record = self.audiences.get_mut(audience).expect("a channel has an audience");
         record.newcomers.retain(|newcomer| *newcomer != conn);
         if channel.state == State::LeavingUnheard {
             record.unheard -= 1;
         }
         self.audiences.stand_apart(audience, conn.index());
-        self.vacate(conn, audience, channel.seat);
+        let looks = self.vacate(conn, audience, channel.seat);
         // What the others have had may now be let go.
         self.audiences.touch(audience);
         let join_ref = self.join_ref(conn, &channel);
         self.odd_refs.remove(&(conn, audience));
         let arrival = self.arrivals.remove(&(conn, audience));
-        Some(Departed { channel: Channel { seat: NO_SEAT, ..channel }, join_ref, arrival })
+        (Departed { channel: Channel { seat: NO_SEAT, ..channel }, join_ref, arrival }, looks)
     }
 
     /// Removes a seat from the audience, if there is one, and updates the channel of the member
-    /// that moves into it.
-    fn vacate(&mut self, conn: ConnKey, audience: AudienceKey, seat: u32) {
+    /// that moves into it. Returns how many channels of that one were looked through.
+    fn vacate(&mut self, conn: ConnKey, audience: AudienceKey, seat: u32) -> usize {
         let record = self.audiences.get_mut(audience).filter(|_| seat != NO_SEAT);
-        let Some(record) = record else { return };
+        let Some(record) = record else { return 0 };
         let moved = record.stand(seat, self.conns.flags(conn.index()).speaks_v1());
-        let moved = moved.and_then(|moved| self.conns.key_at(moved));
-        if let Some(channel) = moved.and_then(|moved| self.channel_mut(moved, audience)) {
-            channel.seat = seat;
-        }
+        let Some(moved) = moved.and_then(|moved| self.conns.key_at(moved)) else { return 0 };
+        let channels = &mut self.channels[moved.index() as usize];
+        let at = channels.iter().position(|channel| channel.audience == audience);
+        let at = at.expect("a seat is taken by a connection that lists its audience");
+        channels[at].seat = seat;
+        at
     }
 
     /// Ends the channels in rooms of a shard that has begun anew, with `phx_error`: stock clients
@@ -222,11 +303,13 @@ impl Members {
         };
         let mut members = Vec::new();
         for conn in self.conns.keys() {
-            let audiences = self.channels(conn).iter().map(|channel| channel.audience);
+            let audiences = self.held_channels(conn).iter().map(|channel| channel.audience);
             members.extend(audiences.filter(is_lost).map(|key| (conn, key)));
         }
         for (conn, audience) in members {
-            if let Some(departed) = self.remove_channel(conn, audience) {
+            let departed = self.remove_channel(conn, audience);
+            // Whoever is being closed is told nothing more.
+            if let Some(departed) = departed.filter(|_| !self.conns.is_closing(conn)) {
                 self.end_lost(conn, audience, departed);
                 self.conns.unpark(conn);
             }

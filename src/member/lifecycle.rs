@@ -138,16 +138,6 @@ impl Members {
         }
     }
 
-    /// Begins a turn: removes connections that are broken, as far as its work goes.
-    pub(crate) fn remove_broken<I: Io>(&mut self, cx: &mut Cx<'_, I>) {
-        self.endings.refill(cx);
-        while let Some(key) = self.endings.next_broken() {
-            if self.conns.contains(key) {
-                self.remove(cx, key);
-            }
-        }
-    }
-
     /// Closes a connection for what it sent.
     pub(crate) fn break_off<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: ConnKey, error: FrameError) {
         match error {
@@ -158,8 +148,8 @@ impl Members {
         self.close(cx, key, error.close_code(), "");
     }
 
-    /// Begins to close a connection: its memberships end now, and the close frame follows the
-    /// output that waits. A session ends at once.
+    /// Begins to close a connection: it hears nothing more from now on, and the close frame follows
+    /// the output that waits. Of many memberships some end later. A session ends at once.
     ///
     /// Requires: nothing. One that is closing already is left alone. Changes: channels, output.
     /// Emits: later one `Leave` per joined channel.
@@ -181,12 +171,23 @@ impl Members {
         self.conns.close(cx, key, code, reason);
     }
 
-    /// Removes a connection with all that it has.
+    /// Removes a connection with all that it has. One with many channels is silent from now on, and
+    /// goes when it has left all.
     ///
     /// Requires: nothing. Changes: everything of it. Emits: later one `Leave` per joined channel,
     /// and an `Abandon` if it polled.
     pub(crate) fn remove<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: ConnKey) {
-        self.leave_all(cx, key);
+        if self.leave_all(cx, key) {
+            self.endings.end_parting(key);
+            self.let_go(cx, key);
+        } else {
+            self.endings.let_go_then(key);
+            self.conns.silence(key);
+        }
+    }
+
+    /// Lets go of a connection that is a member of nothing.
+    pub(super) fn let_go<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: ConnKey) {
         if let Some(Exchange::Poll { token, .. }) = self.conns.remove(cx, key) {
             let message = ToSession::Abandon { conn: key, ticket: token.ticket };
             self.asks.push_back(Ask::Session { node: token.node, message });

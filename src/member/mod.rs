@@ -56,6 +56,8 @@ use crate::conn::{Conns, Stage};
 use crate::limits::{ANSWERS_UNDER_WAY_MAX, JOINS_UNDER_WAY_MAX, PUSHES_UNDER_WAY_MAX};
 use crate::link::ask::Ask;
 use crate::link::ids::{AudienceKey, ConnKey};
+use crate::link::io::Io;
+use crate::link::outbox::Cx;
 use crate::link::settings::Settings;
 use crate::link::topic;
 use crate::wire::phx::Message;
@@ -108,7 +110,7 @@ impl Members {
             odd_refs: HashMap::with_hasher(hasher(8)),
             asks: VecDeque::new(),
             evicted: Vec::new(),
-            endings: Endings::default(),
+            endings: Endings::new(hasher(13)),
             conns: Conns::new(settings.warn_ms, hasher),
         }
     }
@@ -117,6 +119,13 @@ impl Members {
     pub(crate) fn follow(&mut self, other: &Self) {
         self.conns.follow(&other.conns);
         self.audiences.follow(&other.audiences);
+    }
+
+    /// Begins a turn: its work is before it.
+    pub(crate) fn begin_turn<I: Io>(&mut self, cx: &Cx<'_, I>) {
+        self.endings.refill(cx);
+        // Connections that waited for a way go first: their input came before that of this turn.
+        self.conns.unpause(cx);
     }
 
     /// Decides what a message asks for, and answers what needs no room. A connection has
@@ -190,8 +199,14 @@ impl Members {
         Dispatch::Done
     }
 
-    /// The channels of a connection, in the order in which they were joined.
+    /// The channels of a connection, in the order in which they were joined. Whoever is being
+    /// closed has none: what is said in those that it has still to leave is not for it.
     fn channels(&self, conn: ConnKey) -> &[Channel] {
+        if self.conns.is_closing(conn) { &[] } else { self.held_channels(conn) }
+    }
+
+    /// The same, with those that a connection that is being closed has still to leave.
+    fn held_channels(&self, conn: ConnKey) -> &[Channel] {
         let is_live = self.conns.contains(conn);
         let channels = self.channels.get(conn.index() as usize).filter(|_| is_live);
         channels.map_or(&[], |channels| &**channels)
@@ -235,7 +250,7 @@ impl Members {
 
     /// See [`Members::channel`].
     fn channel_mut(&mut self, conn: ConnKey, audience: AudienceKey) -> Option<&mut Channel> {
-        if !self.conns.contains(conn) {
+        if !self.conns.contains(conn) || self.conns.is_closing(conn) {
             return None;
         }
         let channels = self.channels.get_mut(conn.index() as usize)?;
@@ -291,7 +306,7 @@ impl Members {
     /// Whether the next turn has work here.
     pub(crate) fn has_work(&self) -> bool {
         let has_asks = !self.asks.is_empty() || !self.evicted.is_empty();
-        let has_endings = self.endings.has_broken();
+        let has_endings = self.endings.has_work();
         self.conns.has_work() || self.audiences.is_behind() || has_asks || has_endings
     }
 
@@ -316,15 +331,18 @@ impl Members {
             for (seat, taken) in (0..).zip(&audience.seats) {
                 let conn = self.conns.key_at(taken.conn);
                 let conn = conn.expect("a seat is taken by a live connection");
-                let channel = self.channel(conn, key).expect("one that lists this audience");
+                let mut channels = self.held_channels(conn).iter();
+                let channel = channels.find(|channel| channel.audience == key);
+                let channel = channel.expect("one that lists this audience");
                 assert_eq!(channel.seat, seat, "and knows its seat");
             }
         }
-        let (mut channels, mut odd, mut arriving) = (0, 0, 0);
+        let (mut channels, mut odd, mut arriving, mut parting) = (0, 0, 0, 0);
         for conn in self.conns.keys() {
             self.check_channels(conn);
-            channels += self.channels(conn).len();
-            for channel in self.channels(conn) {
+            channels += self.held_channels(conn).len();
+            parting += usize::from(self.endings.is_parting(conn));
+            for channel in self.held_channels(conn) {
                 let key = (conn, channel.audience);
                 if channel.join_ref == PackedRef::ODD {
                     assert!(self.odd_refs.contains_key(&key), "an odd ref is kept");
@@ -338,16 +356,22 @@ impl Members {
         }
         let kept = (self.odd_refs.len(), self.arrivals.len());
         assert_eq!(kept, (odd, arriving), "and no other is kept");
+        assert_eq!(self.endings.parting_count(), parting, "who is parting is there");
         let all = (0..self.channels.len()).map(|index| self.channels[index].len()).sum::<usize>();
         assert_eq!(all, channels, "channels are of live connections");
     }
 
     fn check_channels(&self, conn: ConnKey) {
-        let channels = self.channels(conn);
+        let channels = self.held_channels(conn);
         let is_settled = self.conns.stage(conn) == Stage::Settled;
         assert!(channels.is_empty() || is_settled, "who has joined stays where that was");
-        let is_closing = self.conns.flags(conn.index()).is_closing();
-        assert!(!is_closing || channels.is_empty(), "who is closing is a member of nothing");
+        let is_parting = self.endings.is_parting(conn);
+        let is_closing = self.conns.is_closing(conn);
+        assert!(!is_parting || is_closing, "who is parting is being closed");
+        assert!(
+            !is_closing || channels.is_empty() || is_parting,
+            "who is closing leaves whatever it is a member of"
+        );
         for (index, channel) in channels.iter().enumerate() {
             let audience = self.audiences.get(channel.audience);
             let audience = audience.expect("a channel has an audience");

@@ -6,40 +6,36 @@
 //!
 //! Deliberately absent: what follows from it for a member (`rights`).
 //!
-//! Called by: `rooms`. Calls: nothing.
+//! Called by: `rooms`. Calls: `standings`.
 
-use std::collections::{BTreeMap, HashMap};
-use std::ops::Bound;
+use std::collections::HashMap;
 
 use crate::auth::level::{Joiners, Level, Restraint, Standing};
-use crate::limits::{SPEAKER_MEMORY_BYTES, SPEAKERS_KNOWN_MAX, STANDING_MEMORY_BYTES};
+use crate::limits::{SPEAKER_MEMORY_BYTES, SPEAKERS_KNOWN_MAX};
 use crate::link::facts::{
     MembersWanted, RoomSettings, push_role_and_mute, push_standing, push_until,
 };
 use crate::link::ids::Slot;
 use crate::link::message::push_listing_start;
+use crate::link::standings::Standings as Kept;
 use crate::room::Room;
 use crate::room::audit::Trail;
 #[cfg(test)]
 use crate::room::planted::{self, Planted};
+use crate::room::standings::Standings;
 use crate::wire::json::push_string;
 
 /// What was decided of a room. Few rooms have any.
 #[derive(Debug, Default)]
 pub(super) struct Facts {
     pub(super) settings: RoomSettings,
-    pub(super) standings: BTreeMap<Box<str>, Standing>,
-    /// At how many of them those that are over are forgotten.
-    swept_at: usize,
+    pub(super) standings: Standings,
     /// When those who spoke of late did, by a hash of their ids: milliseconds of monotonic time.
     /// Only in slow mode.
     pub(super) spoken_ms: HashMap<u64, u64, ahash::RandomState>,
     /// What was done to it.
     pub(super) trail: Trail,
 }
-
-/// Fewer standings are not looked through.
-const STANDINGS_SWEPT_MIN: usize = 16;
 
 /// From how many speakers on those who may speak again are forgotten.
 pub(super) const SPEAKERS_SWEPT: usize = 1_024;
@@ -65,10 +61,10 @@ impl Facts {
 
     /// What they take, in bytes, roughly.
     pub(super) fn bytes(&self) -> usize {
-        let Self { settings, standings, swept_at: _, spoken_ms, trail } = self;
+        let Self { settings, standings, spoken_ms, trail } = self;
         size_of::<Self>()
             + settings.text_bytes()
-            + standings.len() * STANDING_MEMORY_BYTES
+            + standings.bytes()
             + spoken_ms.capacity() * SPEAKER_MEMORY_BYTES
             + trail.bytes()
     }
@@ -90,10 +86,17 @@ impl Room {
         self.settings().join == Joiners::Members
     }
 
+    /// Whether somebody has spoken who may not speak again yet.
+    pub(crate) fn has_slow_speakers(&self, mono_ms: u64) -> bool {
+        self.facts.as_ref().is_some_and(|facts| {
+            let slow_ms = facts.slow_ms();
+            facts.spoken_ms.values().any(|spoken_ms| spoken_ms + slow_ms > mono_ms)
+        })
+    }
+
     /// How a user stands in it.
     pub(crate) fn standing(&self, user: &str) -> Standing {
-        let standings = self.facts.as_ref().map(|facts| &facts.standings);
-        standings.and_then(|standings| standings.get(user)).copied().unwrap_or_default()
+        self.facts.as_ref().map(|facts| facts.standings.of(user)).unwrap_or_default()
     }
 
     /// It is called so from now on, and these are its settings.
@@ -107,14 +110,9 @@ impl Room {
     /// A user stands so from now on.
     pub(crate) fn apply_standing(&mut self, user: &str, standing: Standing, now_ms: u64) {
         if standing.holds(now_ms) {
-            let facts = self.facts.get_or_insert_default();
-            facts.standings.insert(user.into(), standing);
-            if facts.standings.len() > facts.swept_at {
-                facts.standings.retain(|_, standing| standing.holds(now_ms));
-                facts.swept_at = 2 * facts.standings.len() + STANDINGS_SWEPT_MIN;
-            }
+            self.facts.get_or_insert_default().standings.set(user, standing, now_ms);
         } else if let Some(facts) = &mut self.facts {
-            facts.standings.remove(user);
+            facts.standings.set(user, standing, now_ms);
             let is_plain = facts.standings.is_empty() && facts.settings == RoomSettings::DEFAULT;
             if is_plain && facts.trail.is_empty() {
                 self.facts = None;
@@ -123,19 +121,17 @@ impl Room {
     }
 
     /// What a log has kept: nothing was said of it since.
-    pub(crate) fn reopen_facts<'a>(
+    pub(crate) fn reopen_facts(
         &mut self,
         settings: Option<&str>,
-        standings: impl Iterator<Item = (&'a str, Standing)>,
+        standings: &Kept,
         audited: u64,
         now_ms: u64,
     ) {
         #[cfg(test)]
         let settings = settings.filter(|_| !planted::is(Planted::SettingsForgotten));
         let settings = settings.map(RoomSettings::read).unwrap_or_default();
-        let standings = standings.filter(|(_, standing)| standing.holds(now_ms));
-        let standings: BTreeMap<Box<str>, Standing> =
-            standings.map(|(user, standing)| (user.into(), standing)).collect();
+        let standings = Standings::reopened(standings, now_ms);
         let trail = Trail::reopened(audited);
         if !standings.is_empty() || settings != RoomSettings::DEFAULT || !trail.is_empty() {
             let facts = Facts { settings, standings, trail, ..Facts::default() };
@@ -210,8 +206,7 @@ impl Room {
         now_ms: u64,
     ) -> usize {
         let MembersWanted { restraint, after, limit } = wanted;
-        let behind = (Bound::Excluded(after), Bound::Unbounded);
-        let standings = self.facts.iter().flat_map(|facts| facts.standings.range::<str, _>(behind));
+        let standings = self.facts.iter().flat_map(|facts| facts.standings.behind(after));
         let is_wanted = |standing: &Standing| match restraint {
             None => standing.role.is_some(),
             Some(Restraint::Muted) => standing.is_muted(now_ms),
@@ -220,12 +215,12 @@ impl Room {
         let (mut told, mut looks, mut last, mut more) = (0, 0, None, false);
         out.extend_from_slice(b"{\"members\":[");
         for (user, standing) in standings {
-            more = looks == looks_max || told == limit && is_wanted(standing);
+            more = looks == looks_max || told == limit && is_wanted(&standing);
             if more {
                 break;
             }
             (looks, last) = (looks + 1, Some(user));
-            if told == limit || !is_wanted(standing) {
+            if told == limit || !is_wanted(&standing) {
                 continue;
             }
             #[cfg(test)]
@@ -236,7 +231,7 @@ impl Room {
             if told > 0 {
                 out.push(b',');
             }
-            push_standing(out, user, *standing, now_ms);
+            push_standing(out, user, standing, now_ms);
             out.push(b'}');
             told += 1;
         }

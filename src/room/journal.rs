@@ -141,6 +141,16 @@ impl Journal {
         was || epoch == self.epoch()
     }
 
+    /// Whether a cursor may be of what the room has not heard yet, where other homes have it, too.
+    pub(crate) fn is_behind(&self, cursor: Cursor) -> bool {
+        let Cursor { epoch, offset, change } = cursor;
+        if epoch == self.epoch() {
+            let has = Marks { offset, change: change.unwrap_or_default() };
+            return !has.is_within(self.top());
+        }
+        !self.has_epoch(epoch)
+    }
+
     /// The epoch in which a message was said: a part of its id, which it keeps over a turn.
     pub(crate) fn epoch_of(&self, offset: u64) -> u64 {
         let before = self.rare.as_ref().and_then(|rare| rare.lineage.epoch_of(offset));

@@ -61,6 +61,7 @@ mod rights_tests;
 mod search;
 pub(crate) mod slices;
 pub(crate) mod speech;
+mod standings;
 #[cfg(test)]
 mod tests;
 pub(crate) mod verbs;

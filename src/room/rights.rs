@@ -182,8 +182,8 @@ impl Room {
     /// If there are as many as may be. Those who come by themselves, or are invited, leave half of
     /// the places for what is decided of others.
     pub(crate) fn may_one_more_come(&self, max: u32, now_ms: u64) -> Result<(), Refusal> {
-        let standings = self.facts.iter().flat_map(|facts| facts.standings.values());
-        let members = standings.filter(|standing| standing.role == Some(Role::Member)).count();
+        let standings = self.facts.iter().flat_map(|facts| facts.standings.iter());
+        let members = standings.filter(|(_, standing)| standing.role == Some(Role::Member)).count();
         if members < (max / 2) as usize && self.standings_count(now_ms) < max as usize {
             return Ok(());
         }
@@ -434,22 +434,22 @@ impl Room {
 
     /// Whether another user than this one is an owner, and neither muted nor banned.
     fn has_other_owner(&self, user: &str, now_ms: u64) -> bool {
-        let mut standings = self.facts.iter().flat_map(|facts| &facts.standings);
+        let mut standings = self.facts.iter().flat_map(|facts| facts.standings.iter());
         standings.any(|(of, standing)| {
             let is_held = standing.is_muted(now_ms) || standing.is_banned(now_ms);
-            **of != *user && standing.role == Some(Role::Owner) && !is_held
+            *of != *user && standing.role == Some(Role::Owner) && !is_held
         })
     }
 
     fn owners_count(&self) -> usize {
-        let standings = self.facts.iter().flat_map(|facts| facts.standings.values());
-        standings.filter(|standing| standing.role == Some(Role::Owner)).count()
+        let standings = self.facts.iter().flat_map(|facts| facts.standings.iter());
+        standings.filter(|(_, standing)| standing.role == Some(Role::Owner)).count()
     }
 
     /// How many users stand in it otherwise than those of whom nothing was decided.
     fn standings_count(&self, now_ms: u64) -> usize {
-        let standings = self.facts.iter().flat_map(|facts| facts.standings.values());
-        standings.filter(|standing| standing.holds(now_ms)).count()
+        let standings = self.facts.iter().flat_map(|facts| facts.standings.iter());
+        standings.filter(|(_, standing)| standing.holds(now_ms)).count()
     }
 
     /// The memberships of a user here: each with its slot and where it is.

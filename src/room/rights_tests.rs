@@ -492,10 +492,10 @@ fn what_is_over_is_not_told_and_takes_no_memory() {
     let mut room = Room::new("room:tea", 7);
     let plain = room.weight_bytes();
     let over = Standing { banned_until_ms: NOW, ..Standing::default() };
-    let kept = [("a", over), ("b", over)];
-    room.reopen_facts(Some("{}"), kept.into_iter(), 0, NOW);
+    let kept = [("a", over), ("b", over)].into_iter().collect();
+    room.reopen_facts(Some("{}"), &kept, 0, NOW);
     assert_eq!((room.has_facts(), room.weight_bytes()), (false, plain));
-    room.reopen_facts(Some(r#"{"slow_s":5}"#), kept.into_iter(), 0, NOW - 1);
+    room.reopen_facts(Some(r#"{"slow_s":5}"#), &kept, 0, NOW - 1);
     assert!(room.has_facts() && room.settings().slow_s == 5 && room.weight_bytes() > plain);
     assert!(room.standing("a").is_banned(NOW - 1));
 }

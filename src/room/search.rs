@@ -7,6 +7,7 @@
 //!
 //! Called by: `rooms`. Calls: `history`.
 
+use crate::base::words::words;
 use crate::limits::SEARCH_LOOKED_BYTES_MAX;
 use crate::link::log::Hits;
 use crate::link::message::text;
@@ -44,11 +45,6 @@ impl Words {
             is_last_there && missing.is_empty()
         })
     }
-}
-
-fn words(text: &str) -> impl Iterator<Item = String> {
-    let runs = text.split(|c: char| !c.is_alphanumeric());
-    runs.filter(|run| !run.is_empty()).map(str::to_lowercase)
 }
 
 impl Room {

@@ -6,6 +6,7 @@
 //!   a slice of another node ─ hear ─> its members come into the presence, and leave it
 //!   a difference ───────── hear ───> the same, if it is of what is known; else the slice is wanted
 //!   each audit ─────────── hear ───> what is not known is wanted; who was silent for long is gone
+//!   the first audit ────── say ────> asks again, if that was never heard here
 //! ```
 //!
 //! Each node alone says who is there of its own: a *slice*, with the node's life and a version.
@@ -760,11 +761,16 @@ impl Room {
     }
 
     /// Appends the record of an audit. False, if the whole slice is to be said instead.
-    pub(crate) fn push_audit(&self, me: &Me, out: &mut Vec<u8>) -> bool {
-        let said = self.slices.as_ref();
-        let said = said.filter(|of| !of.is_whole_due && of.said.life == me.life);
-        let Some(slices) = said else { return false };
-        push_audit(out, slices.said);
-        true
+    pub(crate) fn push_audit(&mut self, me: &Me, out: &mut Vec<u8>) -> bool {
+        let Some(slices) = &mut self.slices else { return false };
+        if slices.is_asking {
+            // It was not even heard here, so it is lost: nobody has answered, or will.
+            (slices.is_whole_due, slices.is_hello_due) = (true, true);
+        }
+        let may_say = !slices.is_whole_due && slices.said.life == me.life;
+        if may_say {
+            push_audit(out, slices.said);
+        }
+        may_say
     }
 }

@@ -169,7 +169,7 @@ struct NotingLog {
 impl Log for NotingLog {
     fn open(&mut self, _: RoomKey, _: &str, _: u64) -> Opening {
         let owner = Standing { role: Some(Role::Owner), ..Standing::default() };
-        let standings = vec![("ann".into(), owner)];
+        let standings = [("ann", owner)].into_iter().collect();
         Opening::Kept(Opened { epoch: 5, standings, audited: 40, ..Opened::default() })
     }
     fn append(&mut self, append: Append<'_>) -> Appended {

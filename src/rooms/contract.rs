@@ -50,7 +50,7 @@ mod decided;
 mod judge;
 mod ledger;
 mod planted;
-#[path = "../../tests/sim/pretend_log.rs"]
+#[path = "../../tests/sim/pretend_log/mod.rs"]
 mod pretend;
 mod reactions;
 pub(crate) mod reader;
@@ -65,7 +65,10 @@ use reader::{Reader, messages, object, of};
 /// What a log says later.
 pub(crate) enum Heard {
     Pretend(RoomKey, pretend::Told),
-    #[cfg_attr(not(feature = "store"), expect(dead_code, reason = "only a store is real"))]
+    #[cfg_attr(
+        not(any(feature = "engine-redis", feature = "store")),
+        expect(dead_code, reason = "only a store and an engine are real")
+    )]
     Real(LogAnswer),
 }
 

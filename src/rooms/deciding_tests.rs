@@ -407,7 +407,7 @@ impl Log for DecidingLog {
             epoch: 5,
             founded: Some("Tea".into()),
             settings: Some(r#"{"slow_s":7}"#.into()),
-            standings: vec![("ann".into(), owner())],
+            standings: [("ann", owner())].into_iter().collect(),
             ..Opened::default()
         })
     }

@@ -19,7 +19,7 @@
 use crate::base::budget::Purse;
 use crate::base::slack::Slack;
 use crate::directory::Directory;
-use crate::limits::{LIST_WATCH_MS, MESSAGE_WORK, STORE_LISTED_AGAIN_MS};
+use crate::limits::{LIST_WATCH_MS, LISTINGS_PER_TURN_MAX, MESSAGE_WORK, STORE_LISTED_AGAIN_MS};
 use crate::link::ids::RoomKey;
 use crate::link::io::Io;
 use crate::link::log::{ListedRoom, Log};
@@ -40,7 +40,7 @@ pub(super) struct Listings {
     to_list: Vec<RoomKey>,
     /// Rooms that were removed since the directories were told, and the titles of those that their
     /// log keeps.
-    removed: Vec<(Box<str>, Option<Box<str>>)>,
+    removed: Vec<Removed>,
     /// Whether the timer to tell them is set.
     is_set: bool,
     kept: KeptRooms,
@@ -50,6 +50,9 @@ pub(super) struct Listings {
     /// time.
     watch_ms: u64,
 }
+
+/// The name of a room that was removed, and its title, if its log keeps it.
+type Removed = (Box<str>, Option<Box<str>>);
 
 /// How far the log has been asked for the rooms that it keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +82,14 @@ impl Listings {
     /// Notes that a room has been removed; with a title, that its log keeps it under that.
     pub(super) fn note_removed(&mut self, name: &str, kept: Option<&str>) {
         self.removed.push((name.into(), kept.map(Box::from)));
+    }
+
+    /// How many rooms of the queue a turn tells of, and those that were removed of which it does.
+    fn take_some(&mut self) -> (usize, Vec<Removed>) {
+        let count = self.to_list.len().min(LISTINGS_PER_TURN_MAX);
+        let mut removed = std::mem::take(&mut self.removed);
+        self.removed = removed.split_off(removed.len().min(LISTINGS_PER_TURN_MAX - count));
+        (count, removed)
     }
 
     /// Gives back memory that many changes at once needed.
@@ -214,17 +225,41 @@ impl Rooms {
         }
     }
 
-    /// Tells every shard's directory what has changed here. This shard's own is `directory`. While
-    /// a way to a shard is filling, nothing is told, and changes go on being collected.
+    /// Tells every shard's directory what has changed here, as much as a turn may: the rest is told
+    /// in the next ones. This shard's own is `directory`. While much waits for a shard, or
+    /// for the log that makes the list, nothing is told, and changes go on being collected.
     pub(crate) fn send_listings<I: Io>(&mut self, cx: &mut Cx<'_, I>, directory: &mut Directory) {
         self.listings.is_set = false;
-        if cx.io.log().lists_all() {
-            return self.count_rooms(cx);
+        let (count, removed) = if cx.io.log().lists_all() {
+            if cx.io.log().is_filling() {
+                return;
+            }
+            self.count_rooms(cx)
+        } else {
+            if cx.is_any_filling() {
+                return;
+            }
+            self.tell_directories(cx, directory)
+        };
+        cx.budget.spend(u32::try_from(count + removed).unwrap_or(u32::MAX));
+        let Listings { to_list, removed, is_set, .. } = &mut self.listings;
+        to_list.drain(..count);
+        if !to_list.is_empty() || !removed.is_empty() {
+            *is_set = true;
+            cx.timers.push(cx.now.mono_ms + 1, Timer::Listings);
         }
-        if cx.is_any_filling() {
-            return;
-        }
-        for key in self.listings.to_list.drain(..) {
+    }
+
+    /// Returns of how many rooms: that are open, and that were removed.
+    fn tell_directories<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        directory: &mut Directory,
+    ) -> (usize, usize) {
+        let (count, removed) = self.listings.take_some();
+        let told = (count, removed.len());
+        for at in 0..count {
+            let key = self.listings.to_list[at];
             let Some(registered) = self.arena.get_mut(key) else { continue };
             registered.is_to_list = false;
             let room = &registered.room;
@@ -233,7 +268,7 @@ impl Rooms {
                 send_listing(cx, directory, name, room.title(), members);
             }
         }
-        for (name, kept) in std::mem::take(&mut self.listings.removed) {
+        for (name, kept) in removed {
             // It may have been made again since.
             let again = self.by_topic.get(&*topic::of_room(&name));
             if again.is_some_and(|key| !self.loading.has(*key)) {
@@ -244,24 +279,24 @@ impl Rooms {
                 None => send_listing(cx, directory, &name, "", None),
             }
         }
+        told
     }
 }
 
 impl Rooms {
-    /// Tells the log that makes the list how many are in rooms here. While much waits for it,
-    /// changes go on being collected.
-    fn count_rooms<I: Io>(&mut self, cx: &mut Cx<'_, I>) {
-        if cx.io.log().is_filling() {
-            return;
-        }
-        let Listings { to_list, removed, .. } = &mut self.listings;
-        for (name, _) in std::mem::take(removed) {
+    /// Tells the log that makes the list how many are in rooms here. Returns of how many rooms:
+    /// that are open, and that were removed.
+    fn count_rooms<I: Io>(&mut self, cx: &mut Cx<'_, I>) -> (usize, usize) {
+        let (count, removed) = self.listings.take_some();
+        let told = (count, removed.len());
+        for (name, _) in removed {
             let topic = topic::of_room(&name);
             if !self.by_topic.contains_key(&*topic) {
                 cx.io.log().count(&topic, None);
             }
         }
-        for key in to_list.drain(..) {
+        for at in 0..count {
+            let key = self.listings.to_list[at];
             let Some(registered) = self.arena.get_mut(key) else { continue };
             registered.is_to_list = false;
             let room = &registered.room;
@@ -271,6 +306,7 @@ impl Rooms {
                 cx.io.log().count(room.topic(), is_listed.then(|| room.here_count()));
             }
         }
+        told
     }
 }
 

@@ -6,6 +6,7 @@
 //! `greeting`, `ticks`.
 
 use crate::auth::level::Level;
+use crate::limits::LEAVING_WORK;
 use crate::link::ids::{Address, Asker, RoomKey};
 use crate::link::io::Io;
 use crate::link::log::Log;
@@ -78,6 +79,22 @@ impl Rooms {
             self.retire_if_empty(cx, key);
             return 0;
         }
+        if self.must_catch_up(cx, key, shard, &message) {
+            return 0;
+        }
+        self.come_back(cx, members, key, shard, message)
+    }
+
+    /// Goes on with a join that may come in: reads first what its client has missed, if that is no
+    /// longer in memory. Returns the bytes of the answer; 0 if it waits for that, or was refused.
+    pub(super) fn come_back<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        key: RoomKey,
+        shard: u16,
+        message: ToHome<'_>,
+    ) -> usize {
         let older = if cx.io.log().reads() { Older::InLog } else { Older::Gone };
         match self.read_missed(cx, key, shard, &message) {
             Ok(false) => {}
@@ -176,6 +193,10 @@ impl Rooms {
         let Membership { room: key, shard, asker } = membership;
         let Some(Registered { room, .. }) = self.arena.get_mut(key) else { return };
         room.assert_member(shard, asker);
+        if shard != cx.id {
+            // Of a member that is here this has been paid with its channel.
+            cx.budget.spend(LEAVING_WORK);
+        }
         if let Some(reference) = reference.filter(|_| self.held.holds(membership)) {
             return self.held.push_leave(membership, reference);
         }
@@ -258,6 +279,9 @@ impl Rooms {
     /// listing for the directories, and retires the room if it is empty.
     fn membership_changed<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: RoomKey, urgency: Urgency) {
         self.weigh(key);
+        if let Some(registered) = self.arena.get_mut(key) {
+            registered.moved_ms = cx.now.mono_ms;
+        }
         self.note_slice(cx, key);
         if self.arena.get(key).is_some_and(|of| of.room.name().is_some()) {
             self.set_tick(cx, key, urgency);
@@ -266,8 +290,8 @@ impl Rooms {
         self.retire_if_empty(cx, key);
     }
 
-    /// Retires a room if it is empty: queues it for eviction, or removes it if nothing of it is
-    /// worth keeping.
+    /// Retires a room if it is empty: queues it for eviction, and has it go after a while if other
+    /// homes have it, too; or removes it if nothing of it is worth keeping.
     pub(super) fn retire_if_empty<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: RoomKey) {
         if self.loading.is_closed(key) {
             return self.retire_closed(cx, key);
@@ -282,6 +306,7 @@ impl Rooms {
                 self.registry.weigh(registered);
             }
             self.registry.note_empty(key, registered);
+            self.cool_down(cx, key);
         } else {
             self.remove(cx, key);
         }

@@ -202,8 +202,8 @@ impl Rooms {
         self.weigh(key);
     }
 
-    /// Tells other nodes that nobody is in a room any more in which its log has lost its place. If
-    /// that is lost on the way, their audits make up for it.
+    /// Tells other nodes that nobody is in a room any more in which its log has lost its place. Who
+    /// does not hear it makes up for that by its audits.
     pub(super) fn part<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: RoomKey) {
         let Some(Registered { room, .. }) = self.arena.get_mut(key) else { return };
         let mut record = std::mem::take(&mut self.scratch.response);
@@ -319,10 +319,11 @@ impl Rooms {
         }
     }
 
-    /// Says that a room's slice still holds, if that is due.
+    /// Says that a room's slice still holds, if that is due; or all of it, if the others may not
+    /// have heard that.
     pub(crate) fn audit_slice<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: RoomKey) {
         let now_ms = cx.now.mono_ms;
-        let Some(Registered { room, .. }) = self.arena.get(key) else { return };
+        let Some(Registered { room, .. }) = self.arena.get_mut(key) else { return };
         if !room.is_audit_due(now_ms) {
             return;
         }

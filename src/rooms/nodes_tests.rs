@@ -300,6 +300,25 @@ fn what_nodes_say_of_who_is_there_is_counted_and_an_audit_that_differs_too() {
     world.judge();
 }
 
+/// As by an engine that has no memory for a moment.
+#[test]
+fn a_room_whose_question_who_is_there_was_lost_asks_again_and_nobody_leaves_meanwhile() {
+    let mut world = World::quiet();
+    world.join_as(0, "ann");
+    world.join_as(1, "bob");
+    world.settle();
+    let (room, _) = world.only(0);
+    world.hear(0, FromLog::Missed { room });
+    world.wait(500);
+    let lost = std::mem::take(&mut world.node(0).expect("it is there").home.mesh.log.out);
+    assert_eq!(lost.len(), 1, "{lost:?}");
+    world.diffs(0);
+    for _ in 0..3 {
+        world.wait_for_audits();
+    }
+    assert_eq!(world.diffs(0), Vec::<Value>::new());
+}
+
 #[test]
 fn a_room_that_is_left_is_forgotten_here_and_elsewhere() {
     let mut world = World::quiet();

@@ -195,6 +195,9 @@ impl Rooms {
                     self.answer_page(cx, members, (membership, ticket, from), wanted, stretch);
                 }
             }
+            Whom::Join(returning) if returning.is_ahead => {
+                self.go_on_caught_up(cx, members, key, &returning);
+            }
             Whom::Join(mut returning) => {
                 let is_next = !stretch.messages.is_empty() && stretch.first == wanted.after + 1;
                 let has_messages = is_next || wanted.upto == wanted.after;
@@ -241,6 +244,10 @@ impl Rooms {
         let key = read.room;
         match mem::replace(&mut read.whom, Whom::Nobody) {
             Whom::Page(..) => self.refuse_held(cx, members, ticket, why.refusal()),
+            // It is judged by what its room knows.
+            Whom::Join(returning) if returning.is_ahead => {
+                self.go_on_caught_up(cx, members, key, &returning);
+            }
             Whom::Join(returning) => {
                 self.refuse_returning(cx, members, key, &returning, why.refusal());
             }

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use crate::limits::{READS_UNDER_WAY_MAX, WAITING_PUSHES_PER_ROOM_MAX};
 use crate::link::ids::RoomKey;
 use crate::link::io::Io;
-use crate::link::log::{Log, Read, Ticket, Wanted, Why};
+use crate::link::log::{Log, Part, Read, Ticket, View, Wanted, Why};
 use crate::link::outbox::Cx;
 use crate::link::record::{Field, From, ToHome};
 use crate::link::refusal::Refusal;
@@ -56,7 +56,8 @@ pub(super) struct Reading {
 pub(super) enum Whom {
     /// A member, for a page that begins or ends there. Its answer is held.
     Page(Membership, From),
-    /// A client that comes back.
+    /// A client that comes back, for what it missed; or, if it may have heard more elsewhere than
+    /// its room has, for that.
     Join(Returning),
     /// Pushes about one message, in their order.
     Pushes(Vec<Waiting>),
@@ -258,6 +259,24 @@ impl Rooms {
         let epoch = room.journal().epoch();
         let whom = Whom::Nobody;
         Ok((ticket, Reading { room: key, epoch, wanted, attempts, whom }))
+    }
+
+    /// Has a room told all that has its place there by now. The caller notes for whom.
+    pub(super) fn ask_to_catch_up<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        key: RoomKey,
+    ) -> Option<(Ticket, Reading)> {
+        let Registered { room, .. } = self.arena.get(key)?;
+        if self.reads.is_full() || self.loading.is_closed(key) {
+            return None;
+        }
+        let ticket = self.pending.next_ticket();
+        cx.io.log().catch_up(key, ticket).ok()?;
+        let (epoch, upto) = (room.journal().epoch(), room.journal().top().offset);
+        let (part, view) = (Part::All, View::Room);
+        let wanted = Wanted { after: upto, upto, part, messages: 0, bytes: 0, changed: None, view };
+        Some((ticket, Reading { room: key, epoch, wanted, attempts: 1, whom: Whom::Nobody }))
     }
 
     /// Asserts the invariants of the reads. For [`Rooms::check`].

@@ -4,6 +4,9 @@
 //! An empty room stays if it was made on purpose or has a history. It then stands in a queue, the
 //! longest empty first. An entry is stale if the room was entered since.
 //!
+//! With a log that several homes share, it stays only for a while: its log has all of it, and would
+//! tell this home all that is said in it.
+//!
 //! Invariants: see [`crate::rooms`], 1 to 3.
 //!
 //! Deliberately absent: what happens in a room.
@@ -13,10 +16,11 @@
 use std::collections::VecDeque;
 
 use crate::base::slack::Slack;
+use crate::limits::ROOM_COOLS_MS;
 use crate::link::ids::{Receipt, RoomKey};
 use crate::link::io::Io;
 use crate::link::log::{Keyed, Log, Opened, Opening};
-use crate::link::outbox::Cx;
+use crate::link::outbox::{Cx, Timer};
 use crate::link::pressure::Pressure;
 use crate::link::rates::AddressHash;
 use crate::link::record::ToHome;
@@ -29,6 +33,7 @@ use crate::rooms::greeting::List;
 
 /// A room, and what the registry knows of it.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is so, or is not, by itself")]
 pub(super) struct Registered {
     pub(super) room: Room,
     /// Whether it was made on purpose, and so stays when it is empty.
@@ -38,6 +43,10 @@ pub(super) struct Registered {
     pub(super) list: Option<List>,
     /// Whether the directories are to be told of a change.
     pub(super) is_to_list: bool,
+    /// When somebody came or left last, in milliseconds of monotonic time.
+    pub(super) moved_ms: u64,
+    /// Whether a timer is set by which it may go.
+    is_cooling: bool,
     /// How often it became empty: tells stale entries of [`Registry::empty`] from good ones.
     emptied: u32,
     /// Whether it has an entry in one of the queues.
@@ -53,6 +62,8 @@ impl Registered {
             is_founded: false,
             list: None,
             is_to_list: false,
+            moved_ms: 0,
+            is_cooling: false,
             emptied: 0,
             is_queued: false,
             counted_bytes: 0,
@@ -310,8 +321,8 @@ impl Rooms {
         if let Some(title) = &opened.founded {
             room.set_title(title);
         }
-        let standings = opened.standings.iter().map(|(user, standing)| (&**user, *standing));
-        room.reopen_facts(opened.settings.as_deref(), standings, opened.audited, cx.now.unix_ms);
+        let (settings, now_ms) = (opened.settings.as_deref(), cx.now.unix_ms);
+        room.reopen_facts(settings, &opened.standings, opened.audited, now_ms);
         Registered { is_founded: opened.founded.is_some(), ..Registered::new(room) }
     }
 
@@ -355,6 +366,34 @@ impl Rooms {
             }
         }
         false
+    }
+
+    /// Has an empty room go after a while, if other homes have it, too.
+    pub(super) fn cool_down<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: RoomKey) {
+        let Some(registered) = self.arena.get_mut(key) else { return };
+        if cx.io.log().is_shared() && !std::mem::replace(&mut registered.is_cooling, true) {
+            cx.timers.push(cx.now.mono_ms + ROOM_COOLS_MS, Timer::Cooled(key));
+        }
+    }
+
+    /// Lets go of a room in which nobody has been for a while, unless something of it is under way,
+    /// or it knows who may not speak yet.
+    pub(crate) fn let_cooled_go<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: RoomKey) {
+        // What a purge reads, too: it goes on when whoever has begun it has left.
+        let is_at_work = self.pending.has(key) || self.asked(key).is_some();
+        let stays = is_at_work || self.is_awaited(key);
+        let Some(registered) = self.arena.get_mut(key) else { return };
+        registered.is_cooling = false;
+        if registered.room.members_count() > 0 {
+            return;
+        }
+        let now_ms = cx.now.mono_ms;
+        let is_warm = registered.moved_ms + ROOM_COOLS_MS > now_ms;
+        if is_warm || stays || registered.room.has_slow_speakers(now_ms) {
+            self.cool_down(cx, key);
+        } else {
+            self.remove(cx, key);
+        }
     }
 
     /// Removes a room with its history. If its log keeps it, it stays in the list.

@@ -4,12 +4,24 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+#[cfg(feature = "engine-redis")]
 use super::Rooms;
+#[cfg(feature = "engine-redis")]
+use crate::link::ids::Cursor;
+#[cfg(feature = "engine-redis")]
 use crate::link::log::NodeId;
 use crate::link::record::ToMember;
 use crate::wire::phx::Payload;
 
+#[cfg(feature = "engine-redis")]
 impl Rooms {
+    /// Whether a room is open here that knows less than a client with this cursor.
+    pub(crate) fn is_behind(&self, topic: &str, cursor: Cursor) -> bool {
+        let room = self.by_topic.get(topic).filter(|key| !self.loading.has(**key));
+        let room = room.and_then(|key| self.arena.get(*key));
+        room.is_some_and(|of| of.room.journal().is_behind(cursor))
+    }
+
     /// Whom a room has at each other node, by the life that this is known of.
     pub(crate) fn elsewhere(&self, topic: &str) -> Vec<(NodeId, u64, Vec<String>)> {
         let room = self.by_topic.get(topic).and_then(|key| self.arena.get(*key));

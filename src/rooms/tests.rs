@@ -265,6 +265,7 @@ impl<L: Log> Home<L> {
             Timer::Room(key) => rooms.tick(cx, told, key),
             Timer::Collected(key) => rooms.collected_due(cx, told, key),
             Timer::Streams(key) => rooms.end_streams(cx, told, key),
+            Timer::Cooled(key) => rooms.let_cooled_go(cx, key),
             Timer::Slice(key) => rooms.audit_slice(cx, key),
             Timer::Nodes => rooms.catch_up_with_nodes(cx),
             Timer::Ages => rooms.let_age(cx),

@@ -39,7 +39,7 @@ impl Shard {
         let may_close = |key: &ConnKey| {
             let flags = conns.flags(key.index());
             // A session that has ended waits for a poll that may never come.
-            let is_closing = flags.is_closing() && !flags.is_session();
+            let is_closing = flags.is_closing() && (!flags.is_session() || flags.is_shut());
             !is_closing && (is_late || conns.stage(*key) != Stage::Waiting)
         };
         let open: Vec<_> = conns.keys().filter(may_close).collect();

@@ -140,11 +140,10 @@ impl Shard {
     /// Ends a turn: does what is due, and flushes each touched room and connection once.
     pub fn turn<I: Io>(&mut self, turn: &mut Turn<'_, I>) {
         self.common.metrics.turns += 1;
-        // Connections that waited for a way go first: their input came before that of this turn.
-        self.members.conns.unpause(&self.common.cx(turn));
+        self.members.begin_turn(&self.common.cx(turn));
         self.handle_starved(turn);
         // Before others are let in: those who go make place.
-        self.members.remove_broken(&mut self.common.cx(turn));
+        self.members.go_on_ending(&mut self.common.cx(turn));
         self.relay(turn);
         self.admit_waiting(turn);
         // Whatever the steps before have unparked goes on in this turn.
@@ -183,6 +182,7 @@ impl Shard {
             Timer::Room(room) => self.rooms.tick(cx, &mut self.members, room),
             Timer::Collected(room) => self.rooms.collected_due(cx, &mut self.members, room),
             Timer::Streams(room) => self.rooms.end_streams(cx, &mut self.members, room),
+            Timer::Cooled(room) => self.rooms.let_cooled_go(cx, room),
             Timer::Slice(room) => self.rooms.audit_slice(cx, room),
             Timer::Nodes => self.rooms.catch_up_with_nodes(cx),
             Timer::Ages => self.rooms.let_age(cx),

@@ -12,7 +12,9 @@ use crate::api::poll::count_refused;
 use crate::api::{Api, Read};
 use crate::base::budget::Purse;
 use crate::conn::{Begun, Stage, Starved};
-use crate::limits::{ANSWER_BYTES_PER_WORK, CONN_WORK, MESSAGE_WORK, REQUEST_WORK};
+use crate::limits::{
+    ANSWER_BYTES_PER_WORK, CHANNELS_PER_WORK, CONN_WORK, LEAVING_WORK, MESSAGE_WORK, REQUEST_WORK,
+};
 use crate::link::ids::ConnKey;
 use crate::link::io::Io;
 use crate::link::topic::ACCESS_TOKEN;
@@ -98,7 +100,7 @@ impl Shard {
             let Some(handled) = handled else { break };
             at += handled;
             let answered = self.members.conns.out_bytes(key).saturating_sub(out_bytes);
-            self.spend(stage, answered);
+            self.spend(key, stage, answered);
             if out_bytes + answered > out_mark_bytes {
                 // Not at the end of the turn: a small request may have a large answer, and one read
                 // may bring thousands of requests.
@@ -127,10 +129,13 @@ impl Shard {
         false
     }
 
-    /// Counts the work of one request or message, with its answer of `answer_bytes`.
-    fn spend(&mut self, stage: Stage, answer_bytes: usize) {
+    /// Counts the work of one request or message of a connection, with its answer of
+    /// `answer_bytes`.
+    fn spend(&mut self, key: ConnKey, stage: Stage, answer_bytes: usize) {
         let budget = &mut self.common.budget;
         budget.spend(if stage == Stage::Http { REQUEST_WORK } else { MESSAGE_WORK });
+        // Its channel is found among them.
+        budget.spend_for(self.members.channels_count(key), CHANNELS_PER_WORK);
         budget.spend_for(answer_bytes, ANSWER_BYTES_PER_WORK);
         self.spend_visits();
     }
@@ -255,6 +260,7 @@ impl Shard {
                 self.join(turn, conn, message, &topic);
             }
             Dispatch::Leave { audience } => {
+                self.common.budget.spend(LEAVING_WORK);
                 if let Some(ask) = self.members.leave(conn, audience, &message.reference) {
                     self.ask(turn, ask);
                 }

@@ -5,11 +5,13 @@
 //!   shard ── ToStore ──> store ── SQLite
 //!         <─ FromStore ──┘
 //!         ── ToEngine ─> engine ── Redis, Valkey
-//!         <─ FromEngine ─┘
+//!         <─ FromEngine ─┘      └── questions ──> archive ── PostgreSQL
 //! ```
 //!
 //! Deliberately absent: rooms and connections. What is here knows records, and no shard.
 
+#[cfg(feature = "archive-postgres")]
+pub mod archive;
 #[cfg(feature = "engine-redis")]
 pub mod engine;
 #[cfg(any(feature = "engine-redis", feature = "store"))]

@@ -139,7 +139,7 @@ if (!session.current) {
 }
 chat.start();
 for (const view of [
-  welcomeView(startRoom), roomsView(chat), membersView(chat, { askPerson }), settingsView(chat),
+  welcomeView(startRoom), roomsView(chat, { store, goTo }), membersView(chat, { askPerson }), settingsView(chat),
   composerView(chat, { afterSend: () => conversation.toEnd() }), conversation.view,
   statusView(chat, store), pinsView(chat, { goToMessage: conversation.goToMessage }),
   inviteView(chat), auditView(chat, { goToMessage: conversation.goToMessage }),

@@ -335,6 +335,27 @@ test("all that can be done to a message can be done by keyboard, and the focus g
   assert.deepEqual(ann.complaints, []);
 });
 
+test("messages are reached by keyboard where they have links, and from a message its links", async () => {
+  const ann = await arrive("Ann", { room: aRoom() });
+  const { page } = ann;
+  const focused = () => page.evaluate(() => document.activeElement.id || document.activeElement.textContent);
+  await ann.say("first", "see http://a.example and http://b.example");
+  await ann.hears("see http://a.example and http://b.example");
+  await page.keyboard.press("Shift+Tab");
+  assert.equal(await focused(), "scroller");
+  await page.keyboard.press("ArrowUp");
+  await page.keyboard.press("ArrowRight");
+  assert.equal(await focused(), "http://a.example");
+  await page.keyboard.press("ArrowRight");
+  assert.equal(await focused(), "http://b.example");
+  const opened = page.context().waitForEvent("page");
+  await page.keyboard.press("Enter");
+  await (await opened).close();
+  await page.keyboard.press("ArrowLeft");
+  await page.keyboard.press("ArrowUp");
+  assert.match(await focused(), /first/);
+});
+
 test("on a phone a long press shows what can be done, from below, and nothing is wider than the screen", async () => {
   const room = aRoom();
   const ann = await moderator("Ann", room, { viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true });

@@ -735,6 +735,23 @@ test("Enter in the search goes to the room that is called just so, and ends the 
   await page.getByRole("link", { name: "orangery 1 person" }).waitFor();
 });
 
+test("Enter in the search goes to a room in which that occurs rather than to a new one", async () => {
+  const name = aRoom();
+  const bob = await arrive("Bob", { room: `${name} garden` });
+  await bob.sees("Bob");
+  const { page } = await arrive("Ann");
+  await page.getByRole("navigation").getByRole("link", { name: `${name} garden 1 person` }).waitFor();
+  // All at once: what is shown still is as it was before.
+  await page.evaluate((text) => {
+    const filter = document.getElementById("filter");
+    filter.focus();
+    filter.value = text;
+    filter.dispatchEvent(new InputEvent("input", { bubbles: true }));
+    filter.dispatchEvent(new KeyboardEvent("keydown", { key: "Enter", bubbles: true, cancelable: true }));
+  }, `${name} gar`);
+  await page.getByRole("heading", { name: `${name} garden`, level: 1, exact: true }).waitFor();
+});
+
 test("a key that an input method takes for itself does nothing else, in any field", async () => {
   const [first, second] = [aRoom(), aRoom()];
   const ann = await arrive("Ann", { room: first });

@@ -1,9 +1,10 @@
 //! What goes wrong: the engine dies, stands still or loses what it had.
 
+use chinwag::side::engine::partition::partition;
 use redis::FromRedisValue;
 use serde_json::json;
 
-use crate::nodes::{Client, node, two_who_have_spoken};
+use crate::nodes::{Client, metric, node, two_who_have_spoken};
 use crate::server::until;
 use crate::servers::{Kind, Server};
 use crate::switch::Switch;
@@ -202,4 +203,45 @@ fn a_node_that_is_cut_off_is_not_believed_and_then_catches_up() {
     assert_eq!(bob.hear_until("two"), [(2, "two".to_owned())]);
     assert_eq!(bob.hear("msg_changed")["body"], "won");
     assert_eq!(say_at_last(&mut bob, "three"), 3);
+}
+
+#[test]
+fn what_somebody_else_says_on_the_channel_of_a_room_disturbs_nobody() {
+    let engine = engine(Kind::Redis);
+    let nodes = [(); 2].map(|()| node(&engine.url(), &["http.metrics=true"]));
+    let (mut ann, mut bob) = two_who_have_spoken(&nodes);
+    let channel = format!("cw:{{{}}}:room:tea", partition("room:tea", 1_024));
+    for said in ["", "X", "E", "Enew", "S?"] {
+        told::<u64>(&engine, &["SPUBLISH", &channel, said]);
+    }
+    assert_eq!(ann.say("two"), 2);
+    assert_eq!(bob.hear_until("two"), [(2, "two".to_owned())]);
+    for node in &nodes {
+        assert_eq!(metric(node, "engine_foreign_total"), 4);
+        assert_eq!(metric(node, "engine_connection_lives_total"), 1);
+        assert_eq!(metric(node, "engine_holes_total"), 0);
+        assert_eq!(node.log().matches("no server says").count(), 1, "{}", node.log());
+    }
+}
+
+#[test]
+fn what_is_to_be_set_is_said_where_an_engine_cuts_off_whoever_reads_rooms() {
+    let engine = engine(Kind::Redis);
+    let (here, there) = (Switch::to(engine.port), Switch::to(engine.port));
+    let nodes = [node(&here.url(), &[]), node(&there.url(), &[])];
+    let (mut ann, mut bob) = two_who_have_spoken(&nodes);
+    there.lead(None);
+    let body = "x".repeat(4_000);
+    for offset in 2..=101 {
+        assert_eq!(ann.say(&body), offset);
+    }
+    let limit = |limit: &str| {
+        let limits = format!("pubsub {limit}");
+        told::<()>(&engine, &["CONFIG", "SET", "client-output-buffer-limit", &limits]);
+    };
+    limit("32kb 0 0");
+    there.lead(Some(engine.port));
+    until("it is said what is to be set", || nodes[1].log().contains("client-output-buffer-limit"));
+    limit("256mb 128mb 60");
+    assert_eq!(say_at_last(&mut bob, "on"), 102);
 }

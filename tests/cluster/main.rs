@@ -13,6 +13,10 @@ mod server;
 #[allow(dead_code, reason = "what is not needed here is elsewhere")]
 mod servers;
 
+#[cfg(feature = "archive-postgres")]
+mod archive;
+#[cfg(feature = "archive-postgres")]
+mod database;
 mod faults;
 mod list;
 #[cfg(feature = "store")]

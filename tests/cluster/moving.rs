@@ -135,7 +135,7 @@ fn a_room_of_a_store_goes_on_in_an_engine_as_if_nothing_had_been() {
     ok(&ann.ask("room_set", &json!({ "join": "members" })));
     Client::join(&nodes[1], "cyd", "tea", &json!({ "invite": invite }));
     // A server that has the engine would not hear of rooms that come from elsewhere.
-    check(&folder.move_to(&engine.url(), 1_000), 71, "2 servers have the engine");
+    check(&folder.move_to(&engine.url(), 1_000), 71, "in use by 2 servers");
 }
 
 #[test]

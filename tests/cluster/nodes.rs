@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::peer::Peer;
+use crate::peer::{Peer, ask};
 use crate::server::{Server, until};
 use crate::servers;
 
@@ -40,6 +40,14 @@ pub(crate) fn two_who_have_spoken(nodes: &[Server; 2]) -> (Client, Client) {
     (ann, bob)
 }
 
+/// A number that a node counts; it must be told to have them.
+pub(crate) fn metric(node: &Server, name: &str) -> u64 {
+    let metrics = ask(node, b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").body;
+    let series = format!("chinwag_{name} ");
+    let value = metrics.lines().find_map(|line| line.strip_prefix(&series));
+    value.expect("it is measured").parse().expect("a number")
+}
+
 /// A client in one room.
 pub(crate) struct Client {
     peer: Peer,
@@ -56,6 +64,7 @@ impl Client {
     }
 
     /// The answer to a join with a token.
+    #[cfg(feature = "store")]
     pub(crate) fn try_join(node: &Server, token: &str, room: &str) -> Value {
         read(&Peer::open(node, token).join(room, "{}"))[4].clone()
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::faults::{engine, say_at_last};
-use crate::nodes::{Client, node, nodes};
+use crate::nodes::{Client, metric, node, nodes};
 use crate::peer::{self, Peer};
 use crate::server::{Server, until};
 use crate::servers::{KINDS, Kind};
@@ -102,9 +102,7 @@ fn read(text: &str) -> Value {
 
 /// How many requests for sessions elsewhere wait at a node.
 fn passing(node: &Server) -> u64 {
-    let metrics = peer::ask(node, b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").body;
-    let value = metrics.lines().find_map(|line| line.strip_prefix("chinwag_engine_passing "));
-    value.expect("it is measured").parse().expect("a number")
+    metric(node, "engine_passing")
 }
 
 fn said(reference: usize, body: &str) -> String {

@@ -138,7 +138,7 @@ impl Changed {
 
     fn check_decisions(&self, opened: &Opened) -> Result<(), String> {
         let mut standings: BTreeMap<&str, Standing> = BTreeMap::new();
-        standings.extend(opened.standings.iter().map(|(user, standing)| (&**user, *standing)));
+        standings.extend(opened.standings.iter());
         for target in self.courses.decided() {
             let found = if target == ROOM {
                 let settings = opened.settings.as_deref().unwrap_or("{}");

@@ -222,7 +222,7 @@ impl Room {
             return Err(format!("{line} is no line of {:?}", self.audited));
         }
         let settings = |opened: &Opened| (opened.founded.clone(), opened.settings.clone());
-        let is_altered = |standing| !was.standings.contains(standing);
+        let is_altered = |(user, standing)| was.standings.of(user) != Some(standing);
         if settings(opened) != settings(was) || opened.standings.iter().any(is_altered) {
             return Err(format!("what was decided: {opened:?}"));
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chinwag::side::engine::command::{Command, Failure, News, Place, Pushed, Reply};
-use chinwag::side::engine::redis::Event;
+use chinwag::side::engine::redis::{Cause, Event};
 use tokio::time::timeout;
 
 use super::node::{Node, message, runtime, target};
@@ -147,15 +147,66 @@ fn what_is_not_understood_ends_the_connection() {
         (b"$3\r\nabc\r\n", "another form"),
         (b"*1\r\n$3\r\nabc\r\n", "another form"),
         (b"%1\r\n+a\r\n+b\r\n", "another form"),
-        (b">3\r\n$8\r\nsmessage\r\n$15\r\ncw:{6}:room:tea\r\n$1\r\nX\r\n", "another form"),
-        (b">3\r\n$8\r\nsmessage\r\n$15\r\ncw:{6}:room:tea\r\n$4\r\nEnew\r\n", "another form"),
-        (b">3\r\n$8\r\nsmessage\r\n$15\r\ncw:{6}:room:tea\r\n$0\r\n\r\n", "another form"),
         (b">2\r\n$8\r\nsmessage\r\n$15\r\ncw:{6}:room:tea\r\n", "another form"),
         (b">3\r\n$8\r\nsmessage\r\n:1\r\n:2\r\n", "another form"),
     ] {
         let ended = end_after(said).to_lowercase();
         assert!(ended.contains(why), "{}: {ended}", String::from_utf8_lossy(said));
     }
+}
+
+/// Whoever has the engine's password may say anything there.
+#[test]
+fn what_somebody_else_says_on_our_channels_is_told_as_such_and_ends_nothing() {
+    for kind in KINDS {
+        let server = Server::start(kind, &[]);
+        runtime().block_on(async {
+            let mut node = Node::connect(&target(&server, 1)).await.expect("a connection");
+            node.call(Command::Subscribe { topic: TOPIC.into() }).await.0.expect("it is heard");
+            node.call(Command::HearList { partition: 6 }).await.0.expect("it is heard");
+            let mut look = server.look();
+            let mut say = |channel: &str, what: &[u8]| {
+                let mut say = redis::cmd("SPUBLISH");
+                say.arg(channel).arg(what).exec(&mut look).expect("it is said");
+            };
+            for what in [&b""[..], b"X", b"E", b"Enew", &[0xFF; 100]] {
+                say("cw:{6}:room:tea", what);
+                let foreign = Pushed::Foreign { topic: Some(TOPIC.into()) };
+                assert_eq!(node.hear().await, [foreign], "{what:?}");
+            }
+            for what in [&b""[..], b"X", &[0xFF; 100]] {
+                say("cw:l:{6}", what);
+                assert_eq!(node.hear().await, [Pushed::Foreign { topic: None }], "{what:?}");
+            }
+            let number = node.send_append(TOPIC, 1, vec![message(b"tea")]);
+            node.wait(number).await;
+        });
+    }
+}
+
+#[test]
+fn a_connection_on_which_more_is_pushed_than_is_taken_ends() {
+    let server = Server::start(Kind::Redis, &[]);
+    runtime().block_on(async {
+        let connector = Node::connector(&target(&server, 1)).expect("an address");
+        let mut slow = Node::connect_within(&connector, 20_000).await.expect("a connection");
+        slow.call(Command::Subscribe { topic: TOPIC.into() }).await.0.expect("it is heard");
+        let mut speaker = Node::connect(&target(&server, 2)).await.expect("a connection");
+        for _ in 0..100 {
+            speaker.append(TOPIC, 1, vec![message(&[7; 1_000])]).await;
+        }
+        let mut pushes = 0;
+        let cause = loop {
+            match slow.events.recv().await.expect("an event") {
+                Event::Pushed(_) => pushes += 1,
+                Event::Ended { cause, .. } => break cause,
+                event @ Event::Answered { .. } => panic!("{event:?}"),
+            }
+        };
+        assert_eq!(cause, Cause::Overflown);
+        assert!((10..20).contains(&pushes), "what came before that is told: {pushes}");
+        assert_eq!(slow.events.pushed_bytes(), 0);
+    });
 }
 
 /// Why a connection ends on which something is said that was not asked for, while a room is
@@ -175,7 +226,7 @@ fn end_after(said: &[u8]) -> String {
         let answer = next().await.expect("in time");
         assert_eq!(answer, Some(Event::Answered { number, result: Err(Failure::Lost) }));
         match next().await.expect("in time") {
-            Some(Event::Ended { why }) => why.into(),
+            Some(Event::Ended { why, .. }) => why.into(),
             event => panic!("{event:?}"),
         }
     })

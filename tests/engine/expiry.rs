@@ -30,7 +30,8 @@ fn decision(title: Option<&str>) -> Entry {
 }
 
 fn change(offset: u64) -> Entry {
-    let act = Act::Change { offset, expected: 0, is_deleted: false };
+    let (is_deleted, is_pinned) = (false, false);
+    let act = Act::Change { offset, expected: 0, is_deleted, is_pinned, heard: 0 };
     Entry { act, line: b"who, when".to_vec(), ..message(b"pot") }
 }
 

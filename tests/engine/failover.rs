@@ -27,7 +27,8 @@ fn keyed(key: u64) -> Entry {
 }
 
 fn change(offset: u64, is_deleted: bool) -> Entry {
-    Entry { act: Act::Change { offset, expected: 0, is_deleted }, ..message(b"pot") }
+    let act = Act::Change { offset, expected: 0, is_deleted, is_pinned: false, heard: 0 };
+    Entry { act, ..message(b"pot") }
 }
 
 fn decision(value: &[u8]) -> Entry {

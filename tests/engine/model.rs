@@ -160,6 +160,7 @@ impl Model {
             messages: messages.map(|(_, message)| message.clone()).collect(),
             changed: room.changed.values().cloned().collect(),
             facts: room.facts.clone().into_iter().collect(),
+            archived: None,
         })
     }
 
@@ -255,7 +256,7 @@ impl Room {
                 self.keys.extend(key.map(|key| (key, receipt)));
                 (receipt, Some(Place::Message(offset)))
             }
-            Act::Change { offset, expected, is_deleted } => {
+            Act::Change { offset, expected, is_deleted, .. } => {
                 let (offset, is_deleted) = (*offset, *is_deleted);
                 let known = self.changed.get(&offset).map_or(0, |changed| changed.change);
                 if known == 0 && *expected > 0 {

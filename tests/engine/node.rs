@@ -1,9 +1,10 @@
 //! A connection as a node of Chinwag has it, with one command at a time.
 
 use chinwag::side::engine::command::{Act, Append, Command, Entry, Failure, Pushed, Reply, State};
-use chinwag::side::engine::redis::{ConnectError, Connection, Connector, Event, Target};
+use chinwag::side::engine::redis::{
+    ConnectError, Connection, Connector, Event, Events, Target, events,
+};
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::servers::Server;
 
@@ -26,6 +27,7 @@ pub(crate) fn target(server: &Server, node: u64) -> Target {
         room_s: 2_592_000,
         key_s: 3600,
         audit_lines: 100,
+        archive_slack: 0,
     }
 }
 
@@ -41,7 +43,7 @@ pub(crate) fn message(record: &[u8]) -> Entry {
 
 pub(crate) struct Node {
     pub(crate) connection: Connection,
-    pub(crate) events: UnboundedReceiver<Event>,
+    pub(crate) events: Events,
     asked: u64,
 }
 
@@ -56,7 +58,15 @@ impl Node {
     }
 
     pub(crate) async fn connect_by(connector: &Connector) -> Result<Self, ConnectError> {
-        let (told, events) = unbounded_channel();
+        Self::connect_within(connector, usize::MAX).await
+    }
+
+    /// The same, for so many bytes of what is pushed and not taken.
+    pub(crate) async fn connect_within(
+        connector: &Connector,
+        bytes_max: usize,
+    ) -> Result<Self, ConnectError> {
+        let (told, events) = events(bytes_max);
         Ok(Self { connection: connector.connect(told).await?, events, asked: 0 })
     }
 
@@ -74,7 +84,7 @@ impl Node {
                     return (answer.expect("answers come in order"), heard);
                 }
                 Event::Pushed(pushed) => heard.push(pushed),
-                Event::Ended { why } => panic!("the connection has ended: {why}"),
+                Event::Ended { why, .. } => panic!("the connection has ended: {why}"),
             }
         }
     }

@@ -228,7 +228,8 @@ fn a_server_without_memory_hears_that_nodes_live_and_lets_rooms_be_read() {
         let server = Server::start(kind, &[]);
         runtime().block_on(async {
             let mut node = Node::connect(&target(&server, 1)).await.expect("a connection");
-            let act = Act::Change { offset: 1, expected: 0, is_deleted: false };
+            let (is_deleted, is_pinned) = (false, false);
+            let act = Act::Change { offset: 1, expected: 0, is_deleted, is_pinned, heard: 0 };
             let facts = vec![("a".into(), b"1".to_vec()), ("b".into(), b"2".to_vec())];
             let decision = Act::Decision { founded: None, facts };
             let changed = [act, decision].map(|act| Entry { act, ..message(b"tea") });

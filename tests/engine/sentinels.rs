@@ -64,7 +64,7 @@ fn a_sentinel_that_has_not_heard_of_the_last_failover_is_believed_by_nobody_for_
             assert_eq!(where_is(&mut node, &[&old, &new]).await, 0);
             knows.signal("-CONT");
             match timeout(Duration::from_secs(10), node.events.recv()).await.expect("in time") {
-                Some(Event::Ended { why }) => {
+                Some(Event::Ended { why, .. }) => {
                     let named = format!("name 127.0.0.1:{} as primary", new.port);
                     assert!(why.contains(&named), "{why}");
                 }

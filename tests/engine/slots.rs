@@ -59,7 +59,7 @@ async fn next(node: &mut Node) -> Event {
 /// Why a connection ends. What is answered before is left out.
 async fn ended(node: &mut Node) -> Box<str> {
     loop {
-        if let Event::Ended { why } = next(node).await {
+        if let Event::Ended { why, .. } = next(node).await {
             return why;
         }
     }
@@ -265,12 +265,12 @@ fn end_by(target: &Target, lose: impl FnOnce()) -> Box<str> {
                     assert!(matches!(result, Ok(_) | Err(Failure::Lost)), "{result:?}");
                     assert!(answered.insert(number), "{number} is answered once");
                 }
-                Event::Ended { why } => break why,
+                Event::Ended { why, .. } => break why,
                 Event::Pushed(_) => {}
             }
         };
         assert_eq!(answered, asked);
-        assert!(node.events.try_recv().is_err(), "nothing comes behind the end");
+        assert!(node.events.try_recv().is_none(), "nothing comes behind the end");
         why
     })
 }

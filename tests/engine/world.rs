@@ -317,6 +317,7 @@ impl Member {
             Pushed::Told { .. } => {
                 matches!(command, Command::Tell { node, .. } if *node == self.number)
             }
+            Pushed::Foreign { .. } => false,
         }
     }
 }

@@ -7,11 +7,12 @@
 use std::collections::HashSet;
 use std::io::Write;
 
-use chinwag::limits::{ANSWER_BYTES_PER_WORK, REQUEST_WORK, TOKEN_WORK, TURN_WORK};
+use chinwag::limits::{ANSWER_BYTES_PER_WORK, LEAVING_WORK, REQUEST_WORK, TOKEN_WORK, TURN_WORK};
 
 use crate::metrics;
 use crate::peer::{
-    Answer, PING, PONG, Peer, TEXT, ask, connect, frame, join, number, publish, text, upgrade,
+    Answer, CLOSE, PING, PONG, Peer, TEXT, ask, connect, frame, join, number, publish, text,
+    upgrade,
 };
 use crate::server::{Server, until};
 
@@ -265,6 +266,61 @@ fn no_turn_answers_more_requests_than_its_work_allows_however_many_there_are() {
         assert!(turns.len() > 5, "{request}: {} turns", turns.len());
         other.send(r#"[null,"1","phoenix","heartbeat",{}]"#);
         other.await_text("phx_reply");
+    }
+}
+
+/// What the server has done by now: its turns, the memberships that ended with their connection,
+/// and how many rooms there are.
+fn numbers(server: &Server) -> [u64; 3] {
+    let answer = ask(server, NUMBERS.as_bytes());
+    let names = ["chinwag_turns_total", "chinwag_memberships_ended_total", "chinwag_rooms"];
+    names.map(|name| metrics::read(&answer.body, name))
+}
+
+#[test]
+fn a_connection_with_ten_thousand_channels_ends_over_many_turns_in_which_others_are_answered() {
+    const CHANNELS: u64 = 10_000;
+    let most = u64::from((TURN_WORK / 2).div_ceil(LEAVING_WORK));
+    for (shards, is_closed) in [(1, false), (1, true), (2, false)] {
+        let server = Server::start(&[
+            &format!("shards={shards}"),
+            "http.metrics=true",
+            "limits.channels_per_conn=10000",
+            "limits.join_per_s=0",
+            "limits.rooms_per_s=0",
+        ]);
+        let mut ann = server.guest("Ann");
+        let mut writer = ann.stream.try_clone().expect("a socket");
+        let joins = (0..CHANNELS).flat_map(|room| join(&format!("r{room}"), "{}"));
+        let joins: Vec<u8> = joins.collect();
+        std::thread::scope(|scope| {
+            // Who writes must not wait for who reads.
+            scope.spawn(move || writer.write_all(&joins));
+            for _ in 0..CHANNELS {
+                let answer = ann.await_text("phx_reply");
+                assert!(answer.contains(r#""status":"ok""#), "{answer}");
+            }
+        });
+        let mut bob = server.guest("Bob");
+        let [begun, _, rooms] = numbers(&server);
+        assert_eq!(rooms, CHANNELS);
+        if is_closed {
+            ann.send_raw(&frame(CLOSE, true, &[]));
+        } else {
+            drop(ann);
+        }
+        let (mut turns, mut ended) = (begun, 0);
+        until("it has left all rooms", || {
+            bob.send(r#"[null,"1","phoenix","heartbeat",{}]"#);
+            bob.await_text("phx_reply");
+            let [now, left, rooms] = numbers(&server);
+            // Those of the turn in which the numbers were read are in part among them.
+            let may_leave = (now - turns + 2) * most;
+            assert!(left - ended <= may_leave, "{} left in {} turns", left - ended, now - turns);
+            (turns, ended) = (now, left);
+            left == CHANNELS && rooms == 0
+        });
+        assert!(turns - begun >= CHANNELS / most, "{} turns", turns - begun);
     }
 }
 

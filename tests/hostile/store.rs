@@ -37,7 +37,7 @@ impl Folder {
             "limits.join_per_s=0",
             // The tail reaches back to the first message, however much a round has time to say.
             "history.messages=50000",
-            "history.room_bytes=16777216",
+            "history.room_bytes=4194304",
             "history.page_bytes=8388608",
             "limits.conn_out_bytes=16777216",
             "limits.search_per_s=0",

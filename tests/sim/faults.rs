@@ -83,6 +83,8 @@ pub(crate) enum Bug {
     UnboundedHistory,
     /// What connections ask for is done as it comes, and counted by nobody.
     UnboundedWork,
+    /// A connection that ends leaves all its channels at once.
+    UnboundedEnds,
     /// One kind of record is handled whatever work is left.
     UnbudgetedEntry,
     /// Rooms are made as they are asked for.

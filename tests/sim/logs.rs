@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 
 use crate::draws::Draws;
 use crate::faults::Bug;
-use crate::pretend_log::{Decided, LogDefect, PretendLog, Pretends, Room, Told};
+use crate::pretend_log::room::Decided;
+use crate::pretend_log::{LogDefect, PretendLog, Pretends, Room, Told};
 use crate::rights::{Facts, Ledger};
 
 /// Which log a run has.

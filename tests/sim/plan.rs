@@ -168,6 +168,7 @@ impl Plan {
         settings.writes_per_flush = writes_per_flush;
         settings.writes_per_turn = writes_per_turn;
         settings.turn_work = turn_work;
+        settings.endings_work = (turn_work / 2).max(1);
         settings.gathered_members = gathered_members;
         settings.inviter = Some(Arc::new(inviter()));
         let mut plan = Self {
@@ -321,6 +322,7 @@ impl Plan {
             Some(Bug::UnboundedMemory) => settings.memory_bytes_max = usize::MAX,
             Some(Bug::UnboundedHistory) => settings.history_bytes_max = usize::MAX,
             Some(Bug::UnboundedWork) => settings.turn_work = u32::MAX,
+            Some(Bug::UnboundedEnds) => settings.endings_work = u32::MAX,
             Some(Bug::UnboundedRooms) => settings.rooms_max = u32::MAX,
             Some(Bug::UnboundedConnections) => settings.conns_max = u32::MAX,
             Some(Bug::ForgetAcked) => settings.history.messages = settings.history.messages.min(2),

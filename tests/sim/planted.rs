@@ -216,6 +216,7 @@ fn what_has_no_bound_is_seen_to_grow() {
 fn work_that_nobody_counts_is_found() {
     check(Bug::UnboundedWork, &["no turn does more than its work"]);
     check(Bug::UnbudgetedEntry, &["no turn does more than its work"]);
+    check(Bug::UnboundedEnds, &["channels left of"]);
 }
 
 #[test]

@@ -5,7 +5,7 @@
 //! up, or the messages of a request. The tests of `directory` (`visits`), the stories of pages that
 //! other shards ask for, and `tests/hostile/floods.rs` would notice.
 
-use chinwag::limits::{ANSWER_BYTES_PER_WORK, MESSAGE_WORK, REQUEST_WORK};
+use chinwag::limits::{ANSWER_BYTES_PER_WORK, LEAVING_WORK, MESSAGE_WORK, REQUEST_WORK};
 use chinwag::shard::{Settings, Shard};
 
 /// What a shard has done since its last turn began: from then on it may do one turn's work.
@@ -14,6 +14,8 @@ pub(crate) struct Work {
     /// Messages and requests of connections that it had handled then.
     messages: u64,
     requests: u64,
+    /// Channels that connections had left by then as they ended.
+    left: u64,
     /// What the records that it heard since cost at the least.
     records: u64,
 }
@@ -34,6 +36,10 @@ impl Work {
             work <= most + last,
             "no turn does more than its work: {messages} messages and {requests} requests of {most}"
         );
+        let left = self.left - before.left;
+        // Work that is begun is finished.
+        let most = u64::from(settings.endings_work).div_ceil(u64::from(LEAVING_WORK));
+        assert!(left <= most, "no turn does more than its work: {left} channels left of {most}");
     }
 
     /// A shard is given a record of another: it has had some work left for it.
@@ -51,7 +57,12 @@ impl Work {
 
     fn of(shard: &Shard) -> Self {
         let metrics = shard.metrics();
-        Self { messages: metrics.messages_in, requests: metrics.requests, records: 0 }
+        Self {
+            messages: metrics.messages_in,
+            requests: metrics.requests,
+            left: metrics.left_at_end,
+            records: 0,
+        }
     }
 }
 

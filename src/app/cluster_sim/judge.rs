@@ -6,7 +6,8 @@
 //! 4. one change has one number;
 //! 5. whoever is muted says nothing new, from the acknowledgement on, at any node.
 //!
-//! What each client must see of its room by itself is in `Reader`.
+//! What each client must see of its room by itself is in `Reader`; that whoever comes is told what
+//! the engine has, in `site`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,7 +33,7 @@ pub(super) struct Judge {
     pub(super) reached: BTreeSet<&'static str>,
     /// Counts what happens.
     pub(super) step: u64,
-    /// What the engine's clock says.
+    /// The engine's time, in milliseconds.
     pub(super) now_ms: u64,
     /// What was seen under each id: its author, and the author's key.
     seen: BTreeMap<(usize, String), (String, String)>,
@@ -42,7 +43,7 @@ pub(super) struct Judge {
     changes: BTreeMap<(usize, u64), Asked>,
     /// Who has reacted: the topic, the offset, the emoji, the user. With several in one change.
     reactions: BTreeSet<(usize, u64, &'static str, String)>,
-    /// Since which step and time somebody is muted,
+    /// Since which step, and which time of the engine, somebody is muted,
     muted: BTreeMap<(usize, String), (u64, u64)>,
     /// unless it is to speak again: so many times that was asked for and not answered.
     unmuting: BTreeMap<(usize, String), u64>,
@@ -81,16 +82,18 @@ impl Judge {
                 let known = *self.messages.entry(place).or_insert(offset);
                 assert_eq!(known, offset, "a key gives one receipt");
                 let muted = self.muted.get(&(topic, user.to_owned()));
-                // It may have been said before, and be asked for again by its key.
+                // Of what was said before, a key may be answered later.
                 let at_ms = number(response, "at");
-                let is_before = muted.is_none_or(|(step, ms)| since < *step || at_ms <= *ms);
-                assert!(is_before, "whoever is muted says nothing new: {user}, {response}");
+                let is_before = |(step, now_ms): &(u64, u64)| since < *step || at_ms <= *now_ms;
+                let is_before = muted.is_none_or(is_before);
+                assert!(is_before, "whoever is muted says nothing: {user}, {response}");
             }
             Asked::Mute { user, on: true } => {
                 self.reached.insert("muted");
                 // Else nobody knows which of the two comes last.
                 if !self.unmuting.contains_key(&(topic, user.clone())) {
-                    self.muted.entry((topic, user.clone())).or_insert((self.step, self.now_ms));
+                    let now = (self.step, self.now_ms);
+                    self.muted.entry((topic, user.clone())).or_insert(now);
                 }
             }
             Asked::Mute { on: false, .. } | Asked::Page { .. } => {}

@@ -6,10 +6,10 @@
 //!           <─ events ───       <─────              <─ answers, pushes ──
 //! ```
 //!
-//! Each step does one thing, drawn from the run's seed: somebody says, edits, deletes, reacts to
-//! or pins something, mutes somebody, comes or goes; what is under way moves on by one; a
-//! connection is cut at any place, a push is lost, a node dies and another begins, the engine
-//! stands still, has no memory left, or fails over and loses its tail.
+//! Each step does one thing, drawn from the run's seed: somebody says, edits, deletes, reacts to or
+//! pins something, mutes somebody, comes or goes; what is under way moves on by one; a connection
+//! is cut at any place, a push is lost, somebody else speaks, a node dies and another begins, the
+//! engine stands still, has no memory left, or fails over and loses its tail.
 //!
 //! | file | what it is |
 //! |---|---|
@@ -45,13 +45,14 @@ const SEEDS_OF_PLANTED: u64 = 2_000;
 const STEPS: u32 = 1_500;
 
 /// What must have happened in some run.
-const REACHED: [&str; 16] = [
+const REACHED: [&str; 18] = [
     "acked",
     "recovered",
     "not recovered",
     "turned",
     "ended",
     "came back elsewhere",
+    "came back ahead",
     "said again",
     "edited",
     "deleted",
@@ -62,6 +63,7 @@ const REACHED: [&str; 16] = [
     "changes left out",
     "lost what replicas had not",
     "a push was lost",
+    "somebody else spoke",
 ];
 
 /// One run, from one seed. What happened in it.

@@ -9,7 +9,7 @@ use super::client::{Asked, Client, TOPICS};
 use super::site::Site;
 use super::world::{NODES, World};
 use crate::auth::level::Level;
-use crate::limits::SLICE_AUDIT_MS;
+use crate::limits::{ROOM_COOLS_MS, SLICE_AUDIT_MS};
 use crate::rooms::contract::reader::{Message, Reader};
 
 /// In so many rounds everything comes to rest.
@@ -36,6 +36,22 @@ impl World {
         self.settle_for(SLICE_AUDIT_MS / 4 * 5 + 30_000);
         for topic in 0..TOPICS.len() {
             self.check_room(topic);
+        }
+        self.check_empty();
+    }
+
+    /// When all have left, no node has a room any more, or hears one.
+    fn check_empty(&mut self) {
+        for site in self.sites.iter_mut().flatten() {
+            while !site.members.is_empty() {
+                site.leave(&mut self.judge, 0);
+            }
+            site.gone.clear();
+        }
+        self.settle_for(2 * ROOM_COOLS_MS);
+        for site in self.sites.iter().flatten() {
+            let has = (site.home.rooms.len(), site.node.heard_count());
+            assert_eq!(has, (0, 0), "an empty room is let go of at {}", site.id);
         }
     }
 
@@ -87,7 +103,7 @@ impl World {
         let mut all: Option<Shown> = None;
         for at in 0..NODES {
             let site = self.sites[at].as_mut().expect("all are up");
-            site.join(&mut self.judge, Client::new(VISITOR, Level::Speak, topic));
+            site.join(&mut self.judge, Client::new(VISITOR, Level::Speak, topic), false);
             self.settle_for(30_000);
             self.check_shown(at, topic);
             let (index, shown) = self.read_all(at);

@@ -26,12 +26,22 @@ pub(super) struct Site {
     pub(super) home: Home<EngineLog>,
     pub(super) members: Vec<Member>,
     /// Those who wait to be let in, by their connection.
-    pub(super) joining: BTreeMap<u64, Client>,
+    pub(super) joining: BTreeMap<u64, Joining>,
     /// Those who are gone from here, and may come back anywhere.
     pub(super) gone: Vec<Client>,
     /// Who is in each room, as its members are told.
     pub(super) shown: [Option<Shown>; TOPICS.len()],
     connections: u64,
+}
+
+/// Somebody who waits to be let in.
+pub(super) struct Joining {
+    pub(super) client: Client,
+    /// Whether it has heard more than the room knew here when it came.
+    is_ahead: bool,
+    /// Whether the engine has all that it has heard, and nothing has gone wrong since: then it is
+    /// told all that it missed.
+    is_exact: bool,
 }
 
 fn audience(topic: usize) -> AudienceKey {
@@ -70,8 +80,7 @@ impl Site {
 
     /// Everything that is there is heard, by the follower, the rooms and the clients.
     pub(super) fn turn(&mut self, judge: &mut Judge, now_ms: u64) {
-        judge.now_ms = now_ms;
-        self.home.now_ms = now_ms;
+        (self.home.now_ms, judge.now_ms) = (now_ms, now_ms);
         self.home.mesh.log.end_turn();
         self.node.turn(now_ms);
         self.hear_log(judge);
@@ -95,8 +104,16 @@ impl Site {
         }
     }
 
-    /// A client comes.
-    pub(super) fn join(&mut self, judge: &mut Judge, client: Client) {
+    /// Something goes wrong: of those who wait to be let in nothing is known any more.
+    pub(super) fn note_wrong(&mut self) {
+        self.joining.values_mut().for_each(|joining| joining.is_exact = false);
+    }
+
+    /// A client comes. `is_exact`: the engine has all that it has heard, and can be asked.
+    pub(super) fn join(&mut self, judge: &mut Judge, client: Client, is_exact: bool) {
+        let cursor = client.reader.as_ref().map(Reader::cursor);
+        let is_ahead =
+            cursor.is_some_and(|cursor| self.home.rooms.is_behind(TOPICS[client.topic], cursor));
         self.connections += 1;
         let number = self.connections;
         let identity = Identity::new(&client.user, &client.user, NEVER_S, None).expect("valid");
@@ -107,7 +124,7 @@ impl Site {
             who: Who::Here(&identity),
             level: client.level,
             visible: true,
-            since: client.reader.as_ref().map(Reader::cursor),
+            since: cursor,
             limit: 100_000,
             meta: None,
             replaces: None,
@@ -115,7 +132,7 @@ impl Site {
             invite: None,
         };
         self.home.with(|rooms, cx, told| rooms.ask_for_room(cx, told, 0, join));
-        self.joining.insert(number, client);
+        self.joining.insert(number, Joining { client, is_ahead, is_exact });
         self.tell(judge);
     }
 
@@ -203,8 +220,8 @@ impl Site {
                 self.joined(judge, asker, home, response);
             }
             ToMember::Refused { conn, .. } => {
-                let client = self.joining.remove(&number_of(conn)).expect("it wants to join");
-                self.gone.push(client);
+                let joining = self.joining.remove(&number_of(conn)).expect("it wants to join");
+                self.gone.push(joining.client);
             }
             ToMember::Deliver { audience, event, payload: Payload::Json(payload) } => {
                 let topic = topic_of(audience);
@@ -225,6 +242,7 @@ impl Site {
             }
             ToMember::Ended { audience, .. } => {
                 judge.reached.insert("ended");
+                self.note_wrong();
                 let topic = topic_of(audience);
                 for member in self.members.iter_mut().filter(|of| of.client.topic == topic) {
                     (member.is_ended, member.is_behind) = (true, true);
@@ -236,7 +254,8 @@ impl Site {
 
     fn joined(&mut self, judge: &mut Judge, asker: Asker, room: RoomKey, response: &str) {
         let number = number_of(asker.conn);
-        let mut client = self.joining.remove(&number).expect("it wants to join");
+        let joining = self.joining.remove(&number).expect("it wants to join");
+        let Joining { mut client, is_ahead, is_exact } = joining;
         let whole = object(response);
         for message in &messages(&whole, "messages") {
             judge.sees(client.topic, message);
@@ -244,12 +263,18 @@ impl Site {
         let reader = match client.reader.take() {
             None => Reader::joined(client.topic, response),
             Some(mut reader) => {
+                let cursor = reader.cursor();
                 let is_elsewhere = client.was_at.is_some_and(|at| at != self.id);
                 let is_recovered = reader.rejoined(response);
                 judge.reached.insert(if is_recovered { "recovered" } else { "not recovered" });
                 if is_recovered && is_elsewhere {
                     judge.reached.insert("came back elsewhere");
                 }
+                if is_recovered && is_ahead {
+                    judge.reached.insert("came back ahead");
+                }
+                let is_right = is_recovered || !is_exact;
+                assert!(is_right, "what the engine has is told: {cursor:?}, {response}");
                 reader
             }
         };

@@ -5,6 +5,7 @@ use super::judge::Judge;
 use super::site::Site;
 use crate::auth::level::Level;
 use crate::base::rng::SplitMix64;
+use crate::rooms::contract::reader::Reader;
 use crate::side::engine::{PretendedEngine, Push};
 
 /// So many nodes there are at a time.
@@ -97,6 +98,7 @@ impl World {
             self.do_next(at);
         }
         let Some(site) = self.sites[at].as_mut().filter(|site| site.node.is_up()) else { return };
+        site.note_wrong();
         site.node.disconnect(self.engine.now_ms);
         self.turn(at);
     }
@@ -105,7 +107,7 @@ impl World {
     fn die(&mut self, at: usize) {
         self.cut(at);
         let Some(site) = self.sites[at].take() else { return };
-        self.away.extend(site.joining.into_values());
+        self.away.extend(site.joining.into_values().map(|joining| joining.client));
         self.away.extend(site.gone);
         self.away.extend(site.members.into_iter().map(Member::into_client));
     }
@@ -149,7 +151,10 @@ impl World {
         let index = self.below(self.away.len());
         let Some(site) = &mut self.sites[at] else { return };
         let client = self.away.swap_remove(index);
-        site.join(&mut self.judge, client);
+        let cursor = client.reader.as_ref().map(Reader::cursor);
+        let has = |cursor| self.engine.has(TOPICS[client.topic], cursor);
+        let is_exact = site.node.is_up() && cursor.is_some_and(has);
+        site.join(&mut self.judge, client, is_exact);
         self.turn(at);
     }
 
@@ -185,14 +190,30 @@ impl World {
                 0 | 1 => self.die(at),
                 2 | 3 => self.fail_over(),
                 // It stands still for so long that whoever waits is told.
-                4 => self.engine.now_ms += 2_500,
+                4 => self.stand_still(2_500),
                 // Or that nodes are taken for dead.
-                5 if self.below(3) == 0 => self.engine.now_ms += 20_000,
+                5 if self.below(3) == 0 => self.stand_still(20_000),
                 _ => {}
             },
+            99 if self.one_in(2) => self.meddle(),
             _ => {}
         }
         self.turn(at);
+    }
+
+    /// Somebody who is no node says something on the channel of a room.
+    fn meddle(&mut self) {
+        self.judge.reached.insert("somebody else spoke");
+        let topic = self.below(TOPICS.len());
+        for site in self.sites.iter_mut().flatten() {
+            site.node.hear(&[Push::foreign(TOPICS[topic])]);
+        }
+    }
+
+    /// The engine answers nobody for a while.
+    fn stand_still(&mut self, ms: u64) {
+        self.engine.now_ms += ms;
+        self.sites.iter_mut().flatten().for_each(Site::note_wrong);
     }
 
     /// A member goes away, or comes back for what it has missed.

@@ -416,7 +416,7 @@ pub(super) const ALL: &[Key] = &[
     Key {
         name: "history.room_bytes",
         kind: number(KIB, GIB, BYTES, Slot::Usize(|c| &mut c.history.room_bytes)),
-        doc: "The same in bytes: at most 16_777_216, unless `chat.changes` is 0.",
+        doc: "The same in bytes: at most 4_194_304, unless `chat.changes` is 0.",
     },
     Key {
         name: "history.total_bytes",
@@ -694,6 +694,16 @@ pub(super) const ALL: &[Key] = &[
         kind: number(10, 600_000, MS, Slot::U64(|c| &mut c.engine.limits.heartbeat_ms)),
         doc: "How often each says so.",
     },
+    Key {
+        name: "archive.url",
+        kind: Kind::Database(|c| &mut c.archive.url),
+        doc: "PostgreSQL (12 or later), in which all that was said stays that `engine.url` lets go of. The same at each server.",
+    },
+    Key {
+        name: "archive.timeout_ms",
+        kind: number(10, 600_000, MS, Slot::U64(|c| &mut c.archive.timeout_ms)),
+        doc: "How long connecting to it may take, and each thing that it is asked. What takes longer is answered `busy`, or `unavailable`.",
+    },
 ];
 
 /// The key of this name.
@@ -746,7 +756,7 @@ pub(super) fn value_of(config: &Config, name: &str) -> u64 {
 impl Key {
     /// Whether its value must never be shown.
     pub(super) fn is_secret(&self) -> bool {
-        matches!(self.kind, Kind::Secret(_) | Kind::Engine(_))
+        matches!(self.kind, Kind::Secret(_) | Kind::Engine(_) | Kind::Database(_))
     }
 
     /// Whether its value is a number.

@@ -20,6 +20,7 @@ pub(super) enum Kind {
     File(fn(&mut Config) -> &mut String),
     Secret(fn(&mut Config) -> &mut Option<Secret>),
     Engine(fn(&mut Config) -> &mut Option<Secret>),
+    Database(fn(&mut Config) -> &mut Option<Secret>),
     Networks(fn(&mut Config) -> &mut Vec<Network>),
     Origins(fn(&mut Config) -> &mut Vec<String>),
     KeyFiles(fn(&mut Config) -> &mut Vec<PublicKey>),
@@ -99,6 +100,10 @@ impl Kind {
                 .as_text()
                 .filter(|text| is_engine(text))
                 .map(|text| *slot(config) = Some(Secret(text.into()))),
+            Self::Database(slot) => given
+                .as_text()
+                .filter(|text| is_database(text))
+                .map(|text| *slot(config) = Some(Secret(text.into()))),
             Self::Networks(slot) => given
                 .as_list()
                 .and_then(|list| list.iter().map(|text| text.parse().ok()).collect())
@@ -139,6 +144,11 @@ impl Kind {
                  or redis+sentinel://HOST:PORT,HOST:PORT/SERVICE"
                     .into()
             }
+            Self::Database(_) => {
+                "postgres://HOST/DATABASE, as postgres://USER:PASSWORD@HOST:5432/DATABASE; with \
+                 ?sslmode=require (TLS) or ?sslmode=disable"
+                    .into()
+            }
             Self::Networks(_) => {
                 "ADDRESS or ADDRESS/BITS with no bits set behind these, as 10.0.0.0/8, and not /0"
                     .into()
@@ -175,7 +185,7 @@ impl Kind {
                 .into(),
             Self::Text(slot) => slot(&mut copy).as_deref().unwrap_or_default().into(),
             Self::Folder(slot) | Self::File(slot) => slot(&mut copy).clone(),
-            Self::Secret(slot) | Self::Engine(slot) => {
+            Self::Secret(slot) | Self::Engine(slot) | Self::Database(slot) => {
                 slot(&mut copy).as_ref().map_or("", |_| "(secret)").into()
             }
             Self::Networks(slot) => {
@@ -257,6 +267,14 @@ fn is_engine(text: &str) -> bool {
     // Nodes of a cluster know no names of services and no databases.
     let is_one = |rest: &str| is_one(rest) && !(text.contains("+cluster://") && rest.contains('/'));
     rest.is_some_and(is_one) && text.len() <= 1_024 && !text.contains(char::is_whitespace)
+}
+
+/// Whether it is the address of a database that is spoken to.
+fn is_database(text: &str) -> bool {
+    let rest = text.strip_prefix("postgres://").or_else(|| text.strip_prefix("postgresql://"));
+    rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['/', '?']))
+        && text.len() <= 1_024
+        && !text.contains(char::is_whitespace)
 }
 
 /// `KID=FILE` or `FILE`. A slash before the `=` says that it belongs to the file's name.

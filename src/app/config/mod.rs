@@ -41,8 +41,9 @@ pub use keys::reference;
 pub use problem::{Origin, Problem, Problems};
 pub use sources::{Flags, Surroundings};
 pub use values::{
-    AuthConfig, BlockedFile, Config, CreateRooms, EngineAck, EngineConfig, HttpConfig, Keys,
-    LogConfig, PublicKey, RoomsConfig, Secret, StoreAck, StoreConfig, StoreDeliver,
+    ArchiveConfig, AuthConfig, BlockedFile, Config, CreateRooms, EngineAck, EngineConfig,
+    HttpConfig, Keys, LogConfig, PublicKey, RoomsConfig, Secret, StoreAck, StoreConfig,
+    StoreDeliver,
 };
 
 impl Config {

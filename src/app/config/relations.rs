@@ -141,6 +141,7 @@ pub(super) fn check(draft: &mut Draft, surroundings: &Surroundings<'_>) {
     check_store(draft);
     check_backups(draft);
     check_engine(draft);
+    check_archive(draft);
     read_public_keys(draft, surroundings);
     read_phrases(draft, surroundings);
 }
@@ -177,6 +178,22 @@ fn check_store(draft: &mut Draft) {
                        before their message is seen";
         draft.add(Problem::new(draft.origin("store.deliver"), message.to_owned()));
     }
+}
+
+/// An archive is of an engine.
+fn check_archive(draft: &mut Draft) {
+    if draft.is_bad("archive.url") || draft.config.archive.url.is_none() {
+        return;
+    }
+    let message = if !cfg!(feature = "archive-postgres") {
+        "archive.url: this program was built without the feature `archive-postgres`"
+    } else if !draft.is_bad("engine.url") && draft.config.engine.url.is_none() {
+        "archive.url: is nothing without engine.url, of which it is the archive: a server without \
+         one keeps all in store.path"
+    } else {
+        return;
+    };
+    draft.add(Problem::new(draft.origin("archive.url"), message.to_owned()));
 }
 
 /// What is kept in an engine is kept nowhere else, and its servers know each other's tokens.

@@ -460,8 +460,8 @@ fn relations_between_values_hold() {
             "--set: history.room_bytes = 16_384: must be at least 18_432, because",
         ),
         (
-            &["history.room_bytes=16777217", "history.total_bytes=100000000"],
-            "--set: history.room_bytes = 16_777_217: must be at most 16_777_216 where messages can \
+            &["history.room_bytes=4194305", "history.total_bytes=100000000"],
+            "--set: history.room_bytes = 4_194_305: must be at most 4_194_304 where messages can \
              be changed, because a change moves all that lies behind it; or set chat.changes = 0",
         ),
         (
@@ -490,7 +490,7 @@ fn relations_between_values_hold() {
         "history.page_bytes=1024",
         "history.total_bytes=1024",
     ]);
-    from_set(&["history.room_bytes=16777217", "history.total_bytes=100000000", "chat.changes=0"]);
+    from_set(&["history.room_bytes=4194305", "history.total_bytes=100000000", "chat.changes=0"]);
     from_set(&["presence.full_max=0", "presence.listed=10000"]);
     // A bad value is complained of once.
     check_set(
@@ -624,6 +624,27 @@ fn servers_with_an_engine_keep_nothing_beside_it_and_know_each_others_tokens() {
          late, and cluster.heartbeat_ms = 2_000 (default)",
     ];
     check_set(&late, &message);
+}
+
+#[test]
+#[cfg(feature = "archive-postgres")]
+fn an_archive_is_of_an_engine_and_its_password_is_shown_to_nobody() {
+    let secret = &*format!("auth.secret={SECRET}");
+    let engine = "engine.url=redis://localhost:6379";
+    let archive = "archive.url=postgres://chinwag:password@localhost/chat?sslmode=disable";
+    let config = from_set(&[engine, secret, archive]);
+    assert!(config.archive.url.is_some() && !format!("{config:?}").contains("password"));
+    let nothing = "--set: archive.url: is nothing without engine.url, of which it is the archive: \
+                   a server without one keeps all in store.path";
+    check_set(&[archive], &[nothing]);
+    for url in
+        ["localhost", "postgres://", "mysql://:hush@host", "postgres:///chat", "postgres://a b"]
+    {
+        let set = format!("archive.url={url}");
+        let text = Start { set: &[engine, secret, &set], ..Start::default() }.load().unwrap_err();
+        assert!(text.contains("archive.url: must be postgres://HOST/DATABASE"), "{text}");
+        assert!(!text.contains("hush"), "{text}");
+    }
 }
 
 #[test]

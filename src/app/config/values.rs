@@ -52,6 +52,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// Where several servers keep it together.
     pub engine: EngineConfig,
+    /// Where what these let go of stays.
+    pub archive: ArchiveConfig,
 }
 
 /// How rooms come to be.
@@ -246,6 +248,21 @@ impl Default for EngineConfig {
     }
 }
 
+/// Where what an engine lets go of stays.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArchiveConfig {
+    /// Where the database is. None: there is none.
+    pub url: Option<Secret>,
+    /// How long connecting may take, and each statement, in milliseconds.
+    pub timeout_ms: u64,
+}
+
+impl Default for ArchiveConfig {
+    fn default() -> Self {
+        Self { url: None, timeout_ms: 2_000 }
+    }
+}
+
 /// When a message is answered `ok` that an engine keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EngineAck {
@@ -331,6 +348,7 @@ impl Default for Config {
             blocked: BlockedFile::default(),
             store: StoreConfig::default(),
             engine: EngineConfig::default(),
+            archive: ArchiveConfig::default(),
         }
     }
 }

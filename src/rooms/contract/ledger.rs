@@ -47,7 +47,7 @@ pub(super) struct Facts {
 impl Facts {
     /// What a log says of a room that it opens.
     fn of(opened: &Opened) -> Self {
-        let standings = opened.standings.iter().map(|(user, of)| (user.as_ref().into(), *of));
+        let standings = opened.standings.iter().map(|(user, of)| (user.to_owned(), of));
         let settings = opened.settings.as_deref().map_or(Value::Null, parsed);
         let title = opened.founded.as_deref().map(str::to_owned);
         Self { title, settings, standings: standings.collect() }
@@ -503,6 +503,10 @@ impl<L: Log> Log for Recorded<L> {
 
     fn read(&mut self, read: Read<'_>) -> Result<(), Why> {
         self.tried.read(read)
+    }
+
+    fn catch_up(&mut self, room: RoomKey, ticket: Ticket) -> Result<(), Why> {
+        self.tried.catch_up(room, ticket)
     }
 
     fn finds(&self) -> bool {

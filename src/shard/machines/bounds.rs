@@ -2,8 +2,9 @@
 //! ends of connections.
 
 use super::{World, frame, upgrade};
-use crate::limits::{ENDING_WORK, SWEEP_MS};
+use crate::limits::{ENDING_WORK, LEAVING_PART, LEAVING_WORK, SWEEP_MS};
 use crate::link::ids::ConnKey;
+use crate::link::topic::of_room;
 use crate::wire::ws::frame::Opcode;
 
 /// Rooms whose home is the shard.
@@ -98,8 +99,8 @@ fn ends(world: &mut World) -> Vec<usize> {
 const PER_TURN: usize = 3;
 
 fn crowd(count: usize) -> (World, Vec<ConnKey>) {
-    let work = 2 * ENDING_WORK * u32::try_from(PER_TURN).expect("a few");
-    let mut world = World::with_settings(|settings| settings.turn_work = work);
+    let work = ENDING_WORK * u32::try_from(PER_TURN).expect("a few");
+    let mut world = World::with_settings(|settings| settings.endings_work = work);
     let conns = (0..count).map(|at| enter(&mut world, &format!("u{at}"), &[])).collect();
     (world, conns)
 }
@@ -126,4 +127,148 @@ fn of_connections_whose_time_is_up_together_a_turn_ends_so_many() {
         world.pass(1);
     }
     assert_eq!(closed, conns.len(), "all are told");
+}
+
+/// How many channels may be left in a turn here, by one connection at a time, and how many it has.
+const LEFT_PER_TURN: usize = 16;
+const PART: usize = LEFT_PER_TURN / LEAVING_PART as usize;
+const CHANNELS: usize = 90;
+
+/// How a connection ends that has many channels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    HungUp,
+    ClosedByPeer,
+    ClosedForMemory,
+    Broken,
+}
+
+/// A shard with ann and bob in many rooms, where ends may leave so many channels in a turn.
+fn full_house() -> (World, Vec<String>, ConnKey, ConnKey) {
+    let work = LEAVING_WORK * u32::try_from(LEFT_PER_TURN).expect("a few");
+    let mut world = World::with_settings(|settings| {
+        settings.endings_work = work;
+        settings.limits.join_per_s = 0;
+    });
+    let rooms = rooms(CHANNELS);
+    let ann = enter(&mut world, "ann", &rooms);
+    let bob = enter(&mut world, "bob", &rooms);
+    (world, rooms, ann, bob)
+}
+
+fn end(world: &mut World, conn: ConnKey, end: End) {
+    match end {
+        End::HungUp => world.with(|shard, turn| shard.hung_up(turn, conn)),
+        End::ClosedByPeer => world.receive(conn, &frame(Opcode::Close, &[])),
+        End::ClosedForMemory => world.with(|shard, turn| {
+            shard.members.close_for_memory(&mut shard.common.cx(turn), conn);
+        }),
+        End::Broken => world.receive(conn, b"\xff\xff\xff"),
+    }
+}
+
+#[test]
+fn a_connection_with_many_channels_leaves_so_many_in_a_turn_and_others_are_answered_meanwhile() {
+    for how in [End::HungUp, End::ClosedByPeer, End::ClosedForMemory, End::Broken] {
+        let (mut world, rooms, ann, bob) = full_house();
+        let mut members = world.shard.population().members;
+        assert_eq!(members, 2 * CHANNELS);
+        let mut turns = 0;
+        end(&mut world, ann, how);
+        loop {
+            world.shard.check_invariants();
+            let left = members - world.shard.population().members;
+            // It has had a part of the turn before.
+            let most = LEFT_PER_TURN + if turns == 0 { PART } else { 0 };
+            assert!(left <= most, "{how:?}: {left} in a turn");
+            members -= left;
+            if members == CHANNELS {
+                break;
+            }
+            assert!(is_due(&world), "the next turn has work");
+            assert_eq!(world.shard.members.channels_count(ann), 0, "it is in nothing any more");
+            world.net.told.clear();
+            let heartbeat = frame(Opcode::Text, br#"[null,"h","phoenix","heartbeat",{}]"#);
+            let room = &rooms[turns];
+            let push = format!(r#"["{turns}","m","room:{room}","new_msg",{{"body":"hi"}}]"#);
+            world.receive(bob, &[heartbeat, frame(Opcode::Text, push.as_bytes())].concat());
+            let told = |of: &str| world.net.told.iter().filter(|told| *told == of).count();
+            assert_eq!((told("ok"), told("new_msg")), (2, 1), "only bob hears: {how:?}");
+            turns += 1;
+        }
+        assert!(turns >= CHANNELS / LEFT_PER_TURN / 2, "{turns}");
+        while is_due(&world) {
+            world.pass(0);
+        }
+        let closing = world.shard.conns_count() - 1;
+        assert_eq!(closing, usize::from(how != End::HungUp), "{how:?}");
+        world.with(|shard, turn| shard.hung_up(turn, ann));
+        assert_eq!(world.shard.conns_count(), 1);
+    }
+}
+
+#[test]
+fn who_comes_back_while_its_connection_leaves_is_there_and_the_other_is_gone_once() {
+    let (mut world, rooms, ann, _) = full_house();
+    let again = world.accept();
+    world.receive(again, &upgrade("/socket/websocket?vsn=2.0.0&token=ann"));
+    // All in one turn: those rooms have been left that it joined last, and not those before.
+    let mut joins = Vec::new();
+    for (at, room) in rooms.iter().enumerate() {
+        let join = format!(r#"["{at}","{at}","room:{room}","phx_join",{{}}]"#);
+        joins.extend(frame(Opcode::Text, join.as_bytes()));
+    }
+    world.with(|shard, turn| {
+        shard.hung_up(turn, ann);
+        shard.received(turn, again, &mut joins);
+    });
+    assert!(world.shard.population().members > 2 * CHANNELS, "the other has not left yet");
+    while is_due(&world) {
+        world.pass(0);
+        world.shard.check_invariants();
+    }
+    assert_eq!(world.shard.population().members, 2 * CHANNELS);
+    assert_eq!(world.shard.members.channels_count(again), CHANNELS);
+    for room in &rooms {
+        let key = world.shard.members.audiences.find(&of_room(room)).expect("they are in it");
+        let audience = world.shard.members.audiences.get(key).expect("they are in it");
+        assert_eq!(audience.seats.len(), 2, "bob, and ann as she is back");
+    }
+}
+
+#[test]
+fn a_connection_that_goes_while_it_is_parting_is_removed_once_and_nothing_waits_for_it() {
+    let (mut world, _, ann, bob) = full_house();
+    end(&mut world, ann, End::ClosedByPeer);
+    for _ in 0..3 {
+        world.with(|shard, turn| shard.hung_up(turn, ann));
+        world.shard.check_invariants();
+    }
+    end(&mut world, bob, End::HungUp);
+    let left = ends(&mut world);
+    assert!(left.len() > 2, "{left:?}");
+    let population = world.shard.population();
+    assert_eq!((population.members, population.audiences, population.buffers), (0, 0, 0));
+    assert!(!world.shard.members.has_work());
+}
+
+#[test]
+fn a_room_that_loses_its_place_and_one_that_speaks_much_do_not_wait_for_who_is_parting() {
+    let (mut world, rooms, ann, bob) = full_house();
+    let lag_bytes = world.shard.settings().limits.room_lag_bytes;
+    end(&mut world, ann, End::ClosedByPeer);
+    let body = "x".repeat(world.shard.settings().limits.body_bytes / 2);
+    let push = format!(r#"["0","m","room:{}","new_msg",{{"body":"{body}"}}]"#, rooms[0]);
+    let lagged = world.shard.metrics().lagged;
+    let mut said_bytes = 0;
+    while said_bytes <= 2 * lag_bytes {
+        world.with(|shard, turn| {
+            shard.received(turn, bob, &mut frame(Opcode::Text, push.as_bytes()));
+            shard.members.flush_audiences(&mut shard.common.cx(turn));
+            shard.check_invariants();
+        });
+        said_bytes += push.len();
+    }
+    assert!(world.shard.members.audiences.log_bytes() <= 2 * lag_bytes);
+    assert_eq!(world.shard.metrics().lagged, lagged, "nobody lags who hears nothing");
 }

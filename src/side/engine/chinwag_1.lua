@@ -1,7 +1,8 @@
 #!lua name=chinwag_1
 -- What the engine does in one step: entries are appended to a room (`chinwag_1_append`), a room is
--- read (`chinwag_1_read`), rooms that are gone leave the list (`chinwag_1_forget`), a node says that
--- it lives (`chinwag_1_beat`), and commands that a user may not call are named (`chinwag_1_lacks`).
+-- read (`chinwag_1_read`), it is noted what of a room is in an archive (`chinwag_1_archived`), rooms
+-- that are gone leave the list (`chinwag_1_forget`), a node says that it lives (`chinwag_1_beat`),
+-- and commands that a user may not call are named (`chinwag_1_lacks`).
 --
 -- An engine keeps the library that it has, and nodes of several versions share it. So whoever
 -- changes what these functions do or keep gives all of them a new number.
@@ -48,7 +49,8 @@ end
 local function room_of(keys, fresh_epoch)
   local room = {
     stream = keys[2], keys = keys[3], older = keys[4], changed = keys[5], facts = keys[6],
-    audit = keys[7], listed = keys[8], meta = call('GET', keys[1]), turned = true,
+    audit = keys[7], listed = keys[8], archived = keys[9], unarchived = keys[10],
+    meta = call('GET', keys[1]), turned = true,
   }
   if room.meta then
     local epoch, top, changes, rev, floor, audited, at, of, lineage = string.match(room.meta, META)
@@ -118,14 +120,19 @@ function acts.m(room, args, i, record, stale)
 end
 
 function acts.c(room, args, i, record, stale)
-  local offset, expected, fate = args[i], args[i + 1], args[i + 2]
-  if stale then return i + 3, 'stale' end
+  local offset, expected, fate, heard = args[i], args[i + 1], args[i + 2], args[i + 3]
+  if stale then return i + 4, 'stale' end
   local known = call('HGET', room.changed, offset)
-  -- It was let go of with its change before: nobody can say any more what it is.
-  if not known and expected ~= '0' then return i + 3, 'gone' end
-  if (known and string.match(known, '^%d+') or '0') ~= expected or tonumber(offset) > room.top then
-    return i + 3, 'conflict'
+  if known or room.slack == 0 then
+    -- It was let go of with its change before: nobody can say any more what it is.
+    if not known and expected ~= '0' then return i + 4, 'gone' end
+    if (known and string.match(known, '^%d+') or '0') ~= expected then return i + 4, 'conflict' end
+  elseif room.floor > tonumber(heard) then
+    -- Its last change may be in the archive alone. Whoever has heard all that was let go of knows
+    -- that one.
+    return i + 4, 'conflict'
   end
+  if tonumber(offset) > room.top then return i + 4, 'conflict' end
   -- All changes have expired: those before this one are forgotten.
   if not known and call('EXISTS', room.changed) == 0 then room.floor = room.changes end
   room.changes = room.changes + 1
@@ -133,7 +140,7 @@ function acts.c(room, args, i, record, stale)
   call('XDEL', room.stream, offset .. '-0')
   call('HSET', room.changed, offset, room.changes .. ' ' .. fate .. ' ' .. record)
   room.is_renewed = true
-  return i + 3, 'c ' .. room.changes, fate == 'd' and 'x' or 'c', room.changes, tonumber(offset)
+  return i + 4, 'c ' .. room.changes, fate == 'd' and 'x' or 'c', room.changes, tonumber(offset)
 end
 
 function acts.d(room, args, i, record, stale)
@@ -157,24 +164,53 @@ function acts.n(room, args, i, record, stale)
   return i, 'd ' .. room.rev, 'n', 0, 0
 end
 
+-- Up to which message and which change a room is in the archive, of what counts in its epoch.
+local function archived_of(room)
+  local known = call('HGET', room.archived, room.topic) or ''
+  local epoch, offset, change = string.match(known, '^(%x+) (%d+) (%d+) ')
+  if not epoch then return 0, 0 end
+  offset, change = tonumber(offset), tonumber(change)
+  if epoch == room.epoch then return offset, change end
+  for of, kept, kept_change in string.gmatch(room.lineage, '(%x+):(%d+)/(%d+)/') do
+    offset, change = math.min(offset, tonumber(kept)), math.min(change, tonumber(kept_change))
+    if of == epoch then return offset, change end
+  end
+  return 0, 0
+end
+
 -- Lets go of what lies before the last `history` messages: of changes all but the last deletions,
 -- since whoever has a deleted message must hear of that.
+-- Where there is an archive, what it does not have waits for it, up to so many messages more. What
+-- it has, and does not have as it has become, waits without a bound: nobody is to be shown what was
+-- there before. Pinned messages stay, since whoever opens a room is told which they are.
 local function trim(room, history)
   local first = room.top - history + 1
+  local offset_there, change_there = 0, 0
+  if room.slack > 0 then
+    offset_there, change_there = archived_of(room)
+    first = math.min(first, math.max(offset_there + 1, first - room.slack))
+  end
   if first <= 1 then return end
   call('XTRIM', room.stream, 'MINID', '~', first .. '-0')
   local function forget(change, offset)
     room.floor = math.max(room.floor, change)
     call('HDEL', room.changed, offset)
   end
+  local function waits(offset, change, fate)
+    return room.slack > 0
+      and (fate == 'p' or change > change_there and offset <= offset_there)
+  end
   local deleted = {}
   for _, offset in ipairs(call('HKEYS', room.changed)) do
     if tonumber(offset) < first then
       local change, fate = string.match(call('HGET', room.changed, offset), '^(%d+) (.)')
-      if fate == 'd' then
-        deleted[#deleted + 1] = {tonumber(change), offset}
+      change = tonumber(change)
+      if waits(tonumber(offset), change, fate) then
+        change = nil
+      elseif fate == 'd' then
+        deleted[#deleted + 1] = {change, offset}
       else
-        forget(tonumber(change), offset)
+        forget(change, offset)
       end
     end
   end
@@ -186,27 +222,37 @@ end
 -- may have made one of them; so they live for an hour longer than is asked for. Messages and their
 -- changes go together, and so does all that is known of a room, if it was not founded. Such a room
 -- is listed from when something is kept of it.
+--
+-- Where there is an archive, messages expire when all of them are in it, and changes with the room:
+-- pinned messages are among these.
 local function renew(room, history_s, room_s)
-  call('EXPIRE', room.stream, history_s + HOUR_S)
-  call('EXPIRE', room.changed, history_s + HOUR_S)
+  local with_room = {room.facts, room.audit, room.name}
+  if room.slack > 0 then
+    call('PERSIST', room.stream)
+    with_room[4] = room.changed
+  else
+    call('EXPIRE', room.stream, history_s + HOUR_S)
+    call('EXPIRE', room.changed, history_s + HOUR_S)
+  end
   local kind = string.match(call('HGET', room.listed, room.topic) or '-', '^.')
   local is_founded = kind ~= '-'
   if not is_founded and (room.top > 0 or room.rev > 0 or room.audited > 0) then
     list(room, '-', '')
   end
-  for _, key in ipairs({room.facts, room.audit, room.name}) do
+  for _, key in ipairs(with_room) do
     if is_founded then call('PERSIST', key) else call('EXPIRE', key, room_s + HOUR_S) end
   end
 end
 
 -- Appends entries to a room, or only looks on which history of the engine it is.
 --
--- KEYS: meta, stream, keys, older keys, changed, facts, audit, listed; all in one slot.
+-- KEYS: meta, stream, keys, older keys, changed, facts, audit, listed, archived, unarchived; all in
+-- one slot.
 -- ARGV: fresh epoch, channel, topic, history, history_s, room_s, key_s, audit lines, channel of the
--- list; then for each entry its kind, `EPOCH REV` that it was judged by or '', record, line or '',
--- and
+-- list, for how many messages more than `history` an archive is waited for or 0 if there is none;
+-- then for each entry its kind, `EPOCH REV` that it was judged by or '', record, line or '', and
 --   m  hash of its key or ''
---   c  offset, expected change, d or -
+--   c  offset, expected change, d or p (deleted, pinned) or -, the last change that was heard
 --   d  oTITLE or pTITLE or '', count of facts, then for each its field and its value or ''
 --   n
 -- Answers the meta, then a receipt for each entry: `m EPOCH OFFSET AT`, `c CHANGE`, `d REV`,
@@ -218,9 +264,10 @@ redis.register_function('chinwag_1_append', function(keys, args)
   local history = tonumber(args[4])
   local top_before, changes_before, at_before = room.top, room.changes, room.at
   room.name, room.topic, room.list_channel = keys[1], args[3], args[9]
+  room.slack = tonumber(args[10])
   -- A room has one clock, which is never put back.
   room.now = math.max(room.at, now)
-  local answer, news, i = {''}, {}, 10
+  local answer, news, i = {''}, {}, 11
   while i <= #args do
     local kind, judged, record, line = args[i], args[i + 1], args[i + 2], args[i + 3]
     local stale = judged ~= '' and judged ~= room.epoch .. ' ' .. room.rev
@@ -261,6 +308,12 @@ redis.register_function('chinwag_1_append', function(keys, args)
   if room.turned or room.is_renewed or is_new_hour then
     renew(room, tonumber(args[5]), tonumber(args[6]))
   end
+  local is_said = room.top ~= top_before or room.changes ~= changes_before
+  if room.slack > 0 and (room.turned or is_said)
+    and call('ZADD', room.unarchived, 'NX', room.at, room.topic) == 1
+  then
+    call('PERSIST', room.stream)
+  end
   local head = struct.pack(
     '<c16I8I8I8I8I8I8I8I8I4c0I4', room.epoch, top_before, changes_before, room.top, room.changes,
     room.rev, room.audited, room.floor, room.at, #room.lineage, room.lineage, #news)
@@ -268,27 +321,51 @@ redis.register_function('chinwag_1_append', function(keys, args)
   return answer
 end)
 
--- Reads a room: meta, last messages, changed ones, facts. A transaction does so several times
--- faster, but is refused by Redis where there is no memory.
+-- Reads a room: meta, last messages, changed ones, facts, what of it is in the archive. A
+-- transaction does so several times faster, but is refused by Redis where there is no memory.
 --
--- KEYS: meta, stream, changed, facts. ARGV: history.
+-- KEYS: meta, stream, changed, facts, archived. ARGV: history, topic.
 local function read(keys, args)
   return {
     redis.call('GET', keys[1]), redis.call('XREVRANGE', keys[2], '+', '-', 'COUNT', args[1]),
     redis.call('HGETALL', keys[3]), redis.call('HGETALL', keys[4]),
+    redis.call('HGET', keys[5], args[2]),
   }
 end
 
 redis.register_function{function_name = 'chinwag_1_read', callback = read, flags = {'no-writes'}}
 
+-- Notes what of a room is in the archive. If that is all, the room waits for it no more.
+--
+-- KEYS: meta, stream, archived, unarchived; all in one slot. ARGV: topic, epoch, the last offset and
+-- change that are there, the offset before which and the change before which something is missing
+-- there, history_s.
+redis.register_function('chinwag_1_archived', function(keys, args)
+  call = redis.call
+  local topic, epoch = args[1], args[2]
+  local stands = call('GET', keys[1])
+  if not stands then
+    call('HDEL', keys[3], topic)
+    return call('ZREM', keys[4], topic)
+  end
+  call('HSET', keys[3], topic, table.concat({epoch, args[3], args[4], args[5], args[6]}, ' '))
+  local of, top, changes = string.match(stands, META)
+  if of ~= epoch or top ~= args[3] or changes ~= args[4] then return 0 end
+  call('EXPIRE', keys[2], tonumber(args[7]) + HOUR_S)
+  return call('ZREM', keys[4], topic)
+end)
+
 -- Takes rooms out of the list of their partition that were not founded, and are not known any more.
 --
--- KEYS: listed, then the meta of each room; all in one slot. ARGV: the topic of each room.
+-- KEYS: listed, archived, then the meta of each room; all in one slot. ARGV: the topic of each room.
 redis.register_function('chinwag_1_forget', function(keys, args)
   call = redis.call
   for i, topic in ipairs(args) do
     local is_founded = string.match(call('HGET', keys[1], topic) or '-', '^[^-]')
-    if not is_founded and call('EXISTS', keys[i + 1]) == 0 then call('HDEL', keys[1], topic) end
+    if not is_founded and call('EXISTS', keys[i + 2]) == 0 then
+      call('HDEL', keys[1], topic)
+      call('HDEL', keys[2], topic)
+    end
   end
   return #args
 end)

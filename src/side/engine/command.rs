@@ -154,6 +154,11 @@ pub enum Act {
         expected: u64,
         /// Whether it is deleted.
         is_deleted: bool,
+        /// Whether it is pinned from then on.
+        is_pinned: bool,
+        /// The last change of the room that whoever has judged it had heard of: one that the engine
+        /// does not know any more is among these.
+        heard: u64,
     },
     /// Something is decided of the room. Counts its revision on.
     Decision {
@@ -208,6 +213,13 @@ pub struct Head {
     pub at_ms: u64,
     /// The epochs before, the latest first.
     pub lineage: Vec<Ended>,
+}
+
+impl Head {
+    /// Whether a room remembers an epoch.
+    pub(in crate::side) fn knows(&self, epoch: u64) -> bool {
+        self.epoch == epoch || self.lineage.iter().any(|of| of.epoch == epoch)
+    }
 }
 
 /// An epoch that has ended.
@@ -292,6 +304,19 @@ pub struct State {
     pub changed: Vec<Changed>,
     /// What was decided of it.
     pub facts: Vec<(Box<str>, Vec<u8>)>,
+    /// What of it is in the archive, as far as the engine was told.
+    pub archived: Option<Archived>,
+}
+
+/// What of a room is in the archive.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Archived {
+    /// In which epoch that was.
+    pub epoch: u64,
+    /// All messages and changes up to these,
+    pub upto: Marks,
+    /// but for those up to these.
+    pub floor: Marks,
 }
 
 /// An answer.
@@ -423,4 +448,36 @@ pub enum Pushed {
         /// What was said.
         record: Vec<u8>,
     },
+    /// Something that no node and no script says, on a channel of theirs.
+    Foreign {
+        /// The room's topic, if it was on the channel of one.
+        topic: Option<Box<str>>,
+    },
+}
+
+impl News {
+    /// What they take beside their own size, in bytes, about.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let of = |done: &Done| size_of::<Done>() + done.record.len() + done.line.1.len();
+        let lineage = self.head.lineage.len() * size_of::<Ended>();
+        lineage + self.entries.iter().map(of).sum::<usize>()
+    }
+}
+
+impl Pushed {
+    /// What it takes, in bytes, about.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let bytes = match self {
+            Self::News { topic, news } => topic.len() + news.bytes(),
+            Self::Said { topic, record } => topic.len() + record.len(),
+            Self::Listed(Listed { topic, founded, .. }) => {
+                topic.len() + founded.as_ref().map_or(0, |of| of.title.len())
+            }
+            Self::Told { record } => record.len(),
+            Self::Foreign { topic } => topic.as_ref().map_or(0, |topic| topic.len()),
+        };
+        size_of::<Self>() + bytes
+    }
 }

@@ -27,10 +27,10 @@ use crate::link::audit::LineText;
 use crate::link::engine::{Act, FromEngine, ToEngine, Told, push_fact, read_lives};
 use crate::link::facts::RoomSettings;
 use crate::link::ids::{ConnKey, RoomKey};
-use crate::link::kept::{read_listed, read_whole};
+use crate::link::kept::{read_hits, read_listed, read_whole};
 use crate::link::log::{
-    Append, Appended, Audit, Log, LogAnswer, LogEnd, Marks, NodeId, Opened, Opening, Placed, Read,
-    Say, Spoken, Ticket, Unkept, UnkeptText, What, WhatText, Why,
+    Append, Appended, Audit, Find, Log, LogAnswer, LogEnd, Marks, NodeId, Opened, Opening, Placed,
+    Read, Say, Spoken, Stretch, Ticket, Unkept, UnkeptText, What, WhatText, Why,
 };
 use crate::link::record::{Field, ToSession};
 use crate::link::said::{Fate, MessageText, SaidText};
@@ -43,6 +43,8 @@ pub struct EngineLog {
     thread: u16,
     node: u64,
     limits: EngineLimits,
+    /// Whether there is an archive, which finds what was said.
+    has_archive: bool,
     is_up: bool,
     /// Counts what is asked, over all lives of the shard.
     number: u64,
@@ -77,12 +79,19 @@ struct Asked {
 
 impl EngineLog {
     /// The end of a shard whose port of the engine's mesh this is.
-    pub(super) fn new(port: Port, thread: u16, node: u64, limits: EngineLimits) -> Self {
+    pub(super) fn new(
+        port: Port,
+        thread: u16,
+        node: u64,
+        limits: EngineLimits,
+        has_archive: bool,
+    ) -> Self {
         Self {
             port,
             thread,
             node,
             limits,
+            has_archive,
             is_up: false,
             number: 0,
             asked: HashMap::default(),
@@ -210,9 +219,17 @@ impl EngineLog {
                 let (room, ticket) = self.reading.remove(&number)?;
                 LogAnswer::Read { room, ticket, stretch: run.stretch() }
             }
+            FromEngine::Found { number, more_before, hits } => {
+                let (room, ticket) = self.reading.remove(&number)?;
+                LogAnswer::Found { room, ticket, hits: read_hits(hits, more_before) }
+            }
             FromEngine::Lines { number, page } => {
                 let (room, ticket) = self.reading.remove(&number)?;
                 LogAnswer::Audited { room, ticket, page: page.into() }
+            }
+            FromEngine::CaughtUp { number } => {
+                let (room, ticket) = self.reading.remove(&number)?;
+                LogAnswer::Read { room, ticket, stretch: Stretch::default() }
             }
             FromEngine::NotRead { number, why } => {
                 let (room, ticket) = self.reading.remove(&number)?;
@@ -327,7 +344,7 @@ impl Log for EngineLog {
     }
 
     fn append(&mut self, append: Append<'_>) -> Appended {
-        let Append { room, topic, ticket, at_ms, entry, .. } = append;
+        let Append { room, topic, ticket, top, at_ms, entry } = append;
         if let Some(why) = self.refuses() {
             return Appended::Refused(why);
         }
@@ -345,7 +362,8 @@ impl Log for EngineLog {
                 let (expected, is_deleted) = (fate.change, fate.deleted.is_some());
                 let (said_ms, said) = (message.at_ms, message.said.said());
                 let told = Told::Changed { offset, said_ms, said, fate };
-                (Act::Change { offset, expected, is_deleted }, told)
+                let (is_pinned, heard) = (fate.pinned.is_some(), top.change);
+                (Act::Change { offset, expected, is_deleted, is_pinned, heard }, told)
             }
             What::Founded { title, owner } => {
                 let act = Act::Decision { title: Some(title), is_private: false, facts: &facts };
@@ -384,6 +402,15 @@ impl Log for EngineLog {
         self.ask_to_read(room, ticket, |number| ToEngine::Read { number, room, wanted })
     }
 
+    fn finds(&self) -> bool {
+        self.has_archive
+    }
+
+    fn find(&mut self, find: Find<'_>) -> Result<(), Why> {
+        let Find { room, ticket, sought } = find;
+        self.ask_to_read(room, ticket, |number| ToEngine::Find { number, room, sought })
+    }
+
     fn audit(&mut self, audit: Audit) -> Result<(), Why> {
         let Audit { room, ticket, wanted, bytes } = audit;
         self.ask_to_read(room, ticket, |number| ToEngine::Lines { number, room, wanted, bytes })
@@ -406,10 +433,15 @@ impl Log for EngineLog {
     }
 
     fn part(&mut self, topic: &str, record: &[u8]) {
-        if self.refuses().is_none() {
+        // While the engine is away, it is said later.
+        if !self.is_full() {
             let record = self.writer(topic).told(None, &Told::Presence { record });
             self.send(&ToEngine::Part { topic, record: &record });
         }
+    }
+
+    fn catch_up(&mut self, room: RoomKey, ticket: Ticket) -> Result<(), Why> {
+        self.ask_to_read(room, ticket, |number| ToEngine::CatchUp { number, room })
     }
 
     fn close(&mut self, room: RoomKey) {
@@ -525,7 +557,8 @@ mod tests {
             for port in &ports {
                 port.set_waker(Arc::new(NobodySleeps));
             }
-            let mut log = EngineLog::new(ports.swap_remove(0), 1, 7, EngineLimits::default());
+            let mut log =
+                EngineLog::new(ports.swap_remove(0), 1, 7, EngineLimits::default(), false);
             log.is_up = true;
             let judged = Judged { epoch: 1, rev: 0 };
             let entry = Entry { judged, what: What::Noted, audit: None };

@@ -8,6 +8,7 @@
 //!
 //! Deliberately absent: reading the store, and what is said of it (`app`).
 
+use std::collections::HashSet;
 use std::io;
 
 use tokio::runtime::{self, Runtime};
@@ -118,6 +119,7 @@ impl Moving {
         let standings = standings.iter().map(|(user, standing)| writer.standing(user, *standing));
         facts.extend(standings.filter(|(_, value)| !value.is_empty()));
         let (mut unchanged, mut changed, mut keys) = (Vec::new(), Vec::new(), Vec::new());
+        let mut pinned = HashSet::new();
         let at_ms = messages.last().map_or(0, |last| last.message.at_ms);
         for WholeMessage { offset, epoch, message } in messages {
             let (at_ms, said, fate) = (message.at_ms, message.said.said(), message.fate());
@@ -130,6 +132,7 @@ impl Moving {
                 continue;
             }
             let (change, is_deleted) = (fate.change, fate.deleted.is_some());
+            pinned.extend(fate.pinned.map(|_| offset));
             // Its room may forget where that began.
             let fate = Fate { epoch: Some(epoch), ..fate };
             let record = writer.told(None, &Told::Changed { offset, said_ms: at_ms, said, fate });
@@ -152,9 +155,9 @@ impl Moving {
         let settings = settings.as_deref().map(RoomSettings::read).unwrap_or_default();
         let is_private = settings.join != Joiners::All;
         let founded = founded.map(|title| Founded { title, is_private });
-        let state =
-            State { head: Some(head), is_current: true, messages: unchanged, changed, facts };
-        Whole { topic, state, founded, lines, keys }
+        let (head, is_current, messages) = (Some(head), true, unchanged);
+        let state = State { head, is_current, messages, changed, facts, archived: None };
+        Whole { topic, state, pinned, founded, lines, keys }
     }
 }
 

@@ -61,6 +61,13 @@ pub(super) enum Purpose<'a> {
         /// The room's topic.
         topic: &'a str,
     },
+    /// A message of a room as the archive has it.
+    Archived {
+        /// The room's topic.
+        topic: &'a str,
+        /// Which message.
+        offset: u64,
+    },
     /// What nodes tell each other of all their rooms, and of themselves.
     Nodes,
     /// What nodes ask each other of sessions of long polling, and answer.
@@ -79,6 +86,7 @@ impl Purpose<'_> {
             Self::Said { topic } => (6, topic, "", 0),
             Self::Nodes => (7, "", "", 0),
             Self::Sessions => (8, "", "", 0),
+            Self::Archived { topic, offset } => (9, topic, "", offset),
         };
         let mut hash = hash.chain_update([number]);
         for text in [topic, name] {
@@ -98,6 +106,9 @@ impl fmt::Display for Purpose<'_> {
             }
             Self::Line { topic } => write!(out, "a:{}", topic.escape_debug()),
             Self::Decided { topic } | Self::Said { topic } => topic.escape_debug().fmt(out),
+            Self::Archived { topic, offset } => {
+                write!(out, "the archive: {} {offset}", topic.escape_debug())
+            }
             Self::Nodes | Self::Sessions => out.write_str("the channel of nodes"),
         }
     }
@@ -105,7 +116,7 @@ impl fmt::Display for Purpose<'_> {
 
 /// Who has written a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Origin {
+pub(in crate::side) struct Origin {
     /// The node.
     pub(super) node: u64,
     /// The shard there.
@@ -202,7 +213,7 @@ mod tests {
     }
 
     /// Purposes, each of which is another one than all others.
-    const PURPOSES: [Purpose<'_>; 15] = [
+    const PURPOSES: [Purpose<'_>; 17] = [
         Purpose::Message { topic: "room:tea" },
         Purpose::Message { topic: "room:te" },
         Purpose::Changed { topic: "room:tea", offset: 1 },
@@ -216,6 +227,8 @@ mod tests {
         LINE,
         Purpose::Line { topic: "room:te" },
         Purpose::Said { topic: "room:tea" },
+        Purpose::Archived { topic: "room:tea", offset: 1 },
+        Purpose::Archived { topic: "room:tea", offset: 2 },
         Purpose::Nodes,
         Purpose::Sessions,
     ];

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::command::{Command, Failure, Reply};
 use super::follower::Counted;
+use super::redis::Cause;
 use crate::side::histogram::{Histogram, push_head};
 
 /// Bounds of the histogram of answers, in microseconds.
@@ -72,6 +73,9 @@ pub struct EngineStats {
     reopened: AtomicU64,
     nodes: AtomicU64,
     pushes: AtomicU64,
+    pushed_bytes: AtomicU64,
+    overflows: AtomicU64,
+    foreign: AtomicU64,
     rooms: AtomicU64,
     listed: AtomicU64,
     passing: AtomicU64,
@@ -85,6 +89,12 @@ impl EngineStats {
     #[must_use]
     pub fn is_up(&self) -> bool {
         self.is_up.load(Ordering::Relaxed)
+    }
+
+    /// How many connections were made: the number of the present one.
+    #[cfg(feature = "archive-postgres")]
+    pub(in crate::side) fn lives(&self) -> u64 {
+        self.lives.load(Ordering::Relaxed)
     }
 
     pub(super) fn set_up(&self, is_up: bool) {
@@ -112,7 +122,7 @@ impl EngineStats {
 
     /// What the follower has counted by now.
     pub(super) fn set_counted(&self, counted: Counted, nodes: usize) {
-        let Counted { holes, repairs, turns, told, reopened } = counted;
+        let Counted { holes, repairs, turns, told, reopened, foreign } = counted;
         for (place, value) in [
             (&self.holes, holes),
             (&self.repairs, repairs),
@@ -120,6 +130,7 @@ impl EngineStats {
             (&self.turns[1], turns.lost),
             (&self.told, told),
             (&self.reopened, reopened),
+            (&self.foreign, foreign),
             (&self.nodes, nodes as u64),
         ] {
             place.store(value, Ordering::Relaxed);
@@ -128,6 +139,16 @@ impl EngineStats {
 
     pub(super) fn count_push(&self) {
         self.pushes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How much of that nobody has taken, in bytes.
+    pub(super) fn set_pushed(&self, bytes: usize) {
+        self.pushed_bytes.store(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Counts the end of a connection.
+    pub(super) fn count_end(&self, cause: Cause) {
+        self.overflows.fetch_add(u64::from(cause == Cause::Overflown), Ordering::Relaxed);
     }
 
     pub(super) fn set_waiting(&self, rooms: usize, bytes: usize) {
@@ -175,6 +196,24 @@ impl EngineStats {
             ),
             ("cluster_nodes", "gauge", &self.nodes, "Servers that live, this one among them."),
             ("engine_pushes_total", "counter", &self.pushes, "What it has told unasked."),
+            (
+                "engine_pushed_bytes",
+                "gauge",
+                &self.pushed_bytes,
+                "Bytes of that which wait to be handled.",
+            ),
+            (
+                "engine_overflows_total",
+                "counter",
+                &self.overflows,
+                "Connections that ended since too much of it waited.",
+            ),
+            (
+                "engine_foreign_total",
+                "counter",
+                &self.foreign,
+                "What was published on channels of rooms that no server says.",
+            ),
             ("engine_rooms", "gauge", &self.rooms, "Rooms that are followed in it."),
             ("engine_listed_rooms", "gauge", &self.listed, "Rooms in the list of all servers."),
             (
@@ -250,6 +289,10 @@ mod tests {
         let stats = EngineStats::default();
         stats.set_up(true);
         stats.count_push();
+        stats.set_pushed(10);
+        for cause in [Cause::Closed, Cause::Overflown, Cause::Other] {
+            stats.count_end(cause);
+        }
         let (look, topic) = (Command::Look { topic: "room:tea".into() }, "room:tea".into());
         stats.count_asked(&look);
         stats.count_asked(&Command::Append(Append { topic, fresh_epoch: 1, entries: Vec::new() }));
@@ -258,11 +301,15 @@ mod tests {
         stats.count_answer(Op::of(&look), &Err(Failure::Layout), took);
         stats.count_answer(Op::of(&look), &Err(Failure::Lost), Duration::from_secs(9));
         let turns = Turns { kept: 3, lost: 4 };
-        stats.set_counted(Counted { holes: 1, repairs: 2, turns, told: 5, reopened: 6 }, 7);
+        let (told, reopened, foreign) = (5, 6, 8);
+        stats.set_counted(Counted { holes: 1, repairs: 2, turns, told, reopened, foreign }, 7);
         for (series, is) in [
             ("chinwag_engine_up", "1"),
             ("chinwag_engine_connection_lives_total", "1"),
             ("chinwag_engine_pushes_total", "1"),
+            ("chinwag_engine_pushed_bytes", "10"),
+            ("chinwag_engine_overflows_total", "1"),
+            ("chinwag_engine_foreign_total", "8"),
             ("chinwag_engine_calls_total{op=\"look\",result=\"ok\"}", "1"),
             ("chinwag_engine_calls_total{op=\"look\",result=\"layout\"}", "1"),
             ("chinwag_engine_calls_total{op=\"look\",result=\"lost\"}", "1"),

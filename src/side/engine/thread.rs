@@ -16,21 +16,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
-use std::{io, mem};
+use std::{future, io, mem};
 
 use tokio::runtime;
 use tokio::sync::Notify;
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinSet;
 use tokio::time;
 
+use super::again::{Again, SHORT_LIVED_MAX, UNREACHED_MAX};
 use super::command::Command;
 use super::follower::{Connected, Follower, Node, Ways};
 use super::log::EngineLog;
-use super::redis::{ConnectError, Connection, Connector, Event, Facts, Target};
+use super::older::{Answered, OlderEnd, Question};
+use super::redis::{
+    Cause, ConnectError, Connection, Connector, Event, Events, Facts, Target, events,
+};
 use super::stats::{EngineStats, Op};
 use super::view::TailBounds;
-use crate::limits::{EngineLimits, MESH_BUSY_BYTES};
+use crate::limits::{EngineLimits, MESH_BUSY_BYTES, PUSHED_BYTES_MAX};
 use crate::link::engine::FromEngine;
 use crate::link::kept::read_whole;
 use crate::link::record::Field;
@@ -39,10 +42,6 @@ use crate::side::Panics;
 
 /// How many records and events are handled before the others are looked at.
 const PER_TURN: usize = 1_024;
-
-/// Between two attempts to connect: doubled each time, up to the longest.
-const AGAIN: Duration = Duration::from_millis(50);
-const AGAIN_MAX: Duration = Duration::from_secs(1);
 
 /// When a message is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +66,8 @@ pub struct Start {
     pub tail: TailBounds,
     /// What the thread takes at a time, and for how long it waits.
     pub limits: EngineLimits,
+    /// The way to the archive of what the engine lets go of, if there is one.
+    pub archive: Option<OlderEnd>,
     /// The size of a ring between a shard and the thread, in words: a power of two.
     pub ring_words: usize,
     /// What is done when the thread panics: it is a defect, and nothing is kept from then on.
@@ -128,9 +129,10 @@ impl Engine {
         let stop = Arc::new(Stop::default());
         port.set_waker(Arc::new(Wakes(Arc::clone(&stop.wakes))));
         let stats = Arc::new(EngineStats::default());
-        let logs = ports
-            .into_iter()
-            .map(|port| EngineLog::new(port, shards, start.target.node, start.limits));
+        let logs = ports.into_iter().map(|port| {
+            let (node, limits) = (start.target.node, start.limits);
+            EngineLog::new(port, shards, node, limits, start.archive.is_some())
+        });
         let logs = logs.collect();
         let (tells, told) = std::sync::mpsc::channel();
         let (thread_stop, thread_stats) = (Arc::clone(&stop), Arc::clone(&stats));
@@ -140,7 +142,7 @@ impl Engine {
             let runtime = runtime.expect("a runtime of one thread needs an epoll and an eventfd");
             runtime.block_on(async {
                 // Nothing is served before there is a connection: no room could be opened.
-                let first = line(&connector, true).await;
+                let first = line(&connector, Again::new(start.target.node), true).await;
                 let secret = first.as_ref().map(|(connection, _)| connection.secret());
                 // Whoever starts it may have gone.
                 let _ = tells.send(secret.map_err(Clone::clone));
@@ -181,7 +183,7 @@ impl Engine {
 }
 
 /// A connection, and what comes from it.
-type Line = (Connection, UnboundedReceiver<Event>);
+type Line = (Connection, Events);
 
 /// Connects, however long that takes.
 ///
@@ -189,18 +191,28 @@ type Line = (Connection, UnboundedReceiver<Event>);
 ///
 /// If rooms cannot be kept there, and it is the first connection. A later one goes on where it can
 /// as soon as that is mended.
-async fn line(connector: &Connector, is_first: bool) -> Result<Line, Box<str>> {
-    let mut again = AGAIN;
+async fn line(connector: &Connector, mut again: Again, is_first: bool) -> Result<Line, Box<str>> {
     loop {
-        let (events, heard) = unbounded_channel();
-        let why = match connector.connect(events).await {
+        let (teller, heard) = events(PUSHED_BYTES_MAX);
+        let why = match connector.connect(teller).await {
             Ok(connection) => return Ok((connection, heard)),
             Err(ConnectError::Unfit(why)) if is_first => return Err(why),
             Err(error) => error.into_why(),
         };
         tracing::warn!(%why, "the engine cannot be reached, which is waited for");
-        time::sleep(again).await;
-        again = (again * 2).min(AGAIN_MAX);
+        time::sleep(again.wait(UNREACHED_MAX)).await;
+    }
+}
+
+/// The next answer of an archive; never, if there is none, or it has ended.
+async fn wait(archive: &mut Option<OlderEnd>) -> Option<Answered> {
+    let answered = match archive {
+        Some(archive) => archive.wait().await,
+        None => None,
+    };
+    match answered {
+        Some(answered) => Some(answered),
+        None => future::pending().await,
     }
 }
 
@@ -214,8 +226,12 @@ struct Turns {
     began: Instant,
     follower: Follower,
     line: Option<Line>,
+    /// When that was made,
+    since: Instant,
+    /// and when the next one is.
+    again: Again,
     /// Why the connection is to end, if it is.
-    ended: Option<Box<str>>,
+    ended: Option<(Box<str>, Cause)>,
     /// The next connection, while there is none: shards that speak do not begin it anew.
     connecting: Option<JoinSet<Result<Line, Box<str>>>>,
     record: Vec<u8>,
@@ -232,7 +248,8 @@ struct Wires<'a> {
     stats: &'a EngineStats,
     under_way: &'a mut UnderWay,
     connection: Option<&'a Connection>,
-    ended: &'a mut Option<Box<str>>,
+    archive: Option<&'a OlderEnd>,
+    ended: &'a mut Option<(Box<str>, Cause)>,
     record: Vec<u8>,
 }
 
@@ -260,7 +277,11 @@ impl Ways for Wires<'_> {
     }
 
     fn disconnect(&mut self, why: &str) {
-        self.ended.get_or_insert(why.into());
+        self.ended.get_or_insert((why.into(), Cause::Other));
+    }
+
+    fn ask_archive(&mut self, number: u64, question: Question) -> bool {
+        self.archive.is_some_and(|archive| archive.ask(number, question))
     }
 }
 
@@ -277,6 +298,7 @@ impl Turns {
             shards: start.shards,
             tail: start.tail,
             partitions: start.target.partitions,
+            has_archive: start.archive.is_some(),
             room_s: start.target.room_s,
             limits: start.limits,
         };
@@ -289,6 +311,8 @@ impl Turns {
             began: Instant::now(),
             follower: Follower::new(node),
             line: None,
+            since: Instant::now(),
+            again: Again::new(node.id),
             ended: None,
             connecting: None,
             record: Vec::new(),
@@ -303,10 +327,11 @@ impl Turns {
     /// Lets the follower act.
     fn act<R>(&mut self, act: impl FnOnce(&mut Follower, &mut Wires<'_>, u64) -> R) -> R {
         let now_ms = self.now_ms();
-        let Self { port, stats, under_way, line, ended, record, follower, .. } = self;
+        let Self { start, port, stats, under_way, line, ended, record, follower, .. } = self;
         let connection = line.as_ref().map(|(connection, _)| connection);
-        let record_taken = mem::take(record);
-        let mut wires = Wires { port, stats, under_way, connection, ended, record: record_taken };
+        let (archive, record_taken) = (start.archive.as_ref(), mem::take(record));
+        let mut wires =
+            Wires { port, stats, under_way, connection, archive, ended, record: record_taken };
         let acted = act(follower, &mut wires, now_ms);
         self.record = wires.record;
         acted
@@ -315,7 +340,7 @@ impl Turns {
     async fn run(mut self, first: Line) {
         self.connected(first);
         loop {
-            let is_busy = self.hear_shards() | self.hear_engine();
+            let is_busy = self.hear_shards() | self.hear_engine() | self.hear_archive();
             self.end_if_lost();
             let due_ms = self.act(|follower, wires, now_ms| {
                 follower.end_turn(wires);
@@ -327,6 +352,8 @@ impl Turns {
             self.stats.set_counted(self.follower.counted(), self.follower.nodes_count());
             self.stats.set_passed(self.follower.passed());
             self.stats.set_sentinels(self.connector.sentinels_answering());
+            let pushed_bytes = self.line.as_ref().map_or(0, |(_, events)| events.pushed_bytes());
+            self.stats.set_pushed(pushed_bytes);
             self.port.end_turn();
             if self.stop.is_set.load(Ordering::Acquire) && !is_busy {
                 return self.leave().await;
@@ -372,10 +399,24 @@ impl Turns {
     fn hear_engine(&mut self) -> bool {
         for _ in 0..PER_TURN {
             let Some((_, events)) = &mut self.line else { return false };
-            let Ok(event) = events.try_recv() else { return false };
+            let Some(event) = events.try_recv() else { return false };
             self.hear_event(event);
         }
         true
+    }
+
+    /// Handles what the archive has answered. Returns whether there may be more.
+    fn hear_archive(&mut self) -> bool {
+        for _ in 0..PER_TURN {
+            let Some(archive) = &mut self.start.archive else { return false };
+            let Some(answered) = archive.next() else { return false };
+            self.archive_said(answered);
+        }
+        true
+    }
+
+    fn archive_said(&mut self, (number, result): Answered) {
+        self.act(|follower, wires, _| follower.archive_said(wires, number, result));
     }
 
     fn hear_event(&mut self, event: Event) {
@@ -392,8 +433,8 @@ impl Turns {
                 self.stats.count_push();
                 self.act(|follower, wires, now_ms| follower.pushed(wires, now_ms, pushed));
             }
-            Event::Ended { why } => {
-                self.ended.get_or_insert(why);
+            Event::Ended { why, cause } => {
+                self.ended.get_or_insert((why, cause));
             }
         }
     }
@@ -403,20 +444,29 @@ impl Turns {
         let due = self.began + Duration::from_millis(due_ms);
         let wakes = Arc::clone(&self.stop.wakes);
         if let Some((_, events)) = &mut self.line {
-            let event = tokio::select! {
-                () = wakes.notified() => None,
-                () = time::sleep_until(due.into()) => None,
-                event = events.recv() => event,
+            let archive = &mut self.start.archive;
+            let (event, answered) = tokio::select! {
+                () = wakes.notified() => (None, None),
+                () = time::sleep_until(due.into()) => (None, None),
+                event = events.recv() => (event, None),
+                answered = wait(archive) => (None, answered),
             };
-            return event.into_iter().for_each(|event| self.hear_event(event));
+            if let Some(event) = event {
+                self.hear_event(event);
+            }
+            if let Some(answered) = answered {
+                self.archive_said(answered);
+            }
+            return;
         }
-        let connector = &self.connector;
+        let (connector, again) = (&self.connector, &mut self.again);
         let connecting = self.connecting.get_or_insert_with(|| {
-            let connector = connector.clone();
+            let (connector, wait) = (connector.clone(), again.wait(SHORT_LIVED_MAX));
+            let unreached = again.anew();
             let mut connecting = JoinSet::new();
             connecting.spawn(async move {
-                time::sleep(AGAIN).await;
-                line(&connector, false).await
+                time::sleep(wait).await;
+                line(&connector, unreached, false).await
             });
             connecting
         });
@@ -434,7 +484,7 @@ impl Turns {
 
     fn connected(&mut self, line: Line) {
         let replicas = line.0.facts().iter().map(|facts| self.replicas_of(facts)).collect();
-        self.line = Some(line);
+        (self.line, self.since) = (Some(line), Instant::now());
         self.stats.set_up(true);
         self.act(|follower, wires, now_ms| {
             follower.connected(wires, now_ms, Connected { replicas });
@@ -463,8 +513,17 @@ impl Turns {
 
     /// Ends the connection, if there is a reason to.
     fn end_if_lost(&mut self) {
-        let Some(why) = self.ended.take() else { return };
+        let Some((why, cause)) = self.ended.take() else { return };
         tracing::warn!(%why, "the connection to the engine has ended");
+        self.stats.count_end(cause);
+        self.again.lived(self.since.elapsed());
+        if cause == Cause::Closed && self.follower.is_reading() && self.again.is_slow() {
+            tracing::warn!(
+                "the engine closes each connection while rooms are read: if its log speaks of \
+                 output buffer limits, it needs larger ones: CONFIG SET \
+                 client-output-buffer-limit \"pubsub 256mb 128mb 60\""
+            );
+        }
         self.line = None;
         self.under_way.clear();
         self.stats.set_up(false);

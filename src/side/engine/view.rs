@@ -3,11 +3,13 @@
 //!
 //! Deliberately absent: when it is read (`follower`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::command::{Changed, Head, Message, State};
+use super::command::{Archived, Changed, Head, Message, State};
+use super::older;
 use super::written::{
-    ChangedTold, Fact, FactTold, Unreadable, read_changed, read_fact, read_message, warned,
+    ChangedTold, Fact, FactTold, Unreadable, read_archived, read_changed, read_fact, read_message,
+    warned,
 };
 use crate::auth::level::Standing;
 use crate::link::kept::{Found, Run, push_numbered};
@@ -44,6 +46,10 @@ impl Stands<'_> {
 pub(super) struct Messages<'a> {
     /// By offset. Those that this version cannot read are left out.
     by_offset: BTreeMap<u64, Stands<'a>>,
+    /// Messages that have become what this version cannot read: what they were is not told.
+    hidden: BTreeSet<u64>,
+    /// Whether what the archive has is among them.
+    has_archive: bool,
     /// How often those were answered that are the first of a thread.
     replies: BTreeMap<u64, Replies>,
     /// The first of those that are left out.
@@ -54,17 +60,18 @@ impl<'a> Messages<'a> {
     pub(super) fn of(topic: &'a str, state: &'a State) -> Self {
         let head = state.head.as_ref();
         // Its home knows the epochs that the room remembers.
-        let is_known = |epoch: u64| {
-            head.is_none_or(|head| {
-                head.epoch == epoch || head.lineage.iter().any(|of| of.epoch == epoch)
-            })
-        };
+        let is_known = |epoch: u64| head.is_none_or(|head| head.knows(epoch));
         let said = state.messages.iter().map(|of| {
             let mut stands = message(topic, of)?;
             stands.fate.epoch = Some(of.epoch).filter(|epoch| !is_known(*epoch));
             Ok((of.offset, stands))
         });
-        let changed = state.changed.iter().map(|of| Ok((of.offset, changed(topic, of)?)));
+        let mut hidden = BTreeSet::new();
+        let changed = state.changed.iter().map(|of| {
+            let changed = changed(topic, of);
+            hidden.extend(changed.is_err().then_some(of.offset));
+            Ok((of.offset, changed?))
+        });
         let mut unreadable = None;
         let read = said.chain(changed).filter_map(|read| {
             read.map_err(|of| {
@@ -72,7 +79,8 @@ impl<'a> Messages<'a> {
             })
             .ok()
         });
-        let by_offset: BTreeMap<_, _> = read.collect();
+        let mut by_offset: BTreeMap<_, _> = read.collect();
+        by_offset.retain(|offset, _| !hidden.contains(offset));
         let mut replies: BTreeMap<u64, Replies> = BTreeMap::new();
         for (offset, of) in &by_offset {
             if let Some(root) = of.said.thread {
@@ -80,7 +88,38 @@ impl<'a> Messages<'a> {
                 (of.count, of.last) = (of.count + 1, *offset);
             }
         }
-        Self { by_offset, replies, unreadable }
+        Self { by_offset, hidden, has_archive: false, replies, unreadable }
+    }
+
+    /// The same, and what an archive has of the room: of each message the later change.
+    pub(super) fn with_archive(topic: &'a str, state: &'a State, found: &'a older::Found) -> Self {
+        let mut all = Self::of(topic, state);
+        all.has_archive = true;
+        let head = state.head.as_ref();
+        for older::Row { offset, change, record } in &found.rows {
+            let newer = all.by_offset.get(offset).filter(|of| of.fate.change >= *change);
+            if newer.is_some() || all.hidden.contains(offset) {
+                continue;
+            }
+            let read = record.as_ref().map(|record| read_archived(topic, *offset, record));
+            let Some(Some(ChangedTold { said_ms, said, fate, .. })) = read.map(warned) else {
+                all.by_offset.remove(offset);
+                continue;
+            };
+            let epoch = fate.epoch.filter(|epoch| head.is_none_or(|head| !head.knows(*epoch)));
+            let fate = Fate { change: *change, epoch, ..fate };
+            all.by_offset.insert(*offset, Stands { at_ms: said_ms, said, fate });
+        }
+        // Those that were counted there are not all among them.
+        let mut replies: BTreeMap<u64, Replies> = found.replies.iter().copied().collect();
+        for (offset, of) in all.by_offset.range(found.upto.offset + 1..) {
+            if let Some(root) = of.said.thread {
+                let of = replies.entry(root).or_insert(Replies { count: 0, last: 0 });
+                (of.count, of.last) = (of.count + 1, of.last.max(*offset));
+            }
+        }
+        all.replies = replies;
+        all
     }
 
     pub(super) fn get(&self, offset: u64) -> Option<Stands<'a>> {
@@ -88,7 +127,7 @@ impl<'a> Messages<'a> {
     }
 
     /// A message as a page has it: with how often it was answered.
-    fn told(&self, offset: u64) -> Option<Stands<'a>> {
+    pub(super) fn told(&self, offset: u64) -> Option<Stands<'a>> {
         let mut stands = self.get(offset)?;
         stands.fate.replies = self.replies.get(&offset).copied();
         Some(stands)
@@ -107,12 +146,48 @@ impl<'a> Messages<'a> {
         if wanted.view == View::Room { self.stretch(wanted) } else { self.picked(wanted) }
     }
 
+    /// Whether a page has all of what is wanted that there is, wherever, and knows whether there is
+    /// more: it ends where there is more here, or nothing before that is wanted.
+    pub(super) fn has_all(&self, wanted: Wanted, page: &Page) -> bool {
+        let Wanted { after, upto, part, changed, view, .. } = wanted;
+        let first = self.first_before(self.last());
+        let is_enough = match part {
+            Part::Newest | Part::Around(_) if page.count > 0 && page.first > first => true,
+            _ => after + 1 >= first,
+        };
+        (view, changed) == (View::Room, None) && upto <= self.last() && is_enough
+    }
+
+    /// What there is without a hole of what is wanted, from where that is wanted on: behind the
+    /// first of these, up to the second.
+    fn unbroken(&self, wanted: Wanted) -> (u64, u64) {
+        let Wanted { after, upto, part, .. } = wanted;
+        if !self.has_archive {
+            // From the newest on.
+            let upto = upto.min(self.last());
+            let floor = self.first_before(upto) - 1;
+            return (after.max(floor).min(upto), upto);
+        }
+        let range = after.min(upto) + 1..=upto;
+        let up_from = |first: u64| {
+            let behind = self.by_offset.range(first..=upto).zip(first..);
+            first - 1 + behind.take_while(|((offset, _), at)| **offset == *at).count() as u64
+        };
+        let mut there = self.by_offset.range(range).map(|(offset, _)| *offset);
+        let begins = |offset| after.max(self.first_before(offset) - 1);
+        let found = match part {
+            _ if after >= upto => None,
+            Part::Newest => there.next_back().map(|last| (begins(last), last)),
+            Part::Oldest | Part::All => there.next().map(|first| (first - 1, up_from(first))),
+            Part::Around(offset) => self.get(offset).map(|_| (begins(offset), up_from(offset))),
+        };
+        found.unwrap_or((after, after))
+    }
+
     fn stretch(&self, wanted: Wanted) -> Page {
-        let Wanted { after, upto, part, messages, bytes, changed, .. } = wanted;
-        // Those without a hole, from the newest on.
-        let floor = self.first_before(upto.min(self.last())) - 1;
-        let (after, upto) = (after.max(floor), upto.min(self.last()));
-        let (mut begin, mut end) = (after.min(upto), upto);
+        let Wanted { part, messages, bytes, changed, .. } = wanted;
+        let (after, upto) = self.unbroken(wanted);
+        let (mut begin, mut end) = (after, upto);
         let count = u64::from(messages);
         match part {
             Part::Newest => begin = begin.max(end.saturating_sub(count)),
@@ -134,8 +209,19 @@ impl<'a> Messages<'a> {
             length -= size(left_out);
             if leaves_out_first { begin += 1 } else { end -= 1 }
         }
-        let mut page =
-            Page { first: begin + 1, more: begin > after || end < upto, ..Page::default() };
+        // What is behind a hole in the archive is read when somebody goes on from there.
+        let (after, upto) = if self.has_archive && end > begin {
+            (wanted.after, wanted.upto)
+        } else {
+            (after, upto)
+        };
+        let more = match part {
+            Part::Newest if self.has_archive => begin > after,
+            Part::Oldest | Part::All if self.has_archive => end < upto,
+            _ => begin > after || end < upto,
+        };
+        let mut page = Page { first: begin + 1, more, count: 0, ..Page::default() };
+        page.count = u32::try_from(end - begin).unwrap_or(u32::MAX);
         for of in (begin + 1..=end).filter_map(|offset| self.told(offset)) {
             Found::push_message(&mut page.messages, of.at_ms, of.said, of.fate);
         }
@@ -215,9 +301,11 @@ fn changed<'a>(topic: &'a str, of: &'a Changed) -> Result<Stands<'a>, Unreadable
 
 /// Messages that were read.
 #[derive(Default)]
-pub(super) struct Page {
+pub(in crate::side) struct Page {
     first: u64,
-    more: bool,
+    pub(super) more: bool,
+    /// How many messages those are that are without a hole.
+    count: u32,
     messages: Vec<u8>,
     changed: Vec<u8>,
     picked: Vec<u8>,
@@ -225,7 +313,7 @@ pub(super) struct Page {
 
 impl Page {
     pub(super) fn run(&self) -> Run<'_> {
-        let Self { first, more, messages, changed, picked } = self;
+        let Self { first, more, count: _, messages, changed, picked } = self;
         Run { first: *first, more: *more, messages, changed, picked }
     }
 }
@@ -266,12 +354,14 @@ pub(super) struct Room<'a> {
 }
 
 impl<'a> Room<'a> {
-    /// Of what was read; `None`, if this version cannot read who may do what there.
+    /// Of what was read; `None`, if this version cannot read who may do what there. With an
+    /// archive, what is before that can be read, too.
     pub(super) fn of(
         topic: &'a str,
         head: &'a Head,
         state: &'a State,
         bounds: TailBounds,
+        has_archive: bool,
     ) -> Option<Self> {
         let decided = warned(Decided::of(topic, &state.facts))?;
         let messages = Messages::of(topic, state);
@@ -303,6 +393,8 @@ impl<'a> Room<'a> {
             Found::push_message(&mut tail, of.at_ms, of.said, of.fate);
         }
         let floor = Marks { offset: kept_from - 1, change: head.floor };
+        let archived = state.archived.filter(|of| has_archive && head.knows(of.epoch));
+        let floor = archived.map_or(floor, |Archived { floor: there, .. }| floor.min(there));
         Some(Self { head, decided, floor, standings, lineage, pins, tail })
     }
 
@@ -329,5 +421,102 @@ impl<'a> Room<'a> {
             keys: &[],
             tail,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::link::engine::Told;
+    use crate::side::engine::written::Writer;
+
+    const TOPIC: &str = "room:tea";
+    const WRITER: Writer<'_> = Writer { topic: TOPIC, node: 7, shard: 3 };
+
+    fn said(body: &str) -> Said<'_> {
+        Said { user: "ann", name: "Ann", body, ..Said::default() }
+    }
+
+    fn unchanged(offset: u64) -> Message {
+        let record = WRITER.told(None, &Told::Message { said: said("\"engine\"") });
+        Message { offset, at_ms: 5, epoch: 1, record }
+    }
+
+    fn changed(offset: u64, change: u64) -> Changed {
+        let (said, fate) = (said("\"engine\""), Fate::default());
+        let told = Told::Changed { offset, said_ms: 5, said, fate };
+        Changed { offset, change, is_deleted: false, record: WRITER.told(None, &told) }
+    }
+
+    fn row(offset: u64, change: u64) -> older::Row {
+        let record = Some(WRITER.archived(offset, 5, said("\"archive\""), Fate::default()));
+        older::Row { offset, change, record }
+    }
+
+    fn wanted(part: Part, (after, upto): (u64, u64), messages: u32) -> Wanted {
+        let (bytes, changed, view) = (10_000, None, View::Room);
+        Wanted { after, upto, part, messages, bytes, changed, view }
+    }
+
+    /// A room whose last two messages are in the engine alone, with a change of the second one and
+    /// of the third one; and an archive that has all before but the fourth.
+    fn room() -> (State, older::Found) {
+        let state = State {
+            messages: vec![unchanged(7), unchanged(8)],
+            changed: vec![changed(2, 3), changed(3, 1)],
+            ..State::default()
+        };
+        let rows = vec![row(1, 0), row(2, 1), row(3, 2), row(5, 0), row(6, 0)];
+        let upto = Marks { offset: 6, change: 2 };
+        (state, older::Found { rows, upto, ..older::Found::default() })
+    }
+
+    fn page(wanted: Wanted) -> (u64, Vec<String>, bool) {
+        let (state, found) = room();
+        let page = Messages::with_archive(TOPIC, &state, &found).page(wanted);
+        let stretch = page.run().stretch();
+        let bodies = stretch.messages.iter().map(|message| message.said.body.to_string());
+        (stretch.first, bodies.collect(), stretch.more)
+    }
+
+    #[test]
+    fn of_each_message_the_later_change_is_told_wherever_it_is() {
+        let (state, found) = room();
+        let messages = Messages::with_archive(TOPIC, &state, &found);
+        let bodies = [1, 2, 3, 7].map(|offset| messages.get(offset).map(|of| of.said.body));
+        let bodies = bodies.map(|body| body.unwrap_or_default().trim_matches('"'));
+        assert_eq!(bodies, ["archive", "engine", "archive", "engine"]);
+        let changes = [1, 2, 3].map(|offset| messages.get(offset).map(|of| of.fate.change));
+        assert_eq!(changes, [Some(0), Some(3), Some(2)]);
+    }
+
+    #[test]
+    fn a_page_ends_at_a_hole_and_the_next_one_goes_on_behind_it() {
+        let (first, bodies, more) = page(wanted(Part::Newest, (0, 8), 9));
+        assert_eq!((first, bodies.len(), more), (5, 4, true));
+        let (first, bodies, more) = page(wanted(Part::Newest, (0, 4), 9));
+        assert_eq!((first, bodies.len(), more), (1, 3, false));
+        let (first, bodies, more) = page(wanted(Part::Newest, (0, 3), 2));
+        assert_eq!((first, bodies.len(), more), (2, 2, true));
+        let (first, bodies, more) = page(wanted(Part::All, (1, 8), 9));
+        assert_eq!((first, bodies.len(), more), (2, 2, true), "it is not whole");
+        let (first, bodies, more) = page(wanted(Part::Oldest, (3, 8), 2));
+        assert_eq!((first, bodies.len(), more), (5, 2, true));
+        let (first, bodies, _) = page(wanted(Part::Around(6), (0, 8), 3));
+        assert_eq!((first, bodies.len()), (5, 3));
+        assert!(page(wanted(Part::Around(4), (0, 8), 3)).1.is_empty());
+    }
+
+    #[test]
+    fn nothing_older_is_told_of_what_has_become_something_that_cannot_be_read() {
+        let (mut state, mut found) = room();
+        state.changed[0].record = b"?".to_vec();
+        // The archive has known of it since the engine was read.
+        found.rows[3] = older::Row { offset: 7, change: 4, record: None };
+        let messages = Messages::with_archive(TOPIC, &state, &found);
+        let there = [1, 2, 3, 7, 8].map(|offset| messages.get(offset).is_some());
+        assert_eq!(there, [true, false, true, false, true]);
+        let alone = Messages::of(TOPIC, &state);
+        assert!(alone.get(2).is_none() && alone.get(7).is_some());
     }
 }

@@ -30,18 +30,18 @@ pub(super) type Fact = (Box<str>, Vec<u8>);
 
 /// A node that writes of a room.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Writer<'a> {
+pub(in crate::side) struct Writer<'a> {
     /// The room.
-    pub(super) topic: &'a str,
+    pub(in crate::side) topic: &'a str,
     /// The node.
-    pub(super) node: u64,
+    pub(in crate::side) node: u64,
     /// The shard there.
-    pub(super) shard: u16,
+    pub(in crate::side) shard: u16,
 }
 
 impl Writer<'_> {
     /// What is told of an entry, or is told and not kept. With a number, the shard knows it again.
-    pub(super) fn told(self, number: Option<u64>, told: &Told<'_>) -> Vec<u8> {
+    pub(in crate::side) fn told(self, number: Option<u64>, told: &Told<'_>) -> Vec<u8> {
         self.sealed(purpose_of(self.topic, told), number, |out| (*told).put(out))
     }
 
@@ -51,6 +51,19 @@ impl Writer<'_> {
             at_ms.put(out);
             line.put(out);
         })
+    }
+
+    /// A message as the archive has it.
+    #[cfg(any(test, feature = "archive-postgres"))]
+    pub(in crate::side) fn archived(
+        self,
+        offset: u64,
+        said_ms: u64,
+        said: Said<'_>,
+        fate: Fate<'_>,
+    ) -> Vec<u8> {
+        let told = Told::Changed { offset, said_ms, said, fate };
+        self.sealed(Purpose::Archived { topic: self.topic, offset }, None, |out| told.put(out))
     }
 
     /// What the room is called.
@@ -114,7 +127,7 @@ fn purpose_of<'a>(topic: &'a str, told: &Told<'_>) -> Purpose<'a> {
 
 /// What cannot be read: where it was found, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Unreadable<'p> {
+pub(in crate::side) struct Unreadable<'p> {
     place: Purpose<'p>,
     why: Unread,
 }
@@ -127,7 +140,7 @@ impl fmt::Display for Unreadable<'_> {
 }
 
 /// What was read, or nothing: then the log says what stands in the way.
-pub(super) fn warned<T>(read: Result<T, Unreadable<'_>>) -> Option<T> {
+pub(in crate::side) fn warned<T>(read: Result<T, Unreadable<'_>>) -> Option<T> {
     read.inspect_err(|Unreadable { place, why }| {
         tracing::warn!(key = %place, %why, "a record in the engine cannot be read");
     })
@@ -162,7 +175,11 @@ pub(super) fn read_told<'a, 'p>(
         | Purpose::Changed { topic, .. }
         | Purpose::Decided { topic }
         | Purpose::Said { topic } => purpose_of(topic, &told) == place,
-        Purpose::Fact { .. } | Purpose::Line { .. } | Purpose::Nodes | Purpose::Sessions => false,
+        Purpose::Fact { .. }
+        | Purpose::Line { .. }
+        | Purpose::Archived { .. }
+        | Purpose::Nodes
+        | Purpose::Sessions => false,
     };
     if is_here { Ok(Written { origin, told, inside }) } else { Err(unreadable(Unread::Foreign)) }
 }
@@ -172,7 +189,7 @@ pub(super) fn read_told<'a, 'p>(
 /// # Errors
 ///
 /// If it was not written for that.
-pub(super) fn read_message<'a, 'p>(
+pub(in crate::side) fn read_message<'a, 'p>(
     topic: &'p str,
     record: &'a [u8],
 ) -> Result<(Origin, Said<'a>), Unreadable<'p>> {
@@ -185,15 +202,15 @@ pub(super) fn read_message<'a, 'p>(
 
 /// A message that has changed, as it is by then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct ChangedTold<'a> {
+pub(in crate::side) struct ChangedTold<'a> {
     /// Who has written it.
     pub(super) origin: Origin,
     /// When it was said.
-    pub(super) said_ms: u64,
+    pub(in crate::side) said_ms: u64,
     /// What it says.
-    pub(super) said: Said<'a>,
+    pub(in crate::side) said: Said<'a>,
     /// What has become of it, but for the number of the change.
-    pub(super) fate: Fate<'a>,
+    pub(in crate::side) fate: Fate<'a>,
 }
 
 /// Reads a message that has changed.
@@ -201,7 +218,7 @@ pub(super) struct ChangedTold<'a> {
 /// # Errors
 ///
 /// If it was not written for that.
-pub(super) fn read_changed<'a, 'p>(
+pub(in crate::side) fn read_changed<'a, 'p>(
     topic: &'p str,
     offset: u64,
     record: &'a [u8],
@@ -212,6 +229,27 @@ pub(super) fn read_changed<'a, 'p>(
             Ok(ChangedTold { origin, said_ms, said, fate })
         }
         _ => Err(Unreadable { place, why: Unread::Foreign }),
+    }
+}
+
+/// Reads a message as the archive has it.
+///
+/// # Errors
+///
+/// If it was not written for that.
+pub(in crate::side) fn read_archived<'a, 'p>(
+    topic: &'p str,
+    offset: u64,
+    record: &'a [u8],
+) -> Result<ChangedTold<'a>, Unreadable<'p>> {
+    let place = Purpose::Archived { topic, offset };
+    let unreadable = |why| Unreadable { place, why };
+    let (origin, inside) = unsealed(place, record).map_err(unreadable)?;
+    match try_read_whole(inside) {
+        Some(Told::Changed { offset: of, said_ms, said, fate }) if of == offset => {
+            Ok(ChangedTold { origin, said_ms, said, fate })
+        }
+        _ => Err(unreadable(Unread::Foreign)),
     }
 }
 
@@ -314,7 +352,7 @@ mod tests {
     const ORIGIN: Origin = Origin { node: 7, shard: 3, number: None };
 
     /// All places for which something is written here.
-    const PLACES: [Purpose<'_>; 10] = [
+    const PLACES: [Purpose<'_>; 11] = [
         Purpose::Message { topic: TOPIC },
         Purpose::Changed { topic: TOPIC, offset: 4 },
         Purpose::Decided { topic: TOPIC },
@@ -325,6 +363,7 @@ mod tests {
         Purpose::Line { topic: TOPIC },
         Purpose::Nodes,
         Purpose::Sessions,
+        Purpose::Archived { topic: TOPIC, offset: 4 },
     ];
 
     /// A record of each kind, where it belongs.
@@ -333,6 +372,7 @@ mod tests {
         let said = Said { user: "ann", name: "Ann", body: "\"tea\"", key, ..Said::default() };
         let pinned = Some(Act { at_ms: 1_700_000_000_001, by: Some("bob") });
         let fate = Fate { pinned, ..Fate::default() };
+        let archived = Fate { change: 5, epoch: Some(6), ..fate };
         let (title, settings, role) = ("Tea", "{\"slow_s\":5}", Some(Role::Moderator));
         let standing = Standing { role, muted_until_ms: 0, banned_until_ms: 2 };
         let (user, name, payload) = ("ann", "Ann", Payload::Json("{}"));
@@ -350,7 +390,8 @@ mod tests {
         ];
         let told =
             told.map(|(name, told)| (name, purpose_of(TOPIC, &told), WRITER.told(Some(9), &told)));
-        let [.., title_at, settings_at, standing_at, line_at, nodes_at, sessions_at] = PLACES;
+        let [.., title_at, settings_at, standing_at, line_at, nodes_at, sessions_at, archived_at] =
+            PLACES;
         let conn = Key::from_u64(3);
         let ticket = Ticket { shard: 3, key: conn, secret: 9, answer: 1 };
         let post = ToSession::Post { conn, ticket, frames: b"[]" };
@@ -365,6 +406,7 @@ mod tests {
             ("Leaves", nodes_at, counted(7, Counted::Leaves { life: 5 })),
             ("Ask", sessions_at, passed(7, Passed::Ask { message: post })),
             ("Answer", sessions_at, passed(7, Passed::Answer { message: posted })),
+            ("archived", archived_at, WRITER.archived(4, 1_700_000_000_000, said, archived)),
         ];
         told.into_iter().chain(others).collect()
     }
@@ -380,6 +422,7 @@ mod tests {
             Purpose::Line { topic } => read_line(topic, 1, record).is_ok(),
             Purpose::Nodes => read_counted(record).is_ok(),
             Purpose::Sessions => read_passed(record).is_ok(),
+            Purpose::Archived { topic, offset } => read_archived(topic, offset, record).is_ok(),
             Purpose::Message { topic } => {
                 let read = read_message(topic, record).is_ok();
                 assert_eq!(read, read_told(place, record).is_ok());

@@ -449,7 +449,7 @@ export class Chat {
 
   #join(name, lastRead = null, invite = null) {
     const known = this.#state.rooms.get(name);
-    if (known && invite !== null) known.invite = invite;
+    if (known && invite !== null) return this.#bring(known, invite);
     // What was refused may be granted by now: another room was left, or the server has place.
     if (known?.status === "refused" && !isOut(known)) this.#joinAgain(name);
     if (known) return;
@@ -521,6 +521,13 @@ export class Chat {
 
     this.#channels.set(name, channel);
     channel.join();
+  }
+
+  /** Brings an invite to a room that is open, or was, if one is not a member already. */
+  #bring(room, invite) {
+    room.invite = invite;
+    if (room.status === "refused") this.#joinAgain(room.name);
+    else if (!room.you?.role) this.#channels.get(room.name).rejoin();
   }
 
   #joinAgain(name) {

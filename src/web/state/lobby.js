@@ -26,7 +26,7 @@ const shown = (room) => ({ ...room, title: legible(room.title, legible(room.room
 
 /**
  * What the panel shows: the user's own rooms in the order they were joined, and the others, the liveliest first; both
- * only as far as `filter` occurs in name or title. `exact` says whether a room is called just that.
+ * only as far as `filter` occurs in name or title. `exact` is the room that is called just that, or null.
  */
 export function directory(lobby, joinedRooms, filter, limit = 100) {
   const name = roomName(filter.trim());
@@ -39,6 +39,6 @@ export function directory(lobby, joinedRooms, filter, limit = 100) {
   const others = [...lobby.rooms.values()]
     .filter((room) => !joinedRooms.has(room.room) && matches(room))
     .sort((a, b) => b.members - a.members || collator.compare(a.room, b.room));
-  const exact = [...mine, ...others].some(({ room }) => roomName(room) === name);
+  const exact = [...mine, ...others].find(({ room }) => roomName(room) === name) ?? null;
   return { mine, others: others.slice(0, limit), hidden: Math.max(0, others.length - limit), exact };
 }

@@ -14,7 +14,8 @@ import { nameOf } from "./room.js";
 /** A browser's timers count in 32 bits. */
 const TIMER_MS_MAX = 2 ** 31 - 1;
 const PAGE_MEMBERS = 100;
-const PAGES_MAX = 10;
+/** As many as a server lets a room have by default, and some that have nobody to tell of. */
+const PAGES_MAX = 200;
 
 export class Ruling {
   #push; #change; #isIn; #tokenLevel; #onFree;
@@ -115,12 +116,14 @@ export class Ruling {
   /** Who has a role, or with `state` who is in it: `[{user, role?, muted_until?, ...}]`. */
   async list(room, state) {
     const all = [];
-    for (let page = 0; page < PAGES_MAX; page += 1) {
-      const after = all.at(-1)?.user;
-      const asked = { limit: PAGE_MEMBERS, ...(after && { after }), ...(state && { state }) };
-      const { members = [], more = false } = await this.#ask(room, "room_members", asked);
+    for (let page = 0, from = null; page < PAGES_MAX; page += 1) {
+      const asked = { limit: PAGE_MEMBERS, ...(from && { after: from }), ...(state && { state }) };
+      const { members = [], more = false, after } = await this.#ask(room, "room_members", asked);
       all.push(...members);
-      if (!more || members.length === 0) break;
+      // A page may be empty, where many had to be passed over.
+      const next = after ?? members.at(-1)?.user;
+      if (!more || !next || next === from) break;
+      from = next;
     }
     if (!state && this.#isIn(room)) {
       const known = all.filter(({ role }) => role).map(({ user, role }) => [user, role]);

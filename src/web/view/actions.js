@@ -106,12 +106,12 @@ export function messageActions({ rowOf, act, react }) {
     if (isComposing(event) || event.altKey || event.ctrlKey || event.metaKey) return;
     const element = messageOf(target);
     const row = element && rowOf(element);
-    const chips = [...(element?.querySelectorAll(".reactions button") ?? [])];
-    const isPlace = target === scroller || target === element || chips.includes(target);
+    const parts = [...(element?.querySelectorAll(".body a, .fold, .reactions button") ?? [])];
+    const isPlace = target === scroller || target === element || parts.includes(target);
     if (isPlace && (key === "ArrowUp" || key === "ArrowDown")) {
       step(element, key === "ArrowDown" ? 1 : -1);
     } else if (isPlace && element && (key === "ArrowRight" || key === "ArrowLeft")) {
-      const places = [element, ...chips];
+      const places = [element, ...parts];
       places[places.indexOf(target) + (key === "ArrowRight" ? 1 : -1)]?.focus();
     } else if (target !== element || !row) {
       return;

@@ -131,7 +131,7 @@ export function conversationView(chat, { confirmDelete, askPerson, askReport }) 
       if (message.stream && body === "") text.append("");
       else if (isUnseen(body)) text.append(h("span", { class: "blank" }, BLANK));
       else for (const part of parts(body)) {
-        text.append(...(part.href ? [h("a", { href: part.href, target: "_blank", rel: "noopener noreferrer" }, part.text)] : named(part.text, message)));
+        text.append(...(part.href ? [link(part)] : named(part.text, message)));
       }
       if (message.edited) text.append(" ", h("span", { class: "edited", title: `Edited ${full.format(message.edited.at)}` }, "(edited)"));
     }
@@ -139,6 +139,11 @@ export function conversationView(chat, { confirmDelete, askPerson, askReport }) 
     const time = h("time", { datetime: new Date(at).toISOString(), title: full.format(at) }, clock.format(at));
     return [who, message.pinned ? pinMark(message.pinned) : null, quote === undefined ? null : quoted(quote), text, time,
       isLong(body) ? fold(key, text) : null];
+  }
+
+  /** The arrow keys lead to it from its message. */
+  function link({ href, text }) {
+    return h("a", { href, target: "_blank", rel: "noopener noreferrer", tabindex: -1 }, text);
   }
 
   /** A piece of text with the names of those in it whom the message mentions. */
@@ -229,7 +234,7 @@ export function conversationView(chat, { confirmDelete, askPerson, askReport }) 
   function fold(key, text) {
     const keys = unfolded.get(room) ?? new Set();
     unfolded.set(room, keys);
-    const button = h("button", { type: "button", class: "fold", onclick: () => {
+    const button = h("button", { type: "button", class: "fold", tabindex: -1, onclick: () => {
       const top = button.getBoundingClientRect().top;
       if (!keys.delete(key)) keys.add(key);
       show();

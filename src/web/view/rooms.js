@@ -23,7 +23,7 @@ export function roomIn(hash) {
   }
 }
 
-export function roomsView(chat) {
+export function roomsView(chat, { store, goTo }) {
   const mine = keyedList(byId("mine"), make, update);
   const others = keyedList(byId("others"), make, update);
   const filter = byId("filter");
@@ -36,15 +36,21 @@ export function roomsView(chat) {
     if (isComposing(event)) return;
     if (event.key === "Enter") {
       event.preventDefault();
-      const links = [...byId("rooms").querySelectorAll("li a")];
-      const wanted = roomName(filter.value.trim());
-      (links.find(({ hash }) => roomName(roomIn(hash)) === wanted) ?? links[0])?.click();
+      const name = sought(filter.value);
+      if (name) goTo(name);
       find("");
     } else if (event.key === "Escape" && filter.value) {
       event.stopPropagation();
       find("");
     }
   });
+
+  /** The name of the room that is called just so, else of the first one in which it occurs, else of a new one. */
+  function sought(text) {
+    const { lobby, rooms } = store.state; // what is shown may be older
+    const { mine, others, exact } = directory(lobby, rooms, text);
+    return (exact ?? mine[0] ?? others[0])?.room ?? roomName(text.trim());
+  }
 
   return (state) => {
     const list = directory(state.lobby, state.rooms, state.filter);

@@ -141,7 +141,7 @@ export function welcomeView(startRoom) {
     return [
       h("p", { class: "big" }, "Where to?"),
       h("ul", { class: "cards" }, ...busiest.map(({ room: name, title, members }) => h("li", {}, h("a", { href: hrefOf(name) },
-        h("b", { dir: "auto" }, title), h("span", {}, members ? `${counted(members, "person", "people")} there` : "nobody there yet"))))),
+        h("b", { dir: "auto" }, title), h("span", {}, members ? `${counted(members, "person", "people")} there` : "nobody there now"))))),
       begin,
     ];
   }

@@ -162,6 +162,35 @@ test("the room is followed as it is changed, and so is what one is in it", async
   assert.deepEqual([...room().roles], [["ann", "owner"], ["bob", "member"]]);
 });
 
+test("who is muted or banned is found behind any number of others", async () => {
+  const { chat } = await opened();
+  const listed = chat.listMembers("tea", "banned");
+  wire().answers("room_members", { members: [], more: true, after: "m" });
+  await settled();
+  assert.deepEqual(wire().sentLast("room_members").payload, { limit: 100, state: "banned", after: "m" });
+  wire().answers("room_members", { members: [{ user: "zoe", banned_until: 0 }], more: false });
+  assert.deepEqual(await listed, [{ user: "zoe", banned_until: 0 }]);
+});
+
+test("an invite to a room that is open is brought at once, by whoever is no member or was put out", async () => {
+  const { chat, room } = await opened();
+  const brought = () => {
+    mock.timers.tick(1_000); // a room is joined anew in a moment
+    return wire().sent.filter(([, , topic, event]) => topic === "room:tea" && event === "phx_join")
+      .map(([, , , , { invite = null }]) => invite);
+  };
+  chat.open("tea", "inv_1");
+  assert.deepEqual(brought(), [null, "inv_1"]);
+  admit([message(1)], { you: { user: "me", name: "Me", speak: true, role: "member" } });
+  chat.open("tea", "inv_2");
+  assert.deepEqual(brought(), [null, "inv_1"], "one is a member");
+  live("room_removed", { reason: "members", by: "ann" });
+  live("phx_close", {});
+  chat.open("tea", "inv_3");
+  assert.deepEqual(brought(), [null, "inv_1", "inv_3"]);
+  assert.equal(room().refusal, null);
+});
+
 test("a mute is over when its time is, without a word of the server", async () => {
   const { room } = await opened();
   live("room_you", { speak: false, muted_until: Date.now() + MINUTE_MS, by: "ann" });

@@ -131,6 +131,7 @@ impl Follower {
         let timeout_ms = self.node.limits.timeout_ms;
         for followed in self.rooms.values_mut() {
             let (shard, _) = followed.key;
+            followed.give_up_awaiting(ways, now_ms, timeout_ms);
             let (refused, bytes) = followed.give_up(now_ms, timeout_ms);
             self.waiting_bytes -= bytes;
             for (number, why) in refused {
@@ -146,8 +147,8 @@ impl Follower {
 pub(super) fn act_of(act: Act<'_>) -> CommandAct {
     match act {
         Act::Message { key } => CommandAct::Message { key: key.map(u64::to_be_bytes) },
-        Act::Change { offset, expected, is_deleted } => {
-            CommandAct::Change { offset, expected, is_deleted }
+        Act::Change { offset, expected, is_deleted, is_pinned, heard } => {
+            CommandAct::Change { offset, expected, is_deleted, is_pinned, heard }
         }
         Act::Decision { title, is_private, facts } => {
             let founded = title.map(|title| Founded { title: title.into(), is_private });

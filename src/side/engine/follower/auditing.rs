@@ -5,6 +5,10 @@
 //! room has then that its home was not told is a hole, and is read. If messages and changes are in
 //! it, the room is opened again: which of them was first is not kept.
 //!
+//! A room is looked at out of turn when something is heard on its channel that no node says, and
+//! no script: somebody else can do there what they want. That is counted and logged, and disturbs
+//! nothing else.
+//!
 //! Rooms have their turns one after the other, evenly over `engine.audit_s`. Deliberately absent:
 //! how a hole is closed (`following`).
 
@@ -20,6 +24,18 @@ use crate::side::engine::command::{Command, Head};
 /// Between two audits the thread may rest so long at least, in milliseconds.
 const REST_MS: u64 = 100;
 
+/// What others say on channels of rooms is logged so often at most, in milliseconds.
+const FOREIGN_LOG_MS: u64 = 60_000;
+
+/// What has become of where a room stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// Its home was told all of it.
+    Nothing,
+    /// Something is missing, or the room is just being read.
+    BeingRead,
+}
+
 /// Whose turn it was.
 #[derive(Debug, Default)]
 pub(super) struct Audits {
@@ -27,6 +43,8 @@ pub(super) struct Audits {
     last: RoomId,
     /// Up to this time all had their turn whose turn it was.
     upto_ms: u64,
+    /// From this time on it is logged again what others have said.
+    foreign_log_ms: u64,
 }
 
 impl Follower {
@@ -68,25 +86,58 @@ impl Follower {
         }
     }
 
-    /// Compares where a room stands with what its home was told.
+    /// Compares where a room stands with what its home was told, and reads what is missing.
     pub(super) fn audited(
         &mut self,
         ways: &mut impl Ways,
         id: RoomId,
         head: Option<&Head>,
         is_current: bool,
-    ) {
-        let Some(followed) = self.rooms.get_mut(&id) else { return };
-        let known = followed.known.as_ref().filter(|_| followed.stage == Stage::Live);
-        let Some(known) = known else { return };
+    ) -> Found {
+        let followed = self.rooms.get_mut(&id).filter(|of| of.stage == Stage::Live);
+        let Some(known) = followed.and_then(|of| of.known.as_ref()) else {
+            return Found::BeingRead;
+        };
         if is_current && head.is_some_and(|head| has_missed_nothing(known, head)) {
-            return;
+            return Found::Nothing;
         }
         // Where the engine is on another history the room turns, of which nobody was told yet.
         if is_current {
             self.note_hole(id);
         }
         self.read_again(ways, id);
+        Found::BeingRead
+    }
+
+    /// Handles that something was heard which no node says, on the channel of a room if it was on
+    /// one: that is looked at.
+    pub(super) fn heard_foreign(&mut self, ways: &mut impl Ways, now_ms: u64, topic: Option<&str>) {
+        self.counted.foreign += 1;
+        if now_ms >= self.audits.foreign_log_ms {
+            self.audits.foreign_log_ms = now_ms + FOREIGN_LOG_MS;
+            let times = self.counted.foreign;
+            tracing::warn!(
+                ?topic,
+                times,
+                "something was published on channels of rooms that no server says: has somebody \
+                 else the engine's password?"
+            );
+        }
+        let id = topic.and_then(|topic| self.by_topic.get(topic).copied());
+        let Some((id, followed)) = id.and_then(|id| Some((id, self.rooms.get_mut(&id)?))) else {
+            return;
+        };
+        if followed.stage == Stage::Live && !std::mem::replace(&mut followed.is_suspect, true) {
+            let topic = followed.topic.clone();
+            self.ask(ways, Asked::Audit(id), Command::Look { topic });
+        }
+    }
+
+    /// Notes that a room was looked at.
+    pub(super) fn note_audited(&mut self, id: RoomId) {
+        if let Some(followed) = self.rooms.get_mut(&id) {
+            followed.is_suspect = false;
+        }
     }
 
     /// Notes that something is missing of what a home was to be told.

@@ -28,7 +28,12 @@ pub(super) struct Missed<'a> {
 /// messages are gone that it has not, something was decided or noted, or that is lost, the room has
 /// turned more than once, or this version cannot read what is there. Of what was decided only what
 /// follows from it is there, and not who was put out.
-pub(super) fn missed<'a>(writer: Writer<'_>, known: &Head, state: &'a State) -> Option<Missed<'a>> {
+pub(super) fn missed<'a>(
+    writer: Writer<'_>,
+    known: &Head,
+    state: &'a State,
+    has_archive: bool,
+) -> Option<Missed<'a>> {
     let head = state.head.as_ref()?;
     let (turned, base) = leads_on(known, head)?;
     let messages = state.messages.iter().filter(|of| of.offset > base.offset);
@@ -60,6 +65,9 @@ pub(super) fn missed<'a>(writer: Writer<'_>, known: &Head, state: &'a State) -> 
     let let_go = first
         .filter(|first| *first > 1)
         .map(|first| Marks { offset: first - 1, change: head.floor });
+    // What the engine lets go of is in the archive.
+    let archived = state.archived.filter(|of| has_archive && head.knows(of.epoch));
+    let let_go = archived.map_or(let_go, |of| Some(of.floor));
     Some(Missed { head, turned, entries, let_go })
 }
 

@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, VecDeque};
 use smallvec::SmallVec;
 
 use super::Ways;
+use super::awaiting::Awaits;
 use super::catch_up::{Missed, missed};
 #[cfg(test)]
 use super::planted::{self, Planted};
@@ -41,8 +42,9 @@ pub(super) enum LeadsOn {
     Yes,
     /// Something is missing between: it is to be read.
     No,
-    /// This version cannot read them, or what was told before may be lost: the room is to be opened
-    /// again.
+    /// They cannot be read. If that is so of what is kept, too, this version cannot read the room.
+    Unreadable,
+    /// What was told before may be lost: the room is to be opened again.
     Never,
 }
 
@@ -59,10 +61,7 @@ impl Held {
     /// What it takes, in bytes.
     fn bytes(&self) -> usize {
         let bytes = match self {
-            Self::News(news) => {
-                let of = |done: &Done| size_of::<Done>() + done.record.len() + done.line.1.len();
-                news.entries.iter().map(of).sum()
-            }
+            Self::News(news) => news.bytes(),
             Self::Said(record) => record.len(),
         };
         size_of::<Self>() + bytes
@@ -102,6 +101,7 @@ pub(super) struct Call {
 
 /// A room that is followed. See the module.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is so, or is not, by itself")]
 pub(super) struct Followed {
     /// Its home, and as that calls it.
     pub(super) key: (u16, RoomKey),
@@ -121,9 +121,13 @@ pub(super) struct Followed {
     has_overflown: bool,
     /// What its home has said that is not kept, and has not been heard yet.
     says: BTreeSet<u64>,
+    /// Who waits until all of it is told.
+    pub(super) awaits: Awaits,
     touches: u32,
     /// Whether something may have been said meanwhile that is not kept.
     pub(super) is_cut_off: bool,
+    /// Whether it is being looked at, since somebody else has said something on its channel.
+    pub(super) is_suspect: bool,
     /// Whether something is missing of what its home was to be told, and is being read.
     pub(super) has_hole: bool,
     /// Its turns that were not counted yet.
@@ -167,8 +171,10 @@ impl Followed {
             held_bytes: 0,
             has_overflown: false,
             says: BTreeSet::new(),
+            awaits: Awaits::default(),
             touches: 0,
             is_cut_off: false,
+            is_suspect: false,
             has_hole: false,
             turns: Turns::default(),
         }
@@ -265,10 +271,11 @@ impl Followed {
         self.waiting.push_back(waits);
     }
 
-    /// Since when something waits, or is under way and not in doubt.
+    /// Since when something or somebody waits, or is under way and not in doubt.
     pub(super) fn oldest_ms(&self) -> Option<u64> {
         let call = self.call.as_ref().filter(|call| !call.is_doubtful).map(|call| call.since_ms);
-        call.into_iter().chain(self.waiting.front().map(|waits| waits.since_ms)).min()
+        let waiting = self.waiting.front().map(|waits| waits.since_ms);
+        call.into_iter().chain(waiting).chain(self.awaits.oldest_ms()).min()
     }
 
     /// What is to be appended next, if nothing is under way.
@@ -309,6 +316,7 @@ impl Followed {
     /// The connection has ended: what is to be refused, and why.
     pub(super) fn lost(&mut self) -> Vec<(u64, Why)> {
         (self.stage, self.is_cut_off, self.has_hole) = (Stage::Away, true, false);
+        self.is_suspect = false;
         self.held.clear();
         self.held_bytes = 0;
         let call = self.call.take().filter(|call| !call.is_doubtful);
@@ -324,9 +332,15 @@ impl Followed {
     }
 
     /// Tells its home what there is of it. False, if this version cannot read that.
-    pub(super) fn opened(&mut self, ways: &mut impl Ways, state: &State, tail: TailBounds) -> bool {
+    pub(super) fn opened(
+        &mut self,
+        ways: &mut impl Ways,
+        state: &State,
+        (tail, has_archive): (TailBounds, bool),
+    ) -> bool {
         let Some(head) = &state.head else { return false };
-        let Some(room) = Room::of(&self.topic, head, state, tail) else { return false };
+        let room = Room::of(&self.topic, head, state, tail, has_archive);
+        let Some(room) = room else { return false };
         let (shard, key) = self.key;
         let (is_new, rev, found) = (room.is_new(), head.rev, room.found());
         ways.tell(shard, &FromEngine::Opened { room: key, is_new, rev, found });
@@ -339,15 +353,14 @@ impl Followed {
     pub(super) fn catch_up(
         &mut self,
         ways: &mut impl Ways,
-        node: u64,
+        (node, has_archive): (u64, bool),
         known: &Head,
         state: &State,
     ) -> bool {
         let (shard, room) = self.key;
         let writer = Writer { topic: &self.topic, node, shard };
-        let Some(Missed { head, turned, entries, let_go }) = missed(writer, known, state) else {
-            return false;
-        };
+        let missed = missed(writer, known, state, has_archive);
+        let Some(Missed { head, turned, entries, let_go }) = missed else { return false };
         // Which of them was first is not kept, and on a connection that lives its home waits for
         // its own in their order.
         let is_message = |(done, _): &(Done, u64)| matches!(done.place, Place::Message(_));
@@ -386,7 +399,9 @@ impl Followed {
     pub(super) fn follow(&mut self, ways: &mut impl Ways, node: u64, news: &News) -> LeadsOn {
         let Some(known) = &mut self.known else { return LeadsOn::No };
         let (head, (shard, room)) = (&news.head, self.key);
-        let Some(read) = read_all(&self.topic, &news.entries) else { return LeadsOn::Never };
+        let Some(read) = read_all(&self.topic, &news.entries) else {
+            return LeadsOn::Unreadable;
+        };
         if head.epoch != known.epoch {
             let Some(ended) = head.lineage.first().filter(|of| of.epoch == known.epoch) else {
                 // They were told since it was read; or it has turned more than once.

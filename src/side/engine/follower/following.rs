@@ -89,6 +89,11 @@ impl Follower {
                     return;
                 }
                 LeadsOn::No => {}
+                LeadsOn::Unreadable => {
+                    // Whoever may publish there may say anything: what is kept decides.
+                    self.note_hole(id);
+                    return self.read_again(ways, id);
+                }
                 LeadsOn::Never => return self.lose_place(ways, id),
             }
         }
@@ -127,7 +132,7 @@ impl Follower {
         id: RoomId,
         state: &State,
     ) {
-        let tail = self.node.tail;
+        let (tail, has_archive) = (self.node.tail, self.node.has_archive);
         let Some(followed) = self.rooms.get_mut(&id) else { return self.read_ended(ways) };
         if state.head.is_none() || !state.is_current {
             if !followed.may_touch() {
@@ -141,8 +146,8 @@ impl Follower {
         }
         let known = followed.known.clone();
         let is_on = match &known {
-            None => followed.opened(ways, state, tail),
-            Some(known) => followed.catch_up(ways, self.node.id, known, state),
+            None => followed.opened(ways, state, (tail, has_archive)),
+            Some(known) => followed.catch_up(ways, (self.node.id, has_archive), known, state),
         };
         self.counted.turns.take(&mut followed.turns);
         if known.is_some() && is_on {
@@ -166,6 +171,7 @@ impl Follower {
         for held in followed.go_live() {
             self.heard(ways, id, held);
         }
+        self.tell_caught_up(ways, id);
         self.call(ways, now_ms, id);
     }
 

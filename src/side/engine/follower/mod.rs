@@ -32,6 +32,7 @@
 //! | `following` | rooms are subscribed to and read, told, and let go of |
 //! | `followed`, `catch_up` | one of them: how far its home was told, and what it has missed |
 //! | `auditing` | whether something was missed of which nobody has told |
+//! | `awaiting` | homes that wait until they have been told all |
 //! | `appending`, `replicas` | what is to be kept, and when it is |
 //! | `saying` | what is said and not kept |
 //! | `passing` | what is asked of sessions of long polling at other nodes |
@@ -43,6 +44,7 @@
 
 mod appending;
 mod auditing;
+mod awaiting;
 mod catch_up;
 mod counts;
 #[cfg(test)]
@@ -74,16 +76,18 @@ use followed::{Followed, Held};
 use leases::Leases;
 use listing::Listing;
 use passing::{Passing, SESSIONS};
-use reading::Trail;
+use reading::{Trail, WaitsForOlder};
 use replicas::Replicas;
+use saying::Partings;
 
 use super::command::{Command, Entry, Failure, Pushed, Reply};
+use super::older::{Question, Reply as Older, What, Words};
 use super::view::TailBounds;
 use crate::base::rng::SplitMix64;
 use crate::limits::{EngineLimits, REPLICAS_WAIT_MS};
 use crate::link::engine::{FromEngine, ToEngine};
 use crate::link::ids::RoomKey;
-use crate::link::log::{Wanted, Why};
+use crate::link::log::Why;
 use crate::link::topic::LOBBY;
 
 /// What a follower acts on.
@@ -102,6 +106,11 @@ pub(super) trait Ways {
 
     /// Ends the connection, which is of no use any more.
     fn disconnect(&mut self, why: &str);
+
+    /// Asks the archive, if there is one. False, if nobody is there.
+    fn ask_archive(&mut self, _number: u64, _question: Question) -> bool {
+        false
+    }
 }
 
 /// What a connection is found to be.
@@ -122,6 +131,8 @@ pub(super) struct Node {
     pub(super) tail: TailBounds,
     /// Over how many partitions rooms are spread.
     pub(super) partitions: u16,
+    /// Whether there is an archive of what the engine lets go of.
+    pub(super) has_archive: bool,
     /// For how long a room that was not founded is known after the last entry, in seconds.
     pub(super) room_s: u32,
     /// Its limits.
@@ -141,16 +152,23 @@ enum Asked {
     Look(RoomId),
     /// The same, of a room of which all is told that is known.
     Audit(RoomId),
+    /// The same, for a home that waits for all of it under this number.
+    Await(RoomId, u64),
     /// What there is of a room that is followed.
     Follow(RoomId),
     /// The same, for a home that reads.
-    Page(RoomId, u64, Wanted),
+    Page(RoomId, u64, What),
+    /// Whether a room is where it was when its archive was asked, for a home that reads: what was
+    /// archived meanwhile its home is told before.
+    Older(RoomId, u64, Box<Older>),
     /// Lines of an audit trail, for a home that reads.
     Lines(RoomId, Box<Trail>),
     /// To hear what is said in a room.
     Subscribe,
     /// What is not kept, under this number.
     Say(RoomId, Option<u64>),
+    /// That nobody is in a room any more.
+    Part(Box<str>, Vec<u8>),
     /// To hear a question for a session of long polling under this number, or an answer.
     Pass { number: Option<u64>, bytes: usize },
     /// Which nodes live.
@@ -176,6 +194,8 @@ pub(super) struct Counted {
     pub(super) told: u64,
     /// It did, behind another connection.
     pub(super) reopened: u64,
+    /// What was heard that no node says.
+    pub(super) foreign: u64,
 }
 
 /// The rooms that a node follows. See the module.
@@ -209,6 +229,8 @@ pub(super) struct Follower {
     waiting_bytes: usize,
     /// No room has waited for too long before this time.
     late_ms: u64,
+    /// What the archive was asked, by its number.
+    older: BTreeMap<u64, WaitsForOlder>,
     /// What replicas of each primary do not have yet.
     replicas: Vec<Replicas>,
     /// When the engine was last heard.
@@ -220,6 +242,7 @@ pub(super) struct Follower {
     counted: Counted,
     listing: Listing,
     passing: Passing,
+    partings: Partings,
     /// Whether this node is about to end: it does not say any more that it lives.
     is_leaving: bool,
 }
@@ -242,6 +265,7 @@ impl Follower {
             following: 0,
             reading: 0,
             to_read: VecDeque::new(),
+            older: BTreeMap::new(),
             waiting_bytes: 0,
             late_ms: u64::MAX,
             replicas: Vec::new(),
@@ -252,6 +276,7 @@ impl Follower {
             counted: Counted::default(),
             listing: Listing::new(&node),
             passing: Passing::default(),
+            partings: Partings::default(),
             is_leaving: false,
         }
     }
@@ -286,6 +311,11 @@ impl Follower {
         self.waiting_bytes
     }
 
+    /// Whether rooms are being read, whole.
+    pub(super) fn is_reading(&self) -> bool {
+        self.reading > 0
+    }
+
     /// Whether all that was asked has been answered.
     pub(super) fn is_idle(&self) -> bool {
         !self.is_connected || self.asked.is_empty()
@@ -316,7 +346,13 @@ impl Follower {
             ToEngine::Part { topic, record } => self.part(ways, topic, record),
             ToEngine::Close { room } => self.close(ways, (shard, room)),
             ToEngine::Read { number, room, wanted } => {
-                self.read_page(ways, (shard, room), number, wanted);
+                self.read_page(ways, (shard, room), number, What::Page(wanted));
+            }
+            ToEngine::Find { number, room, sought } => {
+                self.read_page(ways, (shard, room), number, What::Words(Words::new(sought)));
+            }
+            ToEngine::CatchUp { number, room } => {
+                self.await_all(ways, now_ms, (shard, room), number);
             }
             ToEngine::Lines { number, room, wanted, bytes } => {
                 self.read_trail(ways, (shard, room), Trail::new(number, wanted, bytes));
@@ -405,6 +441,7 @@ impl Follower {
             for (number, why) in followed.lost() {
                 ways.tell(shard, &FromEngine::Refused { number, why });
             }
+            followed.lose_awaiting(ways);
             if followed.known.is_none() {
                 ways.tell(shard, &FromEngine::NotOpened { room, why: Why::Unavailable });
                 self.forget(id);
@@ -416,8 +453,12 @@ impl Follower {
     /// said, is told by its room.
     fn not_answered(&mut self, ways: &mut impl Ways, asked: Asked) {
         match asked {
-            Asked::Page(id, number, _) => self.not_read(ways, id, number),
+            Asked::Page(id, number, _) | Asked::Older(id, number, _) => {
+                self.not_read(ways, id, number);
+            }
             Asked::Lines(id, trail) => self.not_read(ways, id, trail.number),
+            Asked::Await(id, number) => self.stands_nowhere(ways, id, number),
+            Asked::Part(topic, record) => self.keep_parting((topic, record)),
             Asked::Append(_)
             | Asked::Touch(_)
             | Asked::Look(_)
@@ -452,6 +493,9 @@ impl Follower {
             self.reading = self.reading.saturating_sub(1);
             self.read_next(ways);
         }
+        if let Asked::Audit(id) = asked {
+            self.note_audited(id);
+        }
         if let Err(Failure::Elsewhere(why)) = &result {
             ways.disconnect(why);
         }
@@ -467,15 +511,22 @@ impl Follower {
                 self.stands(ways, now_ms, id, head, is_current);
             }
             (Asked::Audit(id), Ok(Reply::Stands { head, is_current })) => {
-                self.audited(ways, id, head.as_ref(), is_current);
+                let _ = self.audited(ways, id, head.as_ref(), is_current);
+            }
+            (Asked::Await(id, number), Ok(Reply::Stands { head, is_current })) => {
+                self.stands_for(ways, id, number, head.as_ref(), is_current);
             }
             (Asked::Follow(id), Ok(Reply::State(state))) => self.was_read(ways, now_ms, id, &state),
             (Asked::Follow(id) | Asked::Look(id) | Asked::Touch(id), Err(failure)) => {
                 self.not_followed(ways, now_ms, id, &failure);
                 self.read_ended(ways);
             }
-            (Asked::Page(id, number, wanted), Ok(Reply::State(state))) => {
-                self.page_was_read(ways, id, number, wanted, &state);
+            (Asked::Page(id, number, what), Ok(Reply::State(state))) => {
+                self.page_was_read(ways, id, number, what, state);
+            }
+            (Asked::Older(id, number, older), Ok(Reply::Stands { head, is_current })) => {
+                let epoch = head.filter(|_| is_current).map(|head| head.epoch);
+                self.tell_older(ways, id, number, &older, epoch);
             }
             (Asked::Lines(id, trail), Ok(Reply::Lines(lines))) => {
                 self.lines_were_read(ways, id, trail, &lines);
@@ -499,7 +550,8 @@ impl Follower {
                 self.was_passed(ways, now_ms, (number, bytes), &result);
             }
             (Asked::Subscribe, Err(_)) => ways.disconnect("a channel cannot be subscribed to"),
-            (Asked::Say(..) | Asked::Subscribe | Asked::Beat | Asked::Nothing, _) => {}
+            (Asked::Part(..), Ok(_))
+            | (Asked::Say(..) | Asked::Subscribe | Asked::Beat | Asked::Nothing, _) => {}
             (asked, _) => self.not_answered(ways, asked),
         }
     }
@@ -514,6 +566,7 @@ impl Follower {
                 }
             }
             Pushed::Listed(listed) => self.listing.keep(listed),
+            Pushed::Foreign { topic } => self.heard_foreign(ways, now_ms, topic.as_deref()),
             Pushed::Said { topic, record } if *topic == *LOBBY => {
                 self.hear_node(ways, now_ms, &record);
             }
@@ -523,7 +576,9 @@ impl Follower {
                 }
             }
             Pushed::Told { record } => {
-                let Some((topic, record)) = saying::topic_of(&record) else { return };
+                let Some((topic, record)) = saying::topic_of(&record) else {
+                    return self.heard_foreign(ways, now_ms, None);
+                };
                 if topic == LOBBY {
                     return self.hear_node(ways, now_ms, record);
                 }
@@ -563,7 +618,7 @@ impl Follower {
             self.to_follow.push_back(id);
         }
         self.follow_next(ways);
-        let audit_ms = self.audit(ways, now_ms);
+        let audit_ms = self.audit(ways, now_ms).min(self.tick_partings(ways, now_ms));
         let due_ms = self.late_ms.min(self.ping_ms).min(self.leases.due_ms());
         due_ms.min(list_ms).min(audit_ms).min(pass_ms).max(now_ms + 1)
     }

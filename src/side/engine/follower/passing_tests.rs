@@ -167,7 +167,8 @@ impl World {
         let id = self.next() << 32;
         let tail = TailBounds { messages: 1, bytes: 1 };
         let limits = EngineLimits::default();
-        let node = Node { id, shards: 1, tail, partitions: 1, room_s: 3_600, limits };
+        let (partitions, has_archive) = (1, false);
+        let node = Node { id, shards: 1, tail, partitions, has_archive, room_s: 3_600, limits };
         Server {
             id,
             follower: Follower::new(node),

@@ -1,5 +1,12 @@
-//! What homes want to read of rooms that are followed: pages of messages, and lines of the audit
-//! trail.
+//! What homes want to read of rooms that are followed: pages of messages, messages with words in
+//! them, and lines of the audit trail.
+//!
+//! ```text
+//!   page ── the room is read ──┬─ it has all of it ──────────────────────────────> its home
+//!                              └─ the archive is asked ── the room is looked at ──> its home
+//! ```
+//!
+//! The archive may have by then what its home has not been told: the last look is behind that.
 //!
 //! Deliberately absent: what a page has (`side::engine::view`).
 
@@ -7,14 +14,25 @@ use super::followed::Stage;
 #[cfg(test)]
 use super::planted::{self, Planted};
 use super::{Asked, Follower, RoomId, Ways};
+use crate::limits::ARCHIVE_READS_MAX;
 use crate::link::audit::{AuditPage, AuditWanted};
 use crate::link::engine::FromEngine;
 use crate::link::ids::RoomKey;
-use crate::link::log::{Wanted, Why};
+use crate::link::log::Why;
 use crate::link::message::text;
 use crate::side::engine::command::{Command, State};
+use crate::side::engine::older::{Question, Reply as Older, What};
 use crate::side::engine::view::Messages;
 use crate::side::engine::written::{read_line, warned};
+
+/// A home that waits for what the archive has.
+pub(super) struct WaitsForOlder {
+    id: RoomId,
+    /// As its home calls the question.
+    number: u64,
+    /// The room's epoch then.
+    epoch: u64,
+}
 
 /// Lines of an audit trail that are being read.
 pub(super) struct Trail {
@@ -32,13 +50,13 @@ impl Follower {
         ways: &mut impl Ways,
         key: (u16, RoomKey),
         number: u64,
-        wanted: Wanted,
+        what: What,
     ) {
         if self.to_read.len() >= self.node.limits.pages_waiting {
             return ways.tell(key.0, &FromEngine::NotRead { number, why: Why::Busy });
         }
         if let Some((id, topic)) = self.room_to_read(ways, key, number) {
-            self.read_whole(ways, Asked::Page(id, number, wanted), topic);
+            self.read_whole(ways, Asked::Page(id, number, what), topic);
         }
     }
 
@@ -50,19 +68,19 @@ impl Follower {
         }
     }
 
-    /// Tells a home the page of what was read.
+    /// Tells a home the page of what was read, or asks the archive for what is missing.
     pub(super) fn page_was_read(
         &mut self,
         ways: &mut impl Ways,
         id: RoomId,
         number: u64,
-        wanted: Wanted,
-        state: &State,
+        what: What,
+        state: State,
     ) {
         let Some(followed) = self.rooms.get(&id) else { return };
         let shard = followed.key.0;
         // Of another epoch, its home is to hear of that first.
-        let is_of_now = followed.is_of_now(state);
+        let is_of_now = followed.is_of_now(&state);
         #[cfg(test)]
         let is_of_now = is_of_now || planted::is(Planted::PageOfAnotherEpoch);
         if !is_of_now {
@@ -73,8 +91,77 @@ impl Follower {
             }
             return;
         }
-        let page = Messages::of(&followed.topic, state).page(wanted);
-        ways.tell(shard, &FromEngine::Read { number, run: page.run() });
+        let head = state.head.as_ref();
+        let is_archived = self.node.has_archive
+            && state.archived.is_some_and(|of| head.is_some_and(|head| head.knows(of.epoch)));
+        if let What::Page(wanted) = what {
+            let messages = Messages::of(&followed.topic, &state);
+            let page = messages.page(wanted);
+            if !is_archived || messages.has_all(wanted, &page) {
+                return ways.tell(shard, &FromEngine::Read { number, run: page.run() });
+            }
+        } else if !is_archived {
+            // Nothing was said that it could have, or it is to be written yet.
+            let (more_before, hits) = (0, &[][..]);
+            return ways.tell(shard, &FromEngine::Found { number, more_before, hits });
+        }
+        let epoch = head.map_or(0, |head| head.epoch);
+        let question = Question { topic: followed.topic.clone(), epoch, state, what };
+        let asked = self.last_number + 1;
+        if self.older.len() >= ARCHIVE_READS_MAX {
+            ways.tell(shard, &FromEngine::NotRead { number, why: Why::Busy });
+        } else if ways.ask_archive(asked, question) {
+            self.last_number = asked;
+            self.older.insert(asked, WaitsForOlder { id, number, epoch });
+        } else {
+            ways.tell(shard, &FromEngine::NotRead { number, why: Why::Unavailable });
+        }
+    }
+
+    /// Goes on with what the archive has: its home is to be told first what was said by then.
+    pub(in crate::side::engine) fn archive_said(
+        &mut self,
+        ways: &mut impl Ways,
+        asked: u64,
+        result: Result<Older, Why>,
+    ) {
+        let Some(WaitsForOlder { id, number, epoch }) = self.older.remove(&asked) else { return };
+        let Some(followed) = self.rooms.get(&id) else { return };
+        let (shard, _) = followed.key;
+        let is_there = followed.known.as_ref().is_some_and(|known| known.epoch == epoch);
+        let why = match result {
+            Err(why) => why,
+            Ok(_) if !self.is_connected => Why::Unavailable,
+            Ok(_) if !is_there => Why::Busy,
+            Ok(older) => {
+                let look = Command::Look { topic: followed.topic.clone() };
+                return self.ask(ways, Asked::Older(id, number, Box::new(older)), look);
+            }
+        };
+        ways.tell(shard, &FromEngine::NotRead { number, why });
+    }
+
+    /// Tells a home what the archive has, if its room is in the epoch that this is of.
+    pub(super) fn tell_older(
+        &mut self,
+        ways: &mut impl Ways,
+        id: RoomId,
+        number: u64,
+        older: &Older,
+        epoch: Option<u64>,
+    ) {
+        let Some(followed) = self.rooms.get(&id) else { return };
+        let (shard, _) = followed.key;
+        if epoch.is_none() || followed.known.as_ref().map(|known| known.epoch) != epoch {
+            return ways.tell(shard, &FromEngine::NotRead { number, why: Why::Busy });
+        }
+        match older {
+            Older::Page(page) => ways.tell(shard, &FromEngine::Read { number, run: page.run() }),
+            Older::Hits { hits, more_before } => {
+                let more_before = *more_before;
+                ways.tell(shard, &FromEngine::Found { number, more_before, hits });
+            }
+        }
     }
 
     /// Tells a home the lines that were read, or reads more of them.
@@ -97,7 +184,7 @@ impl Follower {
     }
 
     /// The room of which a home wants to read something; none, if that is refused.
-    fn room_to_read(
+    pub(super) fn room_to_read(
         &self,
         ways: &mut impl Ways,
         key: (u16, RoomKey),

@@ -1,4 +1,10 @@
 //! What is said in rooms and not kept: to all who hear a room, or to one node.
+//!
+//! That nobody is in a room any more in which this node has lost its place is said until the engine
+//! has taken it. Others would have whoever was there for a quarter of an hour else. If the room is
+//! followed again by then, what is said of it is later, and this is of no account.
+
+use std::collections::VecDeque;
 
 use super::followed::{Followed, Stage};
 #[cfg(test)]
@@ -8,6 +14,17 @@ use crate::link::engine::FromEngine;
 use crate::link::ids::RoomKey;
 use crate::link::log::Why;
 use crate::side::engine::command::Command;
+
+/// So many rooms are remembered of which that is to be said again. The audits of others make up for
+/// those before them.
+const PARTINGS_MAX: usize = 1_024;
+
+/// What is to be said again, since the engine has not taken it: topics and records.
+#[derive(Debug, Default)]
+pub(super) struct Partings {
+    waiting: VecDeque<(Box<str>, Vec<u8>)>,
+    due_ms: u64,
+}
 
 impl Follower {
     /// Says something that is not kept.
@@ -46,10 +63,40 @@ impl Follower {
         if planted::is(Planted::PartsUnsaid) {
             return;
         }
+        let parting = (topic.into(), record.to_vec());
         if self.is_connected {
-            let command = Command::Say { topic: topic.into(), record: record.to_vec() };
-            self.ask(ways, Asked::Nothing, command);
+            self.say_parting(ways, parting);
+        } else {
+            self.keep_parting(parting);
         }
+    }
+
+    fn say_parting(&mut self, ways: &mut impl Ways, (topic, record): (Box<str>, Vec<u8>)) {
+        let command = Command::Say { topic: topic.clone(), record: record.clone() };
+        self.ask(ways, Asked::Part(topic, record), command);
+    }
+
+    /// Keeps what the engine has not taken, to be said again.
+    pub(super) fn keep_parting(&mut self, parting: (Box<str>, Vec<u8>)) {
+        let waiting = &mut self.partings.waiting;
+        waiting.push_back(parting);
+        if waiting.len() > PARTINGS_MAX {
+            waiting.pop_front();
+        }
+    }
+
+    /// Says again what is due. Returns when to come again, in milliseconds.
+    pub(super) fn tick_partings(&mut self, ways: &mut impl Ways, now_ms: u64) -> u64 {
+        if self.partings.waiting.is_empty() {
+            return u64::MAX;
+        }
+        if now_ms >= self.partings.due_ms {
+            self.partings.due_ms = now_ms + self.node.limits.ping_ms;
+            for parting in std::mem::take(&mut self.partings.waiting) {
+                self.say_parting(ways, parting);
+            }
+        }
+        self.partings.due_ms
     }
 
     /// Tells a home that what it has said will not be heard, if it was not.

@@ -4,11 +4,12 @@ use super::followed::Stage;
 use super::*;
 use crate::base::arena::Key;
 use crate::link::engine::Told;
-use crate::link::log::Marks;
-use crate::link::said::Said;
+use crate::link::log::{Marks, Part, View, Wanted};
+use crate::link::said::{Fate, Said};
 use crate::side::engine::command::{
-    Done, Ended, Head, Message as EngineMessage, News, Place, State,
+    Archived, Done, Ended, Head, Message as EngineMessage, News, Place, State,
 };
+use crate::side::engine::older::{Found, Row};
 use crate::side::engine::written::Writer;
 
 const NODE: u64 = 7;
@@ -19,6 +20,8 @@ pub(super) struct Recorder {
     pub(super) asked: Vec<(u64, Command)>,
     pub(super) told: Vec<String>,
     pub(super) ended: Option<Box<str>>,
+    /// What the archive was asked.
+    pub(super) archive: Vec<(u64, Question)>,
 }
 
 impl Ways for Recorder {
@@ -34,6 +37,14 @@ impl Ways for Recorder {
             FromEngine::Entry { room, marks, .. } => {
                 format!("entry {} {}", room.to_u64(), marks.offset)
             }
+            FromEngine::Turned { room, .. } => format!("turned {}", room.to_u64()),
+            FromEngine::Read { number, run } => {
+                let stretch = run.stretch();
+                let offsets = (stretch.first..).take(stretch.messages.len());
+                format!("read {number} {:?} {}", offsets.collect::<Vec<_>>(), stretch.more)
+            }
+            FromEngine::CaughtUp { number } => format!("caught up {number}"),
+            FromEngine::NotRead { number, .. } => format!("not read {number}"),
             _ => return,
         });
     }
@@ -49,13 +60,19 @@ impl Ways for Recorder {
     fn disconnect(&mut self, why: &str) {
         self.ended = Some(why.into());
     }
+
+    fn ask_archive(&mut self, number: u64, question: Question) -> bool {
+        self.archive.push((number, question));
+        true
+    }
 }
 
 /// A node with some rooms, which an engine without anything in it has opened.
 pub(super) fn with_rooms(topics: &[&str]) -> (Follower, Recorder) {
     let tail = TailBounds { messages: 10, bytes: 1_000 };
     let limits = EngineLimits::default();
-    let node = Node { id: NODE, shards: 1, tail, partitions: 1, room_s: 3_600, limits };
+    let (partitions, has_archive) = (1, false);
+    let node = Node { id: NODE, shards: 1, tail, partitions, has_archive, room_s: 3_600, limits };
     let (mut follower, mut ways) = (Follower::new(node), Recorder::default());
     follower.connected(&mut ways, 0, Connected { replicas: vec![0] });
     for (topic, room) in topics.iter().zip(1..) {
@@ -106,16 +123,133 @@ fn message(topic: &str) -> Vec<u8> {
     Writer { topic, node: NODE, shard: 0 }.told(None, &Told::Message { said })
 }
 
+/// A room with an archive, whose home asks for a page that the archive has. Returns as which number
+/// the archive was asked.
+fn asked_of_archive(follower: &mut Follower, ways: &mut Recorder) -> u64 {
+    follower.node.has_archive = true;
+    let (part, view, changed) = (Part::Newest, View::Room, None);
+    let wanted = Wanted { after: 0, upto: 2, part, messages: 9, bytes: 1_000, changed, view };
+    follower.hear(ways, 0, 0, ToEngine::Read { number: 5, room: Key::from_u64(1), wanted });
+    let number = taken(ways, |command| matches!(command, Command::Read { .. }))[0];
+    let archived = Some(Archived { epoch: 1, upto: head(2).top, floor: Marks::default() });
+    let state = State { head: Some(head(2)), is_current: true, archived, ..State::default() };
+    follower.answered(ways, 0, number, Ok(Reply::State(state)));
+    let (asked, question) = ways.archive.pop().expect("the engine has nothing of it");
+    assert_eq!((question.epoch, &*question.topic), (1, "room:tea"));
+    asked
+}
+
+/// A room that stands behind its second message.
+fn with_archive() -> (Follower, Recorder) {
+    let (mut follower, mut ways) = with_rooms(&["room:tea"]);
+    for known in follower.rooms.values_mut().filter_map(|of| of.known.as_mut()) {
+        *known = head(2);
+    }
+    ways.told.clear();
+    (follower, ways)
+}
+
+fn page() -> Older {
+    let said = Said { user: "ann", name: "Ann", body: "\"hi\"", ..Said::default() };
+    let writer = Writer { topic: "room:tea", node: NODE, shard: 0 };
+    let row = |offset| {
+        let record = Some(writer.archived(offset, 5, said, Fate::default()));
+        Row { offset, change: 0, record }
+    };
+    let found = Found { rows: vec![row(1), row(2)], upto: head(2).top, ..Found::default() };
+    let (part, view, changed) = (Part::Newest, View::Room, None);
+    let wanted = Wanted { after: 0, upto: 2, part, messages: 9, bytes: 1_000, changed, view };
+    let state = State { head: Some(head(2)), is_current: true, ..State::default() };
+    let (topic, what) = ("room:tea".into(), What::Page(wanted));
+    Question { topic, epoch: 1, state, what }.reply(&found)
+}
+
+#[test]
+fn what_the_archive_has_is_told_behind_what_the_engine_has_said_by_then() {
+    let (mut follower, mut ways) = with_archive();
+    let asked = asked_of_archive(&mut follower, &mut ways);
+    follower.archive_said(&mut ways, asked, Ok(page()));
+    assert!(ways.told.is_empty(), "the engine is asked first: {:?}", ways.told);
+    let look = looks(&mut ways)[0];
+    let stands = Reply::Stands { head: Some(head(2)), is_current: true };
+    follower.answered(&mut ways, 0, look, Ok(stands));
+    assert_eq!(ways.told, ["read 5 [1, 2] false"]);
+}
+
+#[test]
+fn what_the_archive_has_of_a_room_that_has_turned_meanwhile_is_told_to_nobody() {
+    let turned = Head { epoch: 2, ..head(2) };
+    let (mut follower, mut ways) = with_archive();
+    let asked = asked_of_archive(&mut follower, &mut ways);
+    follower.archive_said(&mut ways, asked, Ok(page()));
+    let look = looks(&mut ways)[0];
+    let stands = Reply::Stands { head: Some(turned), is_current: true };
+    follower.answered(&mut ways, 0, look, Ok(stands));
+    assert_eq!(ways.told, ["not read 5"]);
+    // Or the connection has ended.
+    let (mut follower, mut ways) = with_archive();
+    let asked = asked_of_archive(&mut follower, &mut ways);
+    follower.archive_said(&mut ways, asked, Ok(page()));
+    follower.lost(&mut ways);
+    assert_eq!(ways.told, ["not read 5"]);
+    let (mut follower, mut ways) = with_archive();
+    let asked = asked_of_archive(&mut follower, &mut ways);
+    follower.archive_said(&mut ways, asked, Err(Why::Busy));
+    assert_eq!(ways.told, ["not read 5"]);
+}
+
+/// The only message of a room, as it is kept.
+fn kept(record: Vec<u8>) -> Reply {
+    let messages = vec![EngineMessage { offset: 1, at_ms: 1, epoch: 1, record }];
+    let state = State { head: Some(head(1)), is_current: true, messages, ..State::default() };
+    Reply::State(state)
+}
+
+fn reads(ways: &mut Recorder) -> Vec<u64> {
+    taken(ways, |command| matches!(command, Command::Read { .. }))
+}
+
 #[test]
 fn a_record_in_a_wrong_place_closes_its_room_and_no_other() {
     let fact = Writer { topic: "room:tea", node: NODE, shard: 0 }.title("Tea").1;
     for record in [fact, message("room:mate"), b"somebody else's".to_vec(), Vec::new()] {
         let (mut follower, mut ways) = with_rooms(&["room:tea", "room:mate"]);
-        push(&mut follower, &mut ways, "room:tea", record);
+        push(&mut follower, &mut ways, "room:tea", record.clone());
         push(&mut follower, &mut ways, "room:mate", message("room:mate"));
-        assert_eq!(ways.told, ["closed 1", "entry 2 1"]);
+        assert_eq!(ways.told, ["entry 2 1"]);
+        let [read] = reads(&mut ways)[..] else { panic!("it is read") };
+        follower.answered(&mut ways, 0, read, Ok(kept(record)));
+        assert_eq!(ways.told, ["entry 2 1", "closed 1"]);
         assert_eq!(ways.ended, None);
     }
+}
+
+#[test]
+fn a_record_that_is_not_kept_so_is_read_as_it_is_kept() {
+    let (mut follower, mut ways) = with_rooms(&["room:tea"]);
+    push(&mut follower, &mut ways, "room:tea", b"somebody else's".to_vec());
+    let [read] = reads(&mut ways)[..] else { panic!("it is read") };
+    follower.answered(&mut ways, 0, read, Ok(kept(message("room:tea"))));
+    assert_eq!(ways.told, ["entry 1 1"]);
+}
+
+#[test]
+fn what_no_node_says_in_a_room_has_it_looked_at_once_and_nothing_else_happens() {
+    let (mut follower, mut ways) = with_rooms(&["room:tea", "room:mate"]);
+    let say = |follower: &mut Follower, ways: &mut Recorder| {
+        follower.pushed(ways, 0, Pushed::Foreign { topic: Some("room:tea".into()) });
+    };
+    for _ in 0..3 {
+        say(&mut follower, &mut ways);
+    }
+    follower.pushed(&mut ways, 0, Pushed::Foreign { topic: Some("room:none".into()) });
+    follower.pushed(&mut ways, 0, Pushed::Told { record: vec![7] });
+    let [look] = looks(&mut ways)[..] else { panic!("it is looked at once") };
+    follower.answered(&mut ways, 0, look, Ok(stands(0)));
+    assert_eq!((ways.told.len(), reads(&mut ways).len(), &ways.ended), (0, 0, &None));
+    assert_eq!(follower.counted(), Counted { foreign: 5, ..Counted::default() });
+    say(&mut follower, &mut ways);
+    assert_eq!(looks(&mut ways).len(), 1, "and again");
 }
 
 #[test]
@@ -156,20 +290,69 @@ fn a_push_that_was_lost_is_found_and_told_within_the_time_of_an_audit() {
     follower.audit(&mut ways, 60_000);
     looked.extend(looks(&mut ways));
     let [quiet, holed] = looked[..] else { panic!("each is looked at once: {looked:?}") };
-    let stands = |head| Ok(Reply::Stands { head: Some(head), is_current: true });
-    follower.answered(&mut ways, 60_000, quiet, stands(head(0)));
+    follower.answered(&mut ways, 60_000, quiet, Ok(stands(0)));
     assert_eq!(follower.counted(), Counted::default(), "where nothing was said nothing is read");
-    follower.answered(&mut ways, 60_000, holed, stands(head(1)));
+    follower.answered(&mut ways, 60_000, holed, Ok(stands(1)));
     assert_eq!((follower.counted().holes, follower.counted().repairs), (1, 0));
-    let read = taken(&mut ways, |command| matches!(command, Command::Read { .. }));
-    let (offset, at_ms, epoch) = (1, 1, 1);
-    let record = message("room:mate");
-    let messages = vec![EngineMessage { offset, at_ms, epoch, record }];
-    let state = State { head: Some(head(1)), is_current: true, messages, ..State::default() };
-    follower.answered(&mut ways, 60_000, read[0], Ok(Reply::State(state)));
+    let [read] = reads(&mut ways)[..] else { panic!("it is read") };
+    follower.answered(&mut ways, 60_000, read, Ok(kept(message("room:mate"))));
     assert_eq!(ways.told, ["entry 2 1"]);
     assert_eq!((follower.counted().holes, follower.counted().repairs), (1, 1));
     follower.check();
+}
+
+/// A home asks for all that there is of its only room. Returns what the engine is asked.
+fn catch_up(follower: &mut Follower, ways: &mut Recorder, number: u64) -> u64 {
+    follower.hear(ways, 0, 0, ToEngine::CatchUp { number, room: Key::from_u64(1) });
+    let [look] = looks(ways)[..] else { panic!("it is looked at") };
+    look
+}
+
+fn stands(offset: u64) -> Reply {
+    Reply::Stands { head: Some(head(offset)), is_current: true }
+}
+
+#[test]
+fn a_home_that_may_be_behind_is_told_all_and_then_that_it_is_not() {
+    let told = ["entry 1 1", "caught up 5"];
+    // What was pushed before the answer came before that.
+    let (mut follower, mut ways) = with_rooms(&["room:tea"]);
+    let look = catch_up(&mut follower, &mut ways, 5);
+    push(&mut follower, &mut ways, "room:tea", message("room:tea"));
+    follower.answered(&mut ways, 0, look, Ok(stands(1)));
+    assert_eq!(ways.told, told);
+    // What was lost is read.
+    let (mut follower, mut ways) = with_rooms(&["room:tea"]);
+    let look = catch_up(&mut follower, &mut ways, 5);
+    follower.answered(&mut ways, 0, look, Ok(stands(1)));
+    assert_eq!(ways.told, [""; 0]);
+    let [read] = reads(&mut ways)[..] else { panic!("it is read") };
+    follower.answered(&mut ways, 0, read, Ok(kept(message("room:tea"))));
+    assert_eq!(ways.told, told);
+}
+
+#[test]
+fn a_home_that_may_be_behind_is_answered_in_time_and_once() {
+    let timeout_ms = EngineLimits::default().timeout_ms;
+    for way in 0..3 {
+        let (mut follower, mut ways) = with_rooms(&["room:tea"]);
+        let look = catch_up(&mut follower, &mut ways, 5);
+        match way {
+            0 => {
+                follower.tick(&mut ways, timeout_ms - 1);
+                assert_eq!(ways.told, [""; 0]);
+                follower.tick(&mut ways, timeout_ms);
+            }
+            1 => follower.answered(&mut ways, 0, look, Err(Failure::Layout)),
+            _ => follower.lost(&mut ways),
+        }
+        follower.answered(&mut ways, timeout_ms, look, Ok(stands(0)));
+        assert_eq!(ways.told, ["not read 5"]);
+    }
+    let (mut follower, mut ways) = with_rooms(&["room:tea"]);
+    follower.lost(&mut ways);
+    follower.hear(&mut ways, 0, 0, ToEngine::CatchUp { number: 6, room: Key::from_u64(1) });
+    assert_eq!(ways.told, ["not read 6"]);
 }
 
 #[test]
@@ -230,4 +413,33 @@ fn rooms_behind_another_connection_are_counted_as_reopened() {
     let stands = Reply::Stands { head: Some(head(0)), is_current: true };
     follower.answered(&mut ways, 1, look, Ok(stands));
     assert_eq!(follower.counted(), Counted { reopened: 1, ..Counted::default() });
+}
+
+#[test]
+fn that_nobody_is_in_a_room_any_more_is_said_until_the_engine_has_taken_it() {
+    let (mut follower, mut ways) = with_rooms(&[]);
+    let says = |ways: &mut Recorder| taken(ways, |command| matches!(command, Command::Say { .. }));
+    let part = ToEngine::Part { topic: "room:tea", record: b"nobody" };
+    follower.lost(&mut ways);
+    follower.hear(&mut ways, 0, 0, part);
+    assert_eq!(says(&mut ways), [0; 0]);
+    follower.connected(&mut ways, 0, Connected { replicas: vec![0] });
+    let mut now_ms = 0;
+    for way in 0..3 {
+        follower.tick(&mut ways, now_ms);
+        let [say] = says(&mut ways)[..] else { panic!("it is said") };
+        match way {
+            0 => follower.answered(&mut ways, now_ms, say, Err(Failure::Refused("OOM".into()))),
+            1 => {
+                follower.lost(&mut ways);
+                follower.connected(&mut ways, now_ms, Connected { replicas: vec![0] });
+            }
+            _ => follower.answered(&mut ways, now_ms, say, Ok(Reply::Done)),
+        }
+        follower.tick(&mut ways, now_ms);
+        assert_eq!(says(&mut ways), [0; 0], "not at once");
+        now_ms += EngineLimits::default().ping_ms;
+    }
+    follower.tick(&mut ways, now_ms);
+    assert_eq!(says(&mut ways), [0; 0]);
 }

@@ -5,6 +5,7 @@
 
 use super::model::{Meta, Model};
 use super::{HISTORY, PARTITIONS};
+use crate::link::ids::Cursor;
 use crate::link::log::Marks;
 use crate::side::engine::command::{
     Append, Changed, Command, Failure, Head, Message, Pushed, Reply, State,
@@ -22,6 +23,11 @@ impl Push {
     /// Whether it tells what was appended to a room.
     pub(crate) fn is_news(&self) -> bool {
         matches!(self.pushed, Pushed::News { .. })
+    }
+
+    /// What somebody else says on the channel of a room.
+    pub(crate) fn foreign(topic: &str) -> Self {
+        Self::to_all(Pushed::Foreign { topic: Some(topic.into()) })
     }
 
     /// To all who hear it.
@@ -161,6 +167,14 @@ impl PretendedEngine {
         let messages: Vec<Message> = room.messages.entries.values().cloned().collect();
         let changed: Vec<Changed> = room.changed.values().cloned().collect();
         State { messages, changed, ..State::default() }
+    }
+
+    /// Whether a room has all that a client with this cursor has heard.
+    pub(crate) fn has(&self, topic: &str, cursor: Cursor) -> bool {
+        let Cursor { epoch, offset, change } = cursor;
+        let has = Marks { offset, change: change.unwrap_or_default() };
+        head_of(&self.model, topic)
+            .is_some_and(|head| head.epoch == epoch && has.is_within(head.top))
     }
 
     /// Up to where a room survives anything.

@@ -95,7 +95,8 @@ impl PretendedNode {
         // So few that more is read.
         let tail = TailBounds { messages: 2, bytes: 1_000_000 };
         let (partitions, room_s) = (PARTITIONS, 3_600);
-        let node = Node { id, shards: 1, tail, partitions, room_s, limits };
+        let has_archive = false;
+        let node = Node { id, shards: 1, tail, partitions, has_archive, room_s, limits };
         let node = Self {
             id,
             port,
@@ -107,7 +108,7 @@ impl PretendedNode {
             asked: VecDeque::new(),
             told: VecDeque::new(),
         };
-        (node, EngineLog::new(of_shard, 1, id, limits))
+        (node, EngineLog::new(of_shard, 1, id, limits, false))
     }
 
     /// Lets the follower act.
@@ -129,6 +130,11 @@ impl PretendedNode {
     pub(crate) fn is_still(&self) -> bool {
         let is_answered = self.asked.is_empty() && self.told.is_empty();
         is_answered && self.is_up() && !self.port.has_waiting()
+    }
+
+    /// How many rooms it hears.
+    pub(crate) fn heard_count(&self) -> usize {
+        self.heard.len()
     }
 
     /// How much is asked and not done.
@@ -233,6 +239,9 @@ impl PretendedNode {
                         self.heard_lists.contains(&partition(&listed.topic, PARTITIONS))
                     }
                     Pushed::Told { .. } => *to == Some(self.id),
+                    Pushed::Foreign { topic } => {
+                        topic.as_ref().is_some_and(|topic| self.heard.contains(topic))
+                    }
                 };
             if is_heard {
                 self.told.push_back(Event::Pushed(pushed.clone()));

@@ -11,20 +11,19 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, ConnectionInfo, ErrorKind, RedisError};
 use tokio::sync::Mutex;
-use tokio::sync::mpsc::UnboundedSender;
-#[cfg(feature = "store")]
-use tokio::sync::mpsc::unbounded_channel;
 use tokio::task::JoinSet;
 use tokio::time;
 
 use super::address::Address;
 use super::cluster::{self, Nodes};
+#[cfg(feature = "store")]
+use super::events::events;
 use super::fit::{Facts, check_config, check_rights, look, secret};
 use super::keys::Names;
 use super::life::{Connection, Ear, Life};
 use super::sentinel::{self, Sentinels};
 use super::slots::{Slots, slot};
-use super::{Event, Target};
+use super::{Target, Teller};
 
 /// Why there is no connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,10 +140,7 @@ impl Connector {
     /// # Errors
     ///
     /// Those of [`ConnectError`]; of a connection that was not made nothing is told to `events`.
-    pub async fn connect(
-        &self,
-        events: UnboundedSender<Event>,
-    ) -> Result<Connection, ConnectError> {
+    pub async fn connect(&self, events: Teller) -> Result<Connection, ConnectError> {
         let names = Names::new(&self.target);
         let begin = |made| Connection::new(made, self.target.clone(), names.clone());
         let every = Duration::from_millis(self.target.ping_ms);
@@ -184,9 +180,9 @@ impl Connector {
     /// # Errors
     ///
     /// Those of [`ConnectError`].
-    #[cfg(feature = "store")]
+    #[cfg(any(feature = "archive-postgres", feature = "store"))]
     pub(super) async fn connect_to_ask(&self, names: &Names) -> Result<Made, ConnectError> {
-        let (events, _) = unbounded_channel();
+        let (events, _) = events(usize::MAX);
         match &self.way {
             Way::Server(info) => self.made_of_one(names, info, &events).await,
             Way::Sentinels(sentinels) => {
@@ -204,7 +200,7 @@ impl Connector {
         &self,
         names: &Names,
         info: &ConnectionInfo,
-        events: &UnboundedSender<Event>,
+        events: &Teller,
     ) -> Result<Made, ConnectError> {
         let life = Life::new(&self.target, names, events.clone());
         self.in_time(async {
@@ -220,7 +216,7 @@ impl Connector {
         &self,
         names: &Names,
         nodes: &mut Nodes,
-        events: &UnboundedSender<Event>,
+        events: &Teller,
     ) -> Result<Made, ConnectError> {
         let mut answers = nodes.ask(self.timeout());
         let (mut failures, mut tried) = (Vec::new(), Vec::new());
@@ -248,7 +244,7 @@ impl Connector {
         names: &Names,
         slots: &Slots,
         servers: Vec<ConnectionInfo>,
-        events: &UnboundedSender<Event>,
+        events: &Teller,
     ) -> Result<Made, ConnectError> {
         let life = Life::new(&self.target, names, events.clone());
         let mut making = JoinSet::new();

@@ -10,10 +10,13 @@
 //! cw:{p}:k:TOPIC  hash        of author and key: `EPOCH OFFSET AT`; the last 1,000      key_s
 //! cw:{p}:o:TOPIC  hash        what `k` was before                                       key_s
 //! cw:{p}:f        hash        TOPIC: `-HOUR `, or `oHOUR TITLE` or `pHOUR TITLE`         always
+//! cw:{p}:h        hash        TOPIC: what of it is in the archive (`archiving`)            always
+//! cw:{p}:d        sorted set  TOPIC of which something is not, by when that was said     always
 //! cw:l:{p}        channel     what has changed in `f`: TOPIC and its value
 //! cw:{p}:TOPIC    channel     `E` and news of the engine, or `S` and what a node says
 //! cw:nodes        sorted set  `NODE:LIFE` by when its lease ends
 //! cw:n:NODE       channel     a node's own
+//! cw:archiver     text        NODE that writes the archive                               its lease
 //! cw:cfg          hash        `partitions` and `layout`, which are those of all nodes   always
 //! ```
 //!
@@ -59,7 +62,7 @@ impl Names {
 
     /// All slots in which a node has something: but for the channels of other nodes.
     pub(super) fn slots(&self, node: u64) -> Vec<u16> {
-        let others = [self.config(), self.nodes(), self.node(node)];
+        let others = [self.config(), self.nodes(), self.node(node), self.archiver()];
         let others = others.iter().map(|name| slot(name));
         self.slots.iter().copied().chain(others).collect()
     }
@@ -90,6 +93,22 @@ impl Names {
     /// The rooms of a partition of which something is kept.
     pub(super) fn listed(&self, partition: u16) -> String {
         format!("{}:{{{partition}}}:f", self.prefix)
+    }
+
+    /// What of the rooms of a partition is in the archive.
+    pub(super) fn archived(&self, partition: u16) -> String {
+        format!("{}:{{{partition}}}:h", self.prefix)
+    }
+
+    /// Those of them of which something is not.
+    #[cfg(feature = "archive-postgres")]
+    pub(super) fn unarchived(&self, partition: u16) -> String {
+        format!("{}:{{{partition}}}:d", self.prefix)
+    }
+
+    /// The node that writes the archive.
+    pub(super) fn archiver(&self) -> String {
+        format!("{}:archiver", self.prefix)
     }
 
     /// What changes in that.
@@ -150,12 +169,21 @@ impl RoomNames<'_> {
     }
 
     /// All keys that `chinwag_1_append` asks for, in its order.
-    pub(super) fn all(self) -> [String; 8] {
+    pub(super) fn all(self) -> [String; 10] {
         let Self { prefix, partition, .. } = self;
-        let listed = format!("{prefix}:{{{partition}}}:f");
+        let [listed, unarchived] =
+            ['f', 'd'].map(|kind| format!("{prefix}:{{{partition}}}:{kind}"));
+        let archived = self.archived();
         let [keys, older] = ['k', 'o'].map(|kind| self.key(kind));
         let [meta, stream, changed] = [self.meta(), self.stream(), self.changed()];
-        [meta, stream, keys, older, changed, self.facts(), self.audit(), listed]
+        let (facts, audit) = (self.facts(), self.audit());
+        [meta, stream, keys, older, changed, facts, audit, listed, archived, unarchived]
+    }
+
+    /// What of the rooms of its partition is in the archive.
+    pub(super) fn archived(self) -> String {
+        let Self { prefix, partition, .. } = self;
+        format!("{prefix}:{{{partition}}}:h")
     }
 
     /// What changes in the list that it is in.

@@ -16,7 +16,6 @@ use std::task::{Context, Poll, Waker};
 
 use redis::aio::{AsyncPushSender, MultiplexedConnection, SendError};
 use redis::{PushInfo, PushKind, RedisError, RedisResult, Value};
-use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::{JoinSet, unconstrained};
 
 use super::super::command::{Command, Failure, Reply};
@@ -26,7 +25,7 @@ use super::keys::Names;
 use super::read::{self, Form, Malformed};
 use super::slots::{Slots, slot};
 use super::write::{Whom, Written, subscribe, write};
-use super::{Event, Target};
+use super::{Cause, Event, Target, Teller};
 
 /// A connection. It ends when it is dropped.
 pub struct Connection {
@@ -78,7 +77,7 @@ impl Connection {
             Whom::Primary(primary) => primary,
         };
         let written = write(&command, &self.names, &self.target);
-        let form = Form::of(command, self.target.history);
+        let form = Form::of(command, self.target.history_at_most());
         let answer =
             Box::pin(unconstrained(ask(self.wires[usize::from(primary)].clone(), written)));
         self.life.lock().ask(primary.into(), Asked { number: Some(number), form, answer });
@@ -147,7 +146,7 @@ fn is_without_memory(error: &RedisError) -> bool {
 pub(super) struct Life(Arc<Mutex<Inner>>);
 
 impl Life {
-    pub(super) fn new(target: &Target, names: &Names, events: UnboundedSender<Event>) -> Self {
+    pub(super) fn new(target: &Target, names: &Names, events: Teller) -> Self {
         Self(Arc::new(Mutex::new(Inner {
             names: names.clone(),
             own_channel: names.node(target.node).into(),
@@ -215,7 +214,7 @@ struct Wire {
 struct Inner {
     names: Names,
     own_channel: Box<str>,
-    events: UnboundedSender<Event>,
+    events: Teller,
     wires: Vec<Wire>,
     waker: Waker,
     /// Whether anything is told: neither while the engine is looked at, nor after the end.
@@ -265,9 +264,9 @@ impl Inner {
             let Some(Asked { number, form, .. }) = wire.asked.pop_front() else { return };
             match read(&form, answer, &mut wire.branch) {
                 Ok(result) => self.answer(number, result),
-                Err(why) => {
+                Err((why, cause)) => {
                     self.answer(number, Err(Failure::Lost));
-                    return self.end(&why);
+                    return self.end_by(cause, &why);
                 }
             }
         }
@@ -293,8 +292,9 @@ impl Inner {
         match kind {
             PushKind::SMessage => match read::pushed(data, &self.names, &self.own_channel) {
                 Ok(pushed) => {
-                    if let Some(pushed) = pushed {
-                        self.tell(Event::Pushed(pushed));
+                    let has_place = pushed.is_none_or(|of| self.events.tell(Event::Pushed(of)));
+                    if !has_place {
+                        self.end_by(Cause::Overflown, "it tells more than can be taken");
                     }
                 }
                 Err(Malformed(what)) => self.end(&format!("it has another form: {what}")),
@@ -304,7 +304,9 @@ impl Inner {
             PushKind::SUnsubscribe if !self.is_asked_for(primary, &data) => {
                 self.end("the engine has ended a subscription");
             }
-            PushKind::Disconnection => self.end("the engine has closed the connection"),
+            PushKind::Disconnection => {
+                self.end_by(Cause::Closed, "the engine has closed the connection");
+            }
             _ => {}
         }
     }
@@ -320,6 +322,10 @@ impl Inner {
     }
 
     fn end(&mut self, why: &str) {
+        self.end_by(Cause::Other, why);
+    }
+
+    fn end_by(&mut self, cause: Cause, why: &str) {
         if !self.is_live {
             return;
         }
@@ -329,7 +335,7 @@ impl Inner {
         for number in numbers {
             self.tell(Event::Answered { number, result: Err(Failure::Lost) });
         }
-        self.tell(Event::Ended { why: why.into() });
+        self.tell(Event::Ended { why: why.into(), cause });
     }
 
     /// The end, of which nobody is told.
@@ -338,9 +344,10 @@ impl Inner {
         self.wires.iter_mut().for_each(|wire| wire.asked.clear());
     }
 
+    /// Tells something for which there is always place.
     fn tell(&self, event: Event) {
-        // Whoever does not listen any more will drop the connection.
-        let _ = self.events.send(event);
+        let has_place = self.events.tell(event);
+        assert!(has_place, "only pushes are bounded");
     }
 }
 
@@ -348,13 +355,14 @@ fn read(
     form: &Form,
     answer: RedisResult<Value>,
     branch: &mut Box<str>,
-) -> Result<Result<Reply, Failure>, String> {
+) -> Result<Result<Reply, Failure>, (String, Cause)> {
     let value = match answer {
         Ok(value) => value,
-        Err(error) => return refused(error).map(Err),
+        Err(error) => return refused(error).map(Err).map_err(|why| (why, Cause::Closed)),
     };
-    read::reply(form, value, branch)
-        .map_err(|Malformed(what)| format!("the engine's answer has another form: {what}"))
+    read::reply(form, value, branch).map_err(|Malformed(what)| {
+        (format!("the engine's answer has another form: {what}"), Cause::Other)
+    })
 }
 
 /// An answer that the crate takes for an error: an error of the engine in a transaction, or why the

@@ -15,7 +15,9 @@
 //! 2. answers and pushes of a primary are told in the order in which it has said them, so that
 //!    whoever reads a room may leave out what it heard before the answer;
 //! 3. each command is answered once, before [`Event::Ended`]; nothing comes after that;
-//! 4. nothing that the engine says is a panic: what is not understood ends the connection.
+//! 4. nothing that the engine says is a panic: what is not understood ends the connection. What
+//!    others say on channels of rooms does not;
+//! 5. what was pushed and nobody has taken is bounded: past that the connection ends.
 //!
 //! Where the engine is may be a matter of sentinels, or of a cluster: they are asked before each
 //! connection, and beside it, since an old primary may still answer when another one has taken its
@@ -26,8 +28,11 @@
 //! Called by: whoever runs the engine's thread.
 
 mod address;
+#[cfg(feature = "archive-postgres")]
+mod archiving;
 mod cluster;
 mod connect;
+mod events;
 mod fit;
 mod keys;
 mod life;
@@ -39,7 +44,10 @@ mod sentinel;
 mod slots;
 mod write;
 
+#[cfg(feature = "archive-postgres")]
+pub(in crate::side) use archiving::{Archivist, Entry, Known, Part};
 pub use connect::{ConnectError, Connector};
+pub use events::{Events, Teller, events};
 pub use fit::Facts;
 pub use life::Connection;
 #[cfg(feature = "store")]
@@ -81,6 +89,16 @@ pub struct Target {
     pub key_s: u32,
     /// How many lines of a room's audit trail are kept, or a few more.
     pub audit_lines: u32,
+    /// For how many messages of a room, more than `history`, an archive is waited for; 0 if there
+    /// is none.
+    pub archive_slack: u32,
+}
+
+impl Target {
+    /// How many messages of a room there may be to be read.
+    fn history_at_most(&self) -> u32 {
+        self.history.saturating_add(self.archive_slack)
+    }
 }
 
 /// What comes from a connection.
@@ -99,5 +117,18 @@ pub enum Event {
     Ended {
         /// Why, for a log.
         why: Box<str>,
+        /// What has ended it.
+        cause: Cause,
     },
+}
+
+/// What ends a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The engine, or the way there.
+    Closed,
+    /// Too much was pushed that nobody has taken.
+    Overflown,
+    /// Something else.
+    Other,
 }

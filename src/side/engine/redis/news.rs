@@ -2,15 +2,11 @@
 //! are little endian, and a length stands before what has one.
 
 use super::super::command::{Done, Head, News, Place};
-use super::read::{Malformed, lineage};
+use super::read::lineage;
 use crate::link::log::Marks;
 
-/// Reads news, without the byte before them that says what they are.
-pub(super) fn read(bytes: &[u8]) -> Result<News, Malformed> {
-    parse(bytes).ok_or(Malformed("news on a room's channel"))
-}
-
-fn parse(mut bytes: &[u8]) -> Option<News> {
+/// Reads news, without the byte before them that says what they are. `None`, if they are none.
+pub(super) fn read(mut bytes: &[u8]) -> Option<News> {
     let bytes = &mut bytes;
     let epoch = std::str::from_utf8(cut(bytes, 16)?).ok()?;
     let epoch = u64::from_str_radix(epoch, 16).ok()?;
@@ -111,20 +107,20 @@ mod tests {
             Done { place: Place::Message(5), record: record.clone(), line: (0, Vec::new()) },
             Done { place: deleted, record, line: (7, b"line".to_vec()) },
         ];
-        assert_eq!(read(&packed()), Ok(News { head, before: marks(4, 1), entries }));
+        assert_eq!(read(&packed()), Some(News { head, before: marks(4, 1), entries }));
     }
 
     #[test]
     fn news_that_are_cut_or_go_on_are_none_and_no_byte_is_a_panic() {
         let packed = packed();
         for cut in 0..packed.len() {
-            assert!(read(&packed[..cut]).is_err(), "{cut}");
+            assert!(read(&packed[..cut]).is_none(), "{cut}");
             for byte in [0, b'0', b',', 0x7F, 0xFF] {
                 let mut other = packed.clone();
                 other[cut] = byte;
                 let _ = read(&other);
             }
         }
-        assert!(read(&[&packed[..], b"x"].concat()).is_err());
+        assert!(read(&[&packed[..], b"x"].concat()).is_none());
     }
 }

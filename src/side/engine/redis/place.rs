@@ -12,6 +12,8 @@
 //! Deliberately absent: rooms that servers make meanwhile. Whoever places rooms asks before each
 //! one whether there are any.
 
+use std::collections::HashSet;
+
 use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, RedisResult, Value, cmd, pipe};
 
@@ -35,6 +37,8 @@ pub(in crate::side::engine) struct Whole {
     pub(in crate::side::engine) topic: Box<str>,
     /// Where it stands, its messages and facts. There must be a head.
     pub(in crate::side::engine) state: State,
+    /// Which of its changed messages are pinned.
+    pub(in crate::side::engine) pinned: HashSet<u64>,
     /// How it is listed, if it was made on purpose.
     pub(in crate::side::engine) founded: Option<Founded>,
     /// The lines of its audit trail, each with its number.
@@ -83,7 +87,7 @@ impl Mover {
     ///
     /// Those of the engine: then it is not there.
     pub(in crate::side::engine) async fn place(&mut self, whole: &Whole) -> RedisResult<bool> {
-        let [meta, stream, keys, older, changed, facts, audit, listed] =
+        let [meta, stream, keys, older, changed, facts, audit, listed, _, unarchived] =
             self.names.of(&whole.topic).all();
         let (redis, of) = self.made.wire_of(self.names.slot_of_room(&whole.topic));
         let branch = of.branch.clone();
@@ -94,7 +98,7 @@ impl Mover {
         if there.is_some_and(|there| there != MOVING) {
             return Ok(false);
         }
-        let Whole { topic, state, founded, lines, keys: receipts } = whole;
+        let Whole { topic, state, pinned, founded, lines, keys: receipts } = whole;
         let Some(head) = &state.head else { unreachable!("a room that is placed has a head") };
         let mut parts = Parts { redis, part: pipe(), bytes: 0 };
         parts.part.cmd("DEL").arg(&[&stream, &keys, &older, &changed, &facts, &audit]).ignore();
@@ -113,7 +117,11 @@ impl Mover {
             parts.command("XDEL", 0).await?.arg(&stream).arg(&id);
         }
         for of in &state.changed {
-            let fate = if of.is_deleted { 'd' } else { '-' };
+            let fate = match of.is_deleted {
+                true => 'd',
+                false if pinned.contains(&of.offset) => 'p',
+                false => '-',
+            };
             let value = [format!("{} {fate} ", of.change).as_bytes(), &of.record].concat();
             let command = parts.command("HSET", value.len()).await?;
             command.arg(&changed).arg(of.offset).arg(value);
@@ -150,6 +158,9 @@ impl Mover {
             set.arg("EX").arg(u64::from(target.room_s) + HOUR_S);
         }
         last.cmd("HSET").arg(&listed).arg(&**topic).arg(listed_as(founded.as_ref(), head.at_ms));
+        if target.archive_slack > 0 {
+            last.cmd("ZADD").arg(&unarchived).arg("NX").arg(head.at_ms).arg(&**topic);
+        }
         last.add_command(set);
         last.query_async::<Value>(redis).await?;
         Ok(true)

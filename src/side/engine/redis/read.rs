@@ -6,7 +6,8 @@ use std::str;
 use redis::{ServerError, Value};
 
 use super::super::command::{
-    Changed, Command, Ended, Failure, Founded, Head, Listed, Message, Pushed, Receipt, Reply, State,
+    Archived, Changed, Command, Ended, Failure, Founded, Head, Listed, Message, Pushed, Receipt,
+    Reply, State,
 };
 use super::NO_FUNCTION;
 use super::keys::Names;
@@ -85,7 +86,7 @@ pub(super) fn reply(
     Ok(Ok(match form {
         Form::Appended(entries) => appended(value, *entries, branch)?,
         Form::State { history } => {
-            let parts = <[Value; 4]>::try_from(array(value)?).map_err(|_| Malformed("a room"))?;
+            let parts = <[Value; 5]>::try_from(array(value)?).map_err(|_| Malformed("a room"))?;
             return Ok(state(parts, *history, branch).unwrap_or(Err(Failure::Layout)));
         }
         Form::Stands => return stands(value, branch),
@@ -120,7 +121,8 @@ pub(super) fn failure(error: &ServerError) -> Failure {
     }
 }
 
-/// Something heard on a shard's channel; `None`, if it is on a channel that is not ours.
+/// Something heard on a shard's channel; `None`, if it is on a channel that is not ours, or of
+/// another version. Whoever may publish there may say anything.
 pub(super) fn pushed(
     data: Vec<Value>,
     names: &Names,
@@ -134,21 +136,29 @@ pub(super) fn pushed(
         return Ok(Some(Pushed::Told { record: said }));
     }
     if names.is_list(&channel) {
-        let (length, rest) = said.split_first_chunk::<4>().ok_or(WHAT)?;
-        let length = usize::try_from(u32::from_le_bytes(*length)).map_err(|_| WHAT)?;
-        let (topic, value) = rest.split_at_checked(length).ok_or(WHAT)?;
-        return Ok(listed_as(topic, value).map(Pushed::Listed));
+        let listed = || {
+            let (length, rest) = said.split_first_chunk::<4>()?;
+            let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
+            rest.split_at_checked(length)
+        };
+        let foreign = Some(Pushed::Foreign { topic: None });
+        return Ok(
+            listed().map_or(foreign, |(topic, value)| listed_as(topic, value).map(Pushed::Listed))
+        );
     }
     let Some(topic) = names.topic_of(&channel) else { return Ok(None) };
     let topic = topic.into();
-    match said.split_first() {
-        Some((b'E', told)) => Ok(Some(Pushed::News { topic, news: news::read(told)? })),
+    Ok(Some(match said.split_first() {
+        Some((b'E', told)) => match news::read(told) {
+            Some(news) => Pushed::News { topic, news },
+            None => Pushed::Foreign { topic: Some(topic) },
+        },
         Some((b'S', _)) => {
             said.remove(0);
-            Ok(Some(Pushed::Said { topic, record: said }))
+            Pushed::Said { topic, record: said }
         }
-        _ => Err(Malformed("what is said on a room's channel")),
-    }
+        _ => Pushed::Foreign { topic: Some(topic) },
+    }))
 }
 
 /// The channel of a push that says that it is heard no more.
@@ -197,7 +207,7 @@ fn lines(value: Value) -> Result<Reply, Malformed> {
 }
 
 fn state(
-    parts: [Value; 4],
+    parts: [Value; 5],
     history: u64,
     branch: &str,
 ) -> Result<Result<Reply, Failure>, Malformed> {
@@ -206,7 +216,7 @@ fn state(
             return Ok(Err(failure(error)));
         }
     }
-    let [meta, messages, changed, facts] = parts;
+    let [meta, messages, changed, facts, archived] = parts;
     // What is there of a room that has none has no places before it is appended to.
     if meta == Value::Nil {
         return Ok(Ok(Reply::State(State::default())));
@@ -236,7 +246,23 @@ fn state(
         .ok_or(Malformed("a fact"))?;
     facts.sort_unstable();
     let is_current = *of == *branch;
-    Ok(Ok(Reply::State(State { head: Some(head), is_current, messages, changed, facts })))
+    let archived = match archived {
+        Value::Nil => None,
+        archived => archived_of(&bytes(archived)?),
+    };
+    let head = Some(head);
+    Ok(Ok(Reply::State(State { head, is_current, messages, changed, facts, archived })))
+}
+
+/// What of a room is in the archive; `None`, if another version has written that.
+fn archived_of(written: &[u8]) -> Option<Archived> {
+    let words: Vec<&str> = str::from_utf8(written).ok()?.split(' ').collect();
+    let [epoch, offset, change, floor, floor_change] = words[..] else { return None };
+    Some(Archived {
+        epoch: hexadecimal(epoch)?,
+        upto: Marks { offset: decimal(offset)?, change: decimal(change)? },
+        floor: Marks { offset: decimal(floor)?, change: decimal(floor_change)? },
+    })
 }
 
 fn message((offset, fields): (u64, Vec<Value>)) -> Result<Message, Malformed> {
@@ -439,6 +465,7 @@ mod tests {
         ]);
         let changed = Value::Map(vec![(text("1"), text("1 d gone"))]);
         let facts = Value::Map(vec![(text("s:u"), text("muted"))]);
+        let there = text("00000000000000e1 2 1 0 0");
         let receipts = ["m 00000000000000e1 3 5", "c 1", "d 2", "stale", "conflict"].map(text);
         let appended = [meta.clone()].into_iter().chain(receipts).collect();
         let node = text("00000000000000aa:0000000000000001");
@@ -446,7 +473,7 @@ mod tests {
         let listed = Value::Array(listed.into());
         vec![
             (Form::Appended(5), Value::Array(appended)),
-            (Form::State { history: 9 }, Value::Array(vec![meta, stream, changed, facts])),
+            (Form::State { history: 9 }, Value::Array(vec![meta, stream, changed, facts, there])),
             (Form::Lines, Value::Array(vec![entry("1-0", &["d", "line"])])),
             (Form::Nodes, Value::Array(vec![Value::Int(1), Value::Int(2), node])),
             (Form::Listed, Value::Array(vec![text("0"), listed])),

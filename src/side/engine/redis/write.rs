@@ -98,7 +98,8 @@ pub(super) fn write(command: &Command, names: &Names, target: &Target) -> Writte
         }
         Command::Forget { partition, topics } => {
             let mut forget = cmd("FCALL");
-            forget.arg("chinwag_1_forget").arg(1 + topics.len()).arg(names.listed(*partition));
+            forget.arg("chinwag_1_forget").arg(2 + topics.len());
+            forget.arg(names.listed(*partition)).arg(names.archived(*partition));
             for topic in topics {
                 forget.arg(names.of(topic).meta());
             }
@@ -134,15 +135,17 @@ fn say(channel: String, kind: &[u8], record: &[u8]) -> Cmd {
 fn write_read(topic: &str, names: &Names, target: &Target) -> Written {
     let room = names.of(topic);
     let (meta, stream, changed, facts) = (room.meta(), room.stream(), room.changed(), room.facts());
+    let (archived, history) = (room.archived(), target.history_at_most());
     let mut commands = pipe();
     commands.atomic();
     commands.cmd("GET").arg(&meta);
-    commands.cmd("XREVRANGE").arg(&stream).arg("+").arg("-").arg("COUNT").arg(target.history);
+    commands.cmd("XREVRANGE").arg(&stream).arg("+").arg("-").arg("COUNT").arg(history);
     commands.cmd("HGETALL").arg(&changed);
     commands.cmd("HGETALL").arg(&facts);
+    commands.cmd("HGET").arg(&archived).arg(topic);
     let mut otherwise = cmd("FCALL");
-    otherwise.arg("chinwag_1_read").arg(4).arg(&[meta, stream, changed, facts]);
-    otherwise.arg(target.history);
+    otherwise.arg("chinwag_1_read").arg(5).arg(&[meta, stream, changed, facts, archived]);
+    otherwise.arg(history).arg(topic);
     Written::Transaction { commands, otherwise }
 }
 
@@ -153,7 +156,7 @@ fn write_append(append: &Append, names: &Names, target: &Target) -> Cmd {
     call.arg("chinwag_1_append").arg(keys.len()).arg(&keys);
     call.arg(&word::hex(append.fresh_epoch)).arg(room.channel()).arg(&*append.topic);
     call.arg(target.history).arg(target.history_s).arg(target.room_s).arg(target.key_s);
-    call.arg(target.audit_lines).arg(room.list_channel());
+    call.arg(target.audit_lines).arg(room.list_channel()).arg(target.archive_slack);
     for entry in &append.entries {
         write_entry(&mut call, entry);
     }
@@ -174,8 +177,13 @@ fn write_entry(call: &mut Cmd, entry: &Entry) {
             let key = key.map(|key| word::hex(u64::from_be_bytes(key)));
             call.arg(key.as_ref().map_or(&b""[..], |key| key));
         }
-        Act::Change { offset, expected, is_deleted } => {
-            call.arg(offset).arg(expected).arg(if *is_deleted { "d" } else { "-" });
+        Act::Change { offset, expected, is_deleted, is_pinned, heard } => {
+            let fate = match (is_deleted, is_pinned) {
+                (true, _) => "d",
+                (false, true) => "p",
+                (false, false) => "-",
+            };
+            call.arg(offset).arg(expected).arg(fate).arg(heard);
         }
         Act::Decision { founded, facts } => {
             let kind = |of: &Founded| if of.is_private { 'p' } else { 'o' };

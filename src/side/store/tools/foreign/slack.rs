@@ -121,6 +121,14 @@ struct Attachment {
 /// Kinds of messages that somebody has said; of the others Slack itself tells who came and went.
 const SAID: [&str; 4] = ["bot_message", "me_message", "thread_broadcast", "file_share"];
 
+/// A conversation that is no channel. Its folder is called as it is, or by its id.
+#[derive(Deserialize)]
+struct Direct {
+    #[serde(default)]
+    id: String,
+    name: Option<String>,
+}
+
 /// Who everybody is, and how channels are called: by ids.
 struct Known {
     users: HashMap<String, User>,
@@ -133,13 +141,14 @@ pub(super) fn convert(mut archive: Archive, lines: &mut Lines<'_, '_>) -> Result
     };
     let private: Vec<Channel> = archive.json("groups.json")?.unwrap_or_default();
     let users: Vec<User> = archive.json("users.json")?.unwrap_or_default();
-    let mut direct_count = 0;
+    let mut direct: Vec<Direct> = Vec::new();
     for name in ["dms.json", "mpims.json"] {
-        let direct: Option<Vec<serde::de::IgnoredAny>> = archive.json(name)?;
-        direct_count += direct.map_or(0, |direct| direct.len() as u64);
+        direct.extend(archive.json::<Vec<Direct>>(name)?.unwrap_or_default());
     }
-    lines.leave_out(direct_count, "direct conversations");
-    let folders: HashSet<&str> = public.iter().chain(&private).map(|of| &*of.name).collect();
+    lines.leave_out(direct.len() as u64, "direct conversations");
+    let direct = direct.iter().map(|of| of.name.as_ref().unwrap_or(&of.id));
+    let channels = public.iter().chain(&private).map(|of| &of.name);
+    let folders: HashSet<&str> = channels.chain(direct).map(|name| &**name).collect();
     let is_homeless = |name: &&String| {
         let folder = name.rsplit_once('/').map(|(folder, _)| folder);
         is_of_kind(name, "json") && folder.is_some_and(|folder| !folders.contains(folder))
