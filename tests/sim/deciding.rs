@@ -56,9 +56,19 @@ impl Might {
             // It depends on the other one, too.
             (Wish::Standing(_), "unauthorized") => true,
             (Wish::Standing(wish), "last_owner") => {
-                let is_last = |facts: &Facts| facts.is_last_owner(self.user);
+                // Who is muted or banned does not count, and may have been so.
+                let whose = wish["user"].as_str().expect("it is of somebody");
+                let is_last = |facts: &Facts| facts.is_last_owner(whose, 0);
                 let is_lowered = wish.get("role").is_some_and(|role| role != "owner");
-                is_lowered && wish["user"] == self.user && self.facts.iter().any(is_last)
+                let holds = |name: &str| wish[name].as_i64().is_some_and(|held_s| held_s != 0);
+                let is_one = is_lowered && whose == self.user;
+                (is_one || holds("muted_s") || holds("banned_s")) && self.facts.iter().any(is_last)
+            }
+            (Wish::Standing(wish), "invalid") => {
+                let whose = wish["user"].as_str().expect("it is of somebody");
+                let mut standings = self.facts.iter().map(|facts| facts.standing(whose));
+                let is_held = |of: Standing| of.muted_until_ms > 0 || of.banned_until_ms > 0;
+                wish["role"] == "owner" && standings.any(is_held)
             }
             _ => self.be_refused_for(reason, Level::None),
         }

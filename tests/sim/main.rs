@@ -219,7 +219,7 @@ fn check(seed: u64) -> Outcome {
 fn seeds() -> Vec<u64> {
     match number_from("SIM_SEED") {
         Some(seed) => vec![seed],
-        None => (0..number_from("SIM_SEEDS").unwrap_or(256)).collect(),
+        None => (0..number_from("SIM_SEEDS").unwrap_or(1_024)).collect(),
     }
 }
 
@@ -236,7 +236,7 @@ fn the_server_keeps_its_promises_whatever_the_seed() {
             *sum = if what == "fullest ring" { count.max(*sum) } else { *sum + count };
         }
     }
-    if seeds.len() >= 256 && steps() >= STEPS {
+    if seeds.len() >= 1_024 && steps() >= STEPS {
         let unseen: Vec<_> = REACHED.iter().filter(|what| !seen.contains_key(*what)).collect();
         assert!(
             unseen.is_empty(),

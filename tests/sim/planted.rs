@@ -6,10 +6,10 @@ use crate::logs::LogKind;
 use crate::try_run;
 
 /// How many seeds a bug may take to be found.
-const SEEDS: u64 = 192;
+const SEEDS: u64 = 768;
 
 /// The same, of one that shows only where much comes together.
-const RARE_SEEDS: u64 = 768;
+const RARE_SEEDS: u64 = 3_072;
 
 /// Runs with a bug until one of these checks finds it.
 #[track_caller]

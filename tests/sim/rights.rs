@@ -104,14 +104,18 @@ impl Facts {
         self.standings.values().filter(|standing| standing.role == Some(Role::Owner)).count()
     }
 
-    /// Whether nobody but this user owns it.
-    pub(crate) fn is_last_owner(&self, user: &str) -> bool {
-        self.standing(user).role == Some(Role::Owner) && self.owners() == 1
+    /// Whether nobody but this user owns it who is neither muted nor banned.
+    pub(crate) fn is_last_owner(&self, user: &str, now_ms: u64) -> bool {
+        let is_free = |of: &Standing| held(*of, now_ms) == [None; 2];
+        let owns = |of: &Standing| of.role == Some(Role::Owner);
+        let mut others = self.standings.iter().filter(|(other, _)| *other != user);
+        owns(&self.standing(user)) && !others.any(|(_, of)| owns(of) && is_free(of))
     }
 
     /// Whether a user whose token allows so much may decide that another stands so.
     fn may_stand(
         &self,
+        room: &str,
         (by, token): (&str, Level),
         (user, next): (&str, Standing),
         now_ms: u64,
@@ -120,7 +124,7 @@ impl Facts {
         let is_self = by == user;
         let is_role_given = match (was.role, next.role) {
             (was, next) if was == next => true,
-            (Some(Role::Owner), _) => is_self && !self.is_last_owner(user),
+            (Some(Role::Owner), _) => is_self && !self.is_last_owner(user, now_ms),
             (Some(_), None) if is_self => true,
             (Some(is), Some(role)) if is_self && role < is => true,
             (None, Some(Role::Member)) if is_self => level >= Level::Join,
@@ -128,10 +132,22 @@ impl Facts {
             _ => level >= Level::Own,
         };
         let role_alone = Standing { role: was.role, ..Standing::default() };
-        // Whoever is not there has no token that says more.
-        let other = self.level_of(role_alone, Level::Speak, now_ms);
+        // Whoever is not there has no token that says more, and whoever is may have one that says
+        // less.
+        let there = USERS.iter().find(|of| of.id == user).map(|of| of.level_in(room));
+        let there = there.filter(|token| *token == Level::Join).unwrap_or(Level::Speak);
+        let other = self.level_of(role_alone, there, now_ms);
         let is_above = level >= Level::Moderate && level > other;
-        is_role_given && (held(was, now_ms) == held(next, now_ms) || is_above)
+        let [before, after] = [was, next].map(|of| held(of, now_ms));
+        let is_lifted = before.iter().zip(after).all(|(was, is)| is.is_none() || is == *was);
+        let may_hold = before == after || is_above || is_lifted && level >= Level::Own;
+        let owns = |of: Standing| of.role == Some(Role::Owner);
+        let leaves_one = match (owns(was), owns(next)) {
+            (false, true) => after == [None; 2],
+            (true, true) => is_lifted || !self.is_last_owner(user, now_ms),
+            _ => true,
+        };
+        is_role_given && may_hold && leaves_one
     }
 
     /// What `room_members` is answered.
@@ -659,7 +675,8 @@ fn check_decision(topic: &str, facts: &Facts, entry: &Entry<'_>, now_ms: u64) {
         }
         What::Standing { user, standing } => {
             let next = (user, standing);
-            by(user).is_none_or(|by| facts.may_stand(by, next, now_ms))
+            let room = topic.strip_prefix("room:").expect("decisions are of rooms");
+            by(user).is_none_or(|by| facts.may_stand(room, by, next, now_ms))
         }
         _ => true,
     };

@@ -59,7 +59,7 @@ fn what_is_no_export_of_a_product_is_refused_and_the_store_stays_empty() {
         ("mattermost", "discord.json", "line 1: it is none of such an export"),
         ("mattermost", "slack", "there is no .jsonl"),
         ("discord", "mattermost.jsonl", "missing field `channel`"),
-        ("discord", "slack", "board/2017-11-30.json: "),
+        ("discord", "slack", "D01/2017-11-06.json: "),
     ];
     for (product, export, wanted) in expected {
         let folder = Folder::new(&format!("not-from-{product}-{export}"));
