@@ -309,7 +309,7 @@ const TABLE = {
     [{ user: ONESELF, role: "moderator" },          "--- u+uuu+ uu +u !+ re", because("last_owner")],
     [{ user: ONESELF, role: "owner" },              "--- uuuuuu uu uu ++ re"],
     [{ user: ONESELF, muted_s: 60 },                "--- uuuumm uu uu uu re"],
-    [{ user: ONESELF, muted_s: 0 },                 "--- uuuumm uu uu uu re"],
+    [{ user: ONESELF, muted_s: 0 },                 "--- uuuumm uu uu ++ re"],
     [{ user: ONESELF, banned_s: 60 },               "--- uuuumm uu uu uu re"],
     [{ user: ONESELF, kick: true },                 "--- uuuumm uu uu uu re"],
     [{ user: ONESELF, purge_s: 60 },                "--- uuuumm ++ ++ ++ re"],
@@ -361,6 +361,13 @@ const TABLE = {
     [{ user: OWNER, banned_s: 60 },                 "--- uuuumm uu uu uu re"],
     [{ user: OWNER, kick: true },                   "--- uuuumm uu uu uu re"],
     [{ user: OWNER, purge_s: 60 },                  "--- uuuumm uu uu uu re"],
+    // Or nobody could lift what was decided of one who has become an owner since.
+    [{ user: OWNER, muted_s: 0 },                   "--- uuuumm uu uu ++ re"],
+    [{ user: OWNER, banned_s: 0 },                  "--- uuuumm uu uu ++ re"],
+    [{ user: STRANGER, role: "owner", muted_s: 0 }, "--- uuuuuu uu uu ++ re"],
+    [{ user: STRANGER, role: "owner", muted_s: 60 }, "--- !!!!!! !! !! !! re", invalid("muted_s")],
+    [{ user: STRANGER, role: "owner", banned_s: -1 }, "--- !!!!!! !! !! !! re", invalid("banned_s")],
+    [{ user: MUTED, role: "owner" },                "--- uuuuuu uu uu !! re", invalid("role")],
 
     [{ role: "member" },                            "--- !!!!!! !! !! !! re", invalid("user")],
     [{ user: STRANGER },                            "--- !!!!!! !! !! !! re", invalid("role")],
