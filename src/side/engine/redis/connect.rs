@@ -16,7 +16,7 @@ use tokio::time;
 
 use super::address::Address;
 use super::cluster::{self, Nodes};
-#[cfg(feature = "store")]
+#[cfg(any(feature = "archive-postgres", feature = "store"))]
 use super::events::events;
 use super::fit::{Facts, check_config, check_rights, look, secret};
 use super::keys::Names;
