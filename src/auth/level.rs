@@ -196,10 +196,16 @@ impl Standing {
         self.muted_until_ms > now_ms
     }
 
+    /// Whether it is muted or banned at this time.
+    #[must_use]
+    pub const fn is_restrained(&self, now_ms: u64) -> bool {
+        self.is_banned(now_ms) || self.is_muted(now_ms)
+    }
+
     /// Whether there is anything that holds at this time or later.
     #[must_use]
     pub const fn holds(&self, now_ms: u64) -> bool {
-        self.role.is_some() || self.is_banned(now_ms) || self.is_muted(now_ms)
+        self.role.is_some() || self.is_restrained(now_ms)
     }
 }
 

@@ -399,8 +399,7 @@ impl Room {
             next.banned_until_ms = ban.until_ms(now_ms);
         }
         // Each room that has owners has one who may decide.
-        let is_held = next.is_muted(now_ms) || next.is_banned(now_ms);
-        if next.role == Some(Role::Owner) && is_held {
+        if next.role == Some(Role::Owner) && next.is_restrained(now_ms) {
             if was.role != Some(Role::Owner) {
                 let message = "an owner is neither muted nor banned: lift it in the same push";
                 return Err(Refusal::Invalid { field: "role", message });
@@ -436,8 +435,8 @@ impl Room {
     fn has_other_owner(&self, user: &str, now_ms: u64) -> bool {
         let mut standings = self.facts.iter().flat_map(|facts| facts.standings.iter());
         standings.any(|(of, standing)| {
-            let is_held = standing.is_muted(now_ms) || standing.is_banned(now_ms);
-            of != user && standing.role == Some(Role::Owner) && !is_held
+            let is_owner = standing.role == Some(Role::Owner);
+            of != user && is_owner && !standing.is_restrained(now_ms)
         })
     }
 

@@ -23,7 +23,7 @@
 use std::iter;
 
 use crate::limits::ANSWER_BYTES_PER_WORK;
-use crate::link::ids::{Receipt, RoomKey};
+use crate::link::ids::{Receipt, RoomKey, Slot};
 use crate::link::io::Io;
 use crate::link::log::{
     Append, Appended, Entry, Log, Marks, NodeId, Placed, Say, Spoken, Ticket, Unkept, Why,
@@ -49,10 +49,8 @@ use crate::wire::phx::Payload;
 enum SaidBefore {
     /// Its log will say whether it is kept.
     UnderWay(Ticket),
-    /// Whoever said it was told that it may be kept.
-    Doubtful,
-    /// It is kept.
-    Kept(Receipt),
+    /// Whoever said it was answered: it is kept, or may be.
+    Answered(Result<Receipt, Why>),
     /// It is applied, and not known to be kept.
     Heard,
 }
@@ -85,10 +83,7 @@ impl Rooms {
         let NewMessage { body, key: message_key, reply_to, mentions, data, stream } = message;
         let (now_ms, blocked) = (cx.now.unix_ms, cx.settings.blocked.as_deref());
         let key_hash = message_key.map(|key| self.hash_key(author.user(), key));
-        // Whoever may not be here any more learns nothing by a key.
-        let said_before = self
-            .said_before(key, room, key_hash)
-            .filter(|_| room.may_be_here(asker.slot, now_ms).is_ok());
+        let said_before = self.said_before(key, (room, asker.slot), key_hash, now_ms);
         match said_before {
             None => {
                 if let Err(refusal) = room.may_send(asker.slot, body, mentions, blocked, now_ms) {
@@ -97,8 +92,10 @@ impl Rooms {
             }
             // It goes to the log again: that knows the key, and says when it is kept.
             Some(SaidBefore::Heard) => {}
-            Some(before) => {
-                return self.answer_as_before(cx, members, (membership, reference), before);
+            // An earlier message with this key is still under way: both get its answer.
+            Some(SaidBefore::UnderWay(ticket)) => return self.hold(membership, ticket, reference),
+            Some(SaidBefore::Answered(answer)) => {
+                return self.answer_again(cx, members, (membership, reference), answer);
             }
         }
         if self.pending.is_behind(key) {
@@ -193,41 +190,38 @@ impl Rooms {
         }
     }
 
-    /// What is known of the message that used a key, if one did.
+    /// What is known of the message that used a key, if one did. Whoever may not be here any more
+    /// learns nothing by a key.
     fn said_before(
         &self,
         key: RoomKey,
-        room: &Room,
+        (room, slot): (&Room, Slot),
         key_hash: Option<KeyHash>,
+        now_ms: u64,
     ) -> Option<SaidBefore> {
-        match self.pending.of_key(key, key_hash) {
-            Some((_, true)) => return Some(SaidBefore::Doubtful),
-            Some((ticket, false)) => return Some(SaidBefore::UnderWay(ticket)),
-            None => {}
-        }
-        let receipt = room.history().of_key(key_hash?)?;
-        let is_kept = room.journal().is_kept(receipt.offset);
-        Some(if is_kept { SaidBefore::Kept(receipt) } else { SaidBefore::Heard })
+        let before = match self.pending.of_key(key, key_hash) {
+            Some((_, true)) => SaidBefore::Answered(Err(Why::Unconfirmed)),
+            Some((ticket, false)) => SaidBefore::UnderWay(ticket),
+            None => {
+                let receipt = room.history().of_key(key_hash?)?;
+                let is_kept = room.journal().is_kept(receipt.offset);
+                if is_kept { SaidBefore::Answered(Ok(receipt)) } else { SaidBefore::Heard }
+            }
+        };
+        room.may_be_here(slot, now_ms).is_ok().then_some(before)
     }
 
-    /// Answers a message that was said before as the first one was, or will be.
-    fn answer_as_before<I: Io>(
+    /// Answers a message that was said before as the first one was.
+    fn answer_again<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
         members: &mut impl Tell<I>,
         (membership, reference): (Membership, &str),
-        before: SaidBefore,
+        answer: Result<Receipt, Why>,
     ) {
-        match before {
-            SaidBefore::UnderWay(ticket) => self.hold(membership, ticket, reference),
-            SaidBefore::Doubtful => {
-                let refusal = Why::Unconfirmed.refusal();
-                self.answer_refused(cx, members, membership, reference, refusal);
-            }
-            SaidBefore::Kept(receipt) => {
-                self.answer_ok(cx, members, membership, reference, receipt);
-            }
-            SaidBefore::Heard => unreachable!("its log says when it is kept"),
+        match answer {
+            Ok(receipt) => self.answer_ok(cx, members, membership, reference, receipt),
+            Err(why) => self.answer_refused(cx, members, membership, reference, why.refusal()),
         }
     }
 

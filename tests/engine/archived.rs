@@ -6,7 +6,7 @@ use redis::{Connection, FromRedisValue};
 
 use super::node::{Node, message, runtime, target};
 use super::servers::{KINDS, Kind, Server};
-use super::world::LIBRARY;
+use super::world::{LIBRARY, load, planted};
 
 const TOPIC: &str = "room:tea";
 
@@ -28,9 +28,7 @@ struct Room {
 impl Room {
     async fn of(server: &Server, library: &str) -> Self {
         let mut look = server.look();
-        let mut load = redis::cmd("FUNCTION");
-        load.arg("LOAD").arg("REPLACE").arg(library);
-        load.query::<()>(&mut look).expect("a library");
+        load(&mut look, library);
         let target = Target { archive_slack: SLACK, ..target(server, 1) };
         Self { node: Node::connect(&target).await.expect("a connection"), look }
     }
@@ -159,8 +157,7 @@ fn what_an_archive_does_not_have_waits_for_it_up_to_a_bound() {
         ("what waits expires", "== 1\n  then\n    call('PERSIST', room.stream)", "== 1\n  then"),
         ("all is there too soon", "if of ~= epoch or top ~= args[3]", "if of ~= epoch or false"),
     ] {
-        assert_eq!(LIBRARY.matches(good).count(), 1, "{what}: the script is another one");
-        let found = try_with(Kind::Redis, &LIBRARY.replace(good, bad));
+        let found = try_with(Kind::Redis, &planted(what, good, bad));
         assert!(found.is_err(), "{what}: nothing differs");
     }
 }

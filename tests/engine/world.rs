@@ -355,7 +355,15 @@ fn ask(look: &mut Connection, words: &[&str]) {
     command.exec(look).unwrap_or_else(|error| panic!("{words:?}: {error}"));
 }
 
-fn load(look: &mut Connection, library: &str) {
+/// The script with a defect: `bad` stands where `good` has stood.
+#[track_caller]
+pub(crate) fn planted(what: &str, good: &str, bad: &str) -> String {
+    assert_eq!(LIBRARY.matches(good).count(), 1, "{what}: the script is another one");
+    LIBRARY.replace(good, bad)
+}
+
+/// Has a server take this script.
+pub(crate) fn load(look: &mut Connection, library: &str) {
     ask(look, &["FUNCTION", "LOAD", "REPLACE", library]);
 }
 

@@ -57,7 +57,14 @@ pub(super) struct Messages<'a> {
 }
 
 impl<'a> Messages<'a> {
+    /// What the engine has of a room.
     pub(super) fn of(topic: &'a str, state: &'a State) -> Self {
+        let mut all = Self::read(topic, state);
+        all.count_replies(0);
+        all
+    }
+
+    fn read(topic: &'a str, state: &'a State) -> Self {
         let head = state.head.as_ref();
         // Its home knows the epochs that the room remembers.
         let is_known = |epoch: u64| head.is_none_or(|head| head.knows(epoch));
@@ -81,19 +88,22 @@ impl<'a> Messages<'a> {
         });
         let mut by_offset: BTreeMap<_, _> = read.collect();
         by_offset.retain(|offset, _| !hidden.contains(offset));
-        let mut replies: BTreeMap<u64, Replies> = BTreeMap::new();
-        for (offset, of) in &by_offset {
-            if let Some(root) = of.said.thread {
-                let of = replies.entry(root).or_insert(Replies { count: 0, last: 0 });
-                (of.count, of.last) = (of.count + 1, *offset);
-            }
-        }
-        Self { by_offset, hidden, has_archive: false, replies, unreadable }
+        Self { by_offset, hidden, has_archive: false, replies: BTreeMap::new(), unreadable }
     }
 
-    /// The same, and what an archive has of the room: of each message the later change.
+    /// Counts the answers behind an offset.
+    fn count_replies(&mut self, behind: u64) {
+        for (offset, of) in self.by_offset.range(behind + 1..) {
+            if let Some(root) = of.said.thread {
+                let of = self.replies.entry(root).or_insert(Replies { count: 0, last: 0 });
+                (of.count, of.last) = (of.count + 1, of.last.max(*offset));
+            }
+        }
+    }
+
+    /// What the engine and an archive have of a room: of each message the later change.
     pub(super) fn with_archive(topic: &'a str, state: &'a State, found: &'a older::Found) -> Self {
-        let mut all = Self::of(topic, state);
+        let mut all = Self::read(topic, state);
         all.has_archive = true;
         let head = state.head.as_ref();
         for older::Row { offset, change, record } in &found.rows {
@@ -111,14 +121,8 @@ impl<'a> Messages<'a> {
             all.by_offset.insert(*offset, Stands { at_ms: said_ms, said, fate });
         }
         // Those that were counted there are not all among them.
-        let mut replies: BTreeMap<u64, Replies> = found.replies.iter().copied().collect();
-        for (offset, of) in all.by_offset.range(found.upto.offset + 1..) {
-            if let Some(root) = of.said.thread {
-                let of = replies.entry(root).or_insert(Replies { count: 0, last: 0 });
-                (of.count, of.last) = (of.count + 1, of.last.max(*offset));
-            }
-        }
-        all.replies = replies;
+        all.replies = found.replies.iter().copied().collect();
+        all.count_replies(found.upto.offset);
         all
     }
 

@@ -223,13 +223,7 @@ pub(in crate::side) fn read_changed<'a, 'p>(
     offset: u64,
     record: &'a [u8],
 ) -> Result<ChangedTold<'a>, Unreadable<'p>> {
-    let place = Purpose::Changed { topic, offset };
-    match read_told(place, record)? {
-        Written { origin, told: Told::Changed { said_ms, said, fate, .. }, .. } => {
-            Ok(ChangedTold { origin, said_ms, said, fate })
-        }
-        _ => Err(Unreadable { place, why: Unread::Foreign }),
-    }
+    read_changed_at(Purpose::Changed { topic, offset }, offset, record)
 }
 
 /// Reads a message as the archive has it.
@@ -242,7 +236,15 @@ pub(in crate::side) fn read_archived<'a, 'p>(
     offset: u64,
     record: &'a [u8],
 ) -> Result<ChangedTold<'a>, Unreadable<'p>> {
-    let place = Purpose::Archived { topic, offset };
+    read_changed_at(Purpose::Archived { topic, offset }, offset, record)
+}
+
+/// Reads what was written of a message for one of both.
+fn read_changed_at<'a, 'p>(
+    place: Purpose<'p>,
+    offset: u64,
+    record: &'a [u8],
+) -> Result<ChangedTold<'a>, Unreadable<'p>> {
     let unreadable = |why| Unreadable { place, why };
     let (origin, inside) = unsealed(place, record).map_err(unreadable)?;
     match try_read_whole(inside) {
