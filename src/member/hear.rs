@@ -47,7 +47,7 @@ impl Members {
             ToMember::Removed { conn, audience, slot, may_return, payload } => {
                 self.removed((conn, audience, slot), may_return, payload);
             }
-            ToMember::Ended { audience, reason } => self.end_all(audience, reason),
+            ToMember::Ended { audience, reason } => self.end_all(cx, audience, reason),
             ToMember::Created { conn, status, retry_ms, body } => {
                 self.conns.created(cx, conn, status, retry_ms, body);
             }

@@ -48,6 +48,7 @@ use std::collections::{HashMap, VecDeque};
 use channels::{Arrival, Channel, Channels};
 use endings::Endings;
 use refs::{JoinRef, PackedRef};
+use renew::Renewals;
 
 use crate::audience::{Audiences, NO_SEAT};
 use crate::base::dense::Dense;
@@ -66,6 +67,7 @@ pub(crate) use channels::State;
 pub(crate) use expire::ExpiresAt;
 pub(crate) use join::Joiner;
 pub(crate) use push::Push;
+pub(crate) use renew::Renewal;
 
 /// The connections of a shard, their channels, and the audiences that they sit in.
 pub(crate) struct Members {
@@ -81,6 +83,7 @@ pub(crate) struct Members {
     /// Ends of memberships by eviction. Homes are told at the end of a flush.
     evicted: Vec<Ask<'static>>,
     endings: Endings,
+    renewals: Renewals,
 }
 
 /// What a message asks for.
@@ -111,6 +114,7 @@ impl Members {
             asks: VecDeque::new(),
             evicted: Vec::new(),
             endings: Endings::new(hasher(13)),
+            renewals: Renewals::new(hasher(14)),
             conns: Conns::new(settings.warn_ms, hasher),
         }
     }
@@ -136,6 +140,9 @@ impl Members {
         channels_max: u32,
         message: &'m Message<'_>,
     ) -> Dispatch<'m> {
+        if self.renewals.contains(conn) {
+            return Dispatch::Park;
+        }
         let Some(topic) = message.topic() else { return self.answer_unmatched(conn, message) };
         let event = message.event();
         if topic == topic::PHOENIX {
@@ -145,6 +152,11 @@ impl Members {
             return self.answer_alone(conn, message, "null", "ok", "{}");
         }
         let audience = self.audiences.find(&topic);
+        if let Some(audience) = audience
+            && self.endings.has_audiences()
+        {
+            self.end_before_turn(conn, audience);
+        }
         let channel = audience.and_then(|audience| self.channel(conn, audience)).copied();
         let Some(channel) = channel else {
             return match event.as_deref() {
@@ -306,14 +318,23 @@ impl Members {
     /// Whether the next turn has work here.
     pub(crate) fn has_work(&self) -> bool {
         let has_asks = !self.asks.is_empty() || !self.evicted.is_empty();
-        let has_endings = self.endings.has_work();
+        let has_endings = self.has_endings();
         self.conns.has_work() || self.audiences.is_behind() || has_asks || has_endings
     }
 
     /// Gives back memory that is mostly unused.
     pub(crate) fn tidy(&mut self) {
-        let Self { conns, audiences, channels: _, arrivals, odd_refs, asks, evicted, endings } =
-            self;
+        let Self {
+            conns,
+            audiences,
+            channels: _,
+            arrivals,
+            odd_refs,
+            asks,
+            evicted,
+            endings,
+            renewals,
+        } = self;
         conns.tidy();
         audiences.tidy();
         arrivals.trim(ENTRIES_KEPT);
@@ -321,6 +342,7 @@ impl Members {
         asks.trim(ENTRIES_KEPT);
         evicted.trim(ENTRIES_KEPT);
         endings.trim();
+        renewals.trim();
     }
 
     /// Panics if the parts do not agree. For tests: it looks at everything.
@@ -357,6 +379,14 @@ impl Members {
         let kept = (self.odd_refs.len(), self.arrivals.len());
         assert_eq!(kept, (odd, arriving), "and no other is kept");
         assert_eq!(self.endings.parting_count(), parting, "who is parting is there");
+        for (key, _) in self.audiences.iter().filter(|(_, audience)| audience.ending() > 0) {
+            assert!(self.endings.ends_audience(key), "what is to end is in the line");
+        }
+        for conn in self.renewals.conns() {
+            let is_heard = self.conns.contains(conn) && !self.conns.is_closing(conn);
+            let is_parked = self.conns.flags(conn.index()).is_parked();
+            assert!(!is_heard || is_parked, "who goes on with another token waits");
+        }
         let all = (0..self.channels.len()).map(|index| self.channels[index].len()).sum::<usize>();
         assert_eq!(all, channels, "channels are of live connections");
     }

@@ -143,8 +143,7 @@ impl Shard {
         self.members.begin_turn(&self.common.cx(turn));
         self.handle_starved(turn);
         // Before others are let in: those who go make place.
-        self.members.go_on_ending(&mut self.common.cx(turn));
-        self.relay(turn);
+        self.go_on_ending(turn);
         self.admit_waiting(turn);
         // Whatever the steps before have unparked goes on in this turn.
         self.handle_unparked(turn);

@@ -2,9 +2,12 @@
 //! ends of connections.
 
 use super::{World, frame, upgrade};
+use crate::base::arena::Key;
 use crate::limits::{ENDING_WORK, LEAVING_PART, LEAVING_WORK, SWEEP_MS};
-use crate::link::ids::ConnKey;
+use crate::link::ids::{AudienceKey, ConnKey, Slot};
+use crate::link::record::{Received, ToHome, ToMember, read};
 use crate::link::topic::of_room;
+use crate::wire::phx::Payload;
 use crate::wire::ws::frame::Opcode;
 
 /// Rooms whose home is the shard.
@@ -271,4 +274,192 @@ fn a_room_that_loses_its_place_and_one_that_speaks_much_do_not_wait_for_who_is_p
     }
     assert!(world.shard.members.audiences.log_bytes() <= 2 * lag_bytes);
     assert_eq!(world.shard.metrics().lagged, lagged, "nobody lags who hears nothing");
+}
+
+/// How many members a room has here.
+const MEMBERS: usize = 200;
+
+/// A shard with so many members of a room whose home is the other shard.
+struct Crowd {
+    world: World,
+    topic: String,
+    conns: Vec<ConnKey>,
+    audience: AudienceKey,
+    slots: u32,
+}
+
+impl Crowd {
+    fn new() -> Self {
+        let work = LEAVING_WORK * u32::try_from(LEFT_PER_TURN).expect("a few");
+        let mut world = World::with_settings(|settings| {
+            settings.endings_work = work;
+            settings.limits.join_per_s = 0;
+        });
+        let topic = of_room(&World::room(1));
+        let conns = (0..MEMBERS).map(|_| world.take_over()).collect();
+        let mut crowd = Self { world, topic, conns, audience: Key::from_u64(9 << 32), slots: 0 };
+        for at in 0..MEMBERS {
+            crowd.enter(at);
+        }
+        crowd.world.pass(0);
+        assert_eq!(crowd.seats(), MEMBERS);
+        crowd
+    }
+
+    /// One of them joins, and the home takes it in.
+    fn enter(&mut self, at: usize) {
+        let (conn, topic) = (self.conns[at], &self.topic);
+        self.world.say(conn, &format!(r#"["{at}","j","{topic}","phx_join",{{}}]"#));
+        // The last that was sent may be what ends in this turn.
+        if let Received::ToHome(ToHome::Join { audience, .. }) = read(&self.world.net.sent) {
+            self.audience = audience;
+        }
+        let audience = self.audience;
+        let (home, slot) = (Key::from_u64(1 << 32), Slot(self.slots));
+        self.slots += 1;
+        self.world.hear(ToMember::Joined { conn, audience, home, slot, response: "{}" });
+    }
+
+    fn deliver(&mut self) {
+        let (audience, payload) = (self.audience, Payload::Json("{}"));
+        self.world.hear(ToMember::Deliver { audience, event: "new_msg", payload });
+    }
+
+    fn seats(&self) -> usize {
+        let audience = self.world.shard.members.audiences.get(self.audience);
+        audience.map_or(0, |audience| audience.seats.len())
+    }
+
+    fn told(&self, what: &str) -> usize {
+        self.world.net.told.iter().filter(|told| *told == what).count()
+    }
+
+    /// Passes turns until all channels have ended that are to, and something is said meanwhile.
+    /// Returns how many turns it took.
+    fn pass_all(&mut self, stay: usize) -> usize {
+        let mut turns = 0;
+        while self.seats() > stay {
+            let before = self.seats();
+            assert!(is_due(&self.world), "the next turn has work");
+            self.deliver();
+            self.world.shard.check_invariants();
+            // It has had a part of the turn before.
+            let most = LEFT_PER_TURN + PART;
+            assert!(before - self.seats() <= most, "{} in a turn", before - self.seats());
+            turns += 1;
+        }
+        turns
+    }
+}
+
+#[test]
+fn when_a_room_ends_all_its_channels_a_turn_ends_so_many_and_none_of_them_hears_what_follows() {
+    let mut crowd = Crowd::new();
+    crowd.world.net.told.clear();
+    let audience = crowd.audience;
+    crowd.world.hear(ToMember::Ended { audience, reason: "turned" });
+    assert!(crowd.seats() >= MEMBERS - LEFT_PER_TURN - PART, "{}", crowd.seats());
+    // One comes back before its turn: first its channel ends, and the home hears so.
+    crowd.world.net.told.clear();
+    crowd.enter(0);
+    let told = &crowd.world.net.told;
+    let at = |what: &str| told.iter().position(|told| told == what).expect(what);
+    assert!(at("Leave") < at("Join"), "{told:?}");
+    crowd.world.shard.check_invariants();
+    let ended = MEMBERS - crowd.seats() + 1;
+    crowd.world.net.told.clear();
+    let turns = crowd.pass_all(1);
+    assert!(turns >= MEMBERS / LEFT_PER_TURN / 2, "{turns}");
+    assert_eq!(crowd.told("phx_error turned"), MEMBERS - ended);
+    assert_eq!(crowd.told("Leave"), MEMBERS - ended, "the home is told of each");
+    assert_eq!(crowd.told("new_msg"), turns, "only who has come back hears");
+}
+
+#[test]
+fn when_a_home_begins_anew_a_turn_ends_so_many_channels_and_it_is_told_of_none() {
+    let mut crowd = Crowd::new();
+    crowd.world.net.told.clear();
+    crowd.world.hear_restart();
+    assert!(crowd.seats() >= MEMBERS - LEFT_PER_TURN - PART, "{}", crowd.seats());
+    crowd.enter(0);
+    // Others go meanwhile, or say something first.
+    let (gone, conn) = (crowd.conns[1], crowd.conns[2]);
+    crowd.world.with(|shard, turn| shard.hung_up(turn, gone));
+    let leave = format!(r#"["2","l","{}","phx_leave",{{}}]"#, crowd.topic);
+    crowd.world.say(conn, &leave);
+    crowd.world.shard.check_invariants();
+    let turns = crowd.pass_all(1);
+    assert!(turns >= MEMBERS / LEFT_PER_TURN / 2, "{turns}");
+    assert_eq!(crowd.told("phx_error restarted"), MEMBERS - 1, "all but who has gone");
+    assert_eq!(crowd.told("Leave"), 0, "the home knows none of them");
+    assert_eq!(crowd.told("new_msg"), turns, "only who has come back hears");
+}
+
+#[test]
+fn a_home_that_turns_at_once_after_it_began_anew_ends_the_channels_of_those_it_knows() {
+    let mut crowd = Crowd::new();
+    crowd.world.hear_restart();
+    crowd.enter(0);
+    crowd.world.net.told.clear();
+    let audience = crowd.audience;
+    crowd.world.hear(ToMember::Ended { audience, reason: "turned" });
+    assert_eq!((crowd.told("Leave"), crowd.told("phx_error turned")), (1, 1));
+    crowd.pass_all(0);
+    assert_eq!(crowd.told("Leave"), 1, "it knows no other");
+    assert!(crowd.told("phx_error restarted") > 0);
+}
+
+#[test]
+fn a_token_that_ends_many_channels_ends_so_many_in_a_turn_and_is_heard_no_further_until_then() {
+    let (mut world, rooms, ann, bob) = full_house();
+    let token = format!(r#"["0","t","room:{}","access_token",{{"token":"ann nowhere"}}]"#, rooms[0]);
+    let heartbeat = |world: &mut World, conn, how: &str| {
+        world.say(conn, &format!(r#"[null,"{how}","phoenix","heartbeat",{{}}]"#));
+    };
+    world.net.told.clear();
+    world.say(ann, &token);
+    let is_told = |world: &World, what: &str| world.net.told.iter().any(|told| told == what);
+    assert!(is_told(&world, "ok"), "it is answered at once");
+    let left = world.shard.members.channels_count(ann);
+    assert!(left >= CHANNELS - LEFT_PER_TURN - PART, "{left} of the first turn");
+    world.net.told.clear();
+    heartbeat(&mut world, ann, "h");
+    assert!(!is_told(&world, "ok"), "it waits");
+    let mut left = world.shard.members.channels_count(ann);
+    let mut turns = 2;
+    while left > 0 {
+        assert!(is_due(&world), "the next turn has work");
+        world.net.told.clear();
+        heartbeat(&mut world, bob, "h");
+        assert!(is_told(&world, "ok"), "others are answered");
+        world.shard.check_invariants();
+        let now = world.shard.members.channels_count(ann);
+        assert!(left - now <= LEFT_PER_TURN, "{} in a turn", left - now);
+        left = now;
+        turns += 1;
+    }
+    assert!(turns >= CHANNELS / LEFT_PER_TURN, "{turns}");
+    assert_eq!(world.net.told.iter().filter(|told| *told == "ok").count(), 2, "and it is heard");
+    assert_eq!(world.shard.population().members, CHANNELS, "bob stays");
+    assert!(!world.shard.members.has_work());
+}
+
+#[test]
+fn who_goes_while_its_token_is_renewed_is_gone_and_one_that_may_stay_is_told_everywhere() {
+    let (mut world, rooms, ann, bob) = full_house();
+    let token = |user: &str| {
+        format!(r#"["0","t","room:{}","access_token",{{"token":"{user}"}}]"#, rooms[0])
+    };
+    world.say(ann, &token("ann nowhere"));
+    world.say(bob, &token("bob"));
+    assert!(world.shard.members.channels_count(ann) > 0);
+    world.with(|shard, turn| shard.hung_up(turn, ann));
+    while is_due(&world) {
+        world.pass(0);
+        world.shard.check_invariants();
+    }
+    assert_eq!((world.shard.conns_count(), world.shard.population().members), (1, CHANNELS));
+    world.net.told.clear();
+    world.say(bob, &format!(r#"["1","m","room:{}","new_msg",{{"body":"hi"}}]"#, rooms[1]));
+    assert!(world.net.told.iter().any(|told| told == "new_msg"), "{:?}", world.net.told);
 }
