@@ -8,7 +8,7 @@
 mod with_archive {
     use std::sync::Arc;
 
-    use crate::app::boot::{EXIT_OS, Failure};
+    use crate::app::failure::{EXIT_OS, Failure};
     use crate::app::cli::EXIT_CONFIG;
     use crate::app::config::ArchiveConfig;
     use crate::side::archive::{Archive, Start, StartError};
@@ -80,7 +80,7 @@ mod without_archive {
         use std::sync::Arc;
 
         use super::Stats;
-        use crate::app::boot::Failure;
+        use crate::app::failure::Failure;
         use crate::app::config::ArchiveConfig;
         use crate::side::engine::older::{ArchiveEnd, OlderEnd};
         use crate::side::engine::{EngineStats, Target};

@@ -9,7 +9,7 @@ mod with_engine {
     use std::sync::Arc;
 
     use crate::app::archive::{self, Keeper};
-    use crate::app::boot::{EXIT_OS, Failure};
+    use crate::app::failure::{EXIT_OS, Failure};
     use crate::app::cli::EXIT_CONFIG;
     use crate::app::config::{ArchiveConfig, EngineAck, EngineConfig};
     use crate::limits::{
@@ -140,7 +140,7 @@ mod without_engine {
     use std::sync::Arc;
 
     use crate::app::archive;
-    use crate::app::boot::Failure;
+    use crate::app::failure::Failure;
     use crate::app::config::{ArchiveConfig, EngineConfig};
     use crate::limits::HistoryLimits;
     use crate::link::log::MemoryLog;

@@ -7,7 +7,7 @@
 mod with_store {
     use std::sync::Arc;
 
-    use crate::app::boot::{EXIT_OS, Failure};
+    use crate::app::failure::{EXIT_OS, Failure};
     use crate::app::cli::EXIT_CONFIG;
     use crate::app::config::{StoreAck, StoreConfig, StoreDeliver};
     use crate::app::now_unix_ms;
@@ -122,7 +122,7 @@ pub(super) use with_store::*;
 mod without_store {
     use std::sync::Arc;
 
-    use crate::app::boot::Failure;
+    use crate::app::failure::Failure;
     use crate::app::cli::EXIT_CONFIG;
     use crate::app::config::StoreConfig;
     use crate::limits::HistoryLimits;

@@ -39,7 +39,7 @@ use with_both::move_all;
 mod with_both {
     use std::path::Path;
 
-    use crate::app::boot::EXIT_OS;
+    use crate::app::failure::EXIT_OS;
     use crate::app::cli::{EXIT_CONFIG, Exit};
     use crate::app::cluster;
     use crate::app::config::{ArchiveConfig, EngineConfig};

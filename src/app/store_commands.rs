@@ -42,7 +42,7 @@ mod with_store {
     use std::path::Path;
 
     use super::EXIT_DATA;
-    use crate::app::boot::EXIT_OS;
+    use crate::app::failure::EXIT_OS;
     use crate::app::cli::{self, EXIT_CONFIG, Exit, StoreCommand};
     use crate::app::config::StoreConfig;
     use crate::side::store::tools::{self, Choice, Product, Reapplied, Report, Restored, counted};

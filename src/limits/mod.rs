@@ -237,6 +237,13 @@ pub const CHANNELS_PER_WORK: usize = 256;
 /// before the next has its part.
 pub const LEAVING_PART: u32 = 8;
 
+/// What a timer costs besides what it spends itself, in units of [`TURN_WORK`]: most are ticks of
+/// rooms, whose news is written for all members at once.
+pub const TIMER_WORK: u32 = 4;
+
+/// What part of [`TURN_WORK`] timers may do in a turn.
+pub const TIMERS_PART: u32 = 4;
+
 /// How many polls that wait are answered at the end of a turn: each is a write, as those of
 /// [`WRITES_PER_FLUSH`].
 pub const POLLS_PER_TURN_MAX: u32 = 64;

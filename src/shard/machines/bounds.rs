@@ -3,7 +3,9 @@
 
 use super::{World, frame, upgrade};
 use crate::base::arena::Key;
-use crate::limits::{ENDING_WORK, LEAVING_PART, LEAVING_WORK, SWEEP_MS};
+use crate::limits::{
+    ENDING_WORK, LEAVING_PART, LEAVING_WORK, SWEEP_MS, TIMER_WORK, TIMERS_PART,
+};
 use crate::link::ids::{AudienceKey, ConnKey, Slot};
 use crate::link::record::{Received, ToHome, ToMember, read};
 use crate::link::topic::of_room;
@@ -86,6 +88,44 @@ fn a_room_that_speaks_on_and_on_does_not_keep_the_others_waiting() {
     let heads: Vec<_> = world.shard.members.audiences.iter().collect();
     let waiting = heads.iter().filter(|(_, audience)| audience.log_bytes() > 0).count();
     assert!(waiting <= 1, "only the room that goes on has more to say: {waiting}");
+}
+
+#[test]
+fn of_rooms_that_tick_at_the_same_time_a_turn_ticks_so_many() {
+    const PER_TURN: u32 = 3;
+    let mut world =
+        World::with_settings(|settings| settings.turn_work = PER_TURN * TIMER_WORK * TIMERS_PART);
+    let rooms = rooms(20);
+    let conns = ["ann", "bob"].map(|user| {
+        let conn = world.accept();
+        world.receive(conn, &upgrade(&format!("/socket/websocket?vsn=2.0.0&token={user}")));
+        for (at, room) in rooms.iter().enumerate() {
+            world.say(conn, &format!(r#"["{at}","{at}","room:{room}","phx_join",{{}}]"#));
+        }
+        world.pass(5_000);
+        while is_due(&world) {
+            world.pass(0);
+        }
+        conn
+    });
+    world.with(|shard, turn| shard.hung_up(turn, conns[1]));
+    while is_due(&world) {
+        world.pass(0);
+    }
+    world.net.told.clear();
+    let told = |world: &World| {
+        world.net.told.iter().filter(|told| told.starts_with("presence_diff")).count()
+    };
+    world.pass(5_000);
+    let mut heard = told(&world);
+    while heard < rooms.len() {
+        assert!(is_due(&world), "the next turn has work");
+        world.pass(0);
+        let more = told(&world) - heard;
+        assert!(more <= PER_TURN as usize, "{more} in a turn, after {heard}");
+        heard += more;
+    }
+    assert_eq!(heard, rooms.len(), "each tells once who has gone");
 }
 
 /// How many connections are left after each turn, until none is.
