@@ -486,6 +486,24 @@ fn a_token_that_ends_many_channels_ends_so_many_in_a_turn_and_is_heard_no_furthe
 }
 
 #[test]
+fn a_token_that_ends_while_another_is_told_everywhere_ends_nothing() {
+    let (mut world, rooms, ann, _) = full_house();
+    let room = &rooms[0];
+    world.say(ann, &format!(r#"["0","t","room:{room}","access_token",{{"token":"ann nowhere"}}]"#));
+    let expire = |world: &mut World| {
+        world.net.told.clear();
+        world.with(|shard, turn| shard.members.expire(&mut shard.common.cx(turn), ann));
+        world.net.told.iter().filter(|told| *told == "close 4001").count()
+    };
+    assert_eq!(expire(&mut world), 0, "it was told that it goes on");
+    assert!(world.shard.members.channels_count(ann) > 0);
+    while is_due(&world) {
+        world.pass(0);
+    }
+    assert_eq!(expire(&mut world), 1, "the other one ends, too");
+}
+
+#[test]
 fn who_goes_while_its_token_is_renewed_is_gone_and_one_that_may_stay_is_told_everywhere() {
     let (mut world, rooms, ann, bob) = full_house();
     let token = |user: &str| {
