@@ -396,7 +396,8 @@ mod tests {
     #[test]
     fn answers_are_counted_wherever_a_read_ends() {
         let (stream, _other) = pair();
-        let mut peer = Peer { stream, unsent: Vec::new(), joined: 0, answered: 0, tail: Vec::new() };
+        let mut peer =
+            Peer { stream, unsent: Vec::new(), joined: 0, answered: 0, tail: Vec::new() };
         let answers = br#"["1","1","room:a","phx_reply",{}]["2","2","room:b","phx_reply",{}]"#;
         for bytes in answers.chunks(7) {
             peer.count_answers(bytes);

@@ -373,6 +373,10 @@ pub const WRITES_PER_FLUSH: u32 = 64;
 /// rooms that are not reached are the first in the next turn.
 pub const WRITES_PER_TURN: u32 = 8 * WRITES_PER_FLUSH;
 
+/// The output of how many connections a turn writes: some 4 ms of the kernel's time. A turn's
+/// messages have fewer answers; but a room may have something to tell each of its members alone.
+pub const CONN_WRITES_PER_TURN: usize = 512;
+
 /// Up to how many members a room gathers on one shard, as far as those come who join nothing
 /// before. Waking another shard for a message costs as much as some 4 writes. From here on that is
 /// a few in a hundred, and what several cores gain by writing at once is more.

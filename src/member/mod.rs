@@ -54,7 +54,9 @@ use crate::audience::{Audiences, NO_SEAT};
 use crate::base::dense::Dense;
 use crate::base::slack::{ENTRIES_KEPT, Slack};
 use crate::conn::{Conns, Stage};
-use crate::limits::{ANSWERS_UNDER_WAY_MAX, JOINS_UNDER_WAY_MAX, PUSHES_UNDER_WAY_MAX};
+use crate::limits::{
+    ANSWERS_UNDER_WAY_MAX, CONN_WRITES_PER_TURN, JOINS_UNDER_WAY_MAX, PUSHES_UNDER_WAY_MAX,
+};
 use crate::link::ask::Ask;
 use crate::link::ids::{AudienceKey, ConnKey};
 use crate::link::io::Io;
@@ -84,6 +86,8 @@ pub(crate) struct Members {
     evicted: Vec<Ask<'static>>,
     endings: Endings,
     renewals: Renewals,
+    /// How many connections' own output may still be written in this turn.
+    conn_writes_left: usize,
 }
 
 /// What a message asks for.
@@ -115,6 +119,7 @@ impl Members {
             evicted: Vec::new(),
             endings: Endings::new(hasher(13)),
             renewals: Renewals::new(hasher(14)),
+            conn_writes_left: CONN_WRITES_PER_TURN,
             conns: Conns::new(settings.warn_ms, hasher),
         }
     }
@@ -128,6 +133,7 @@ impl Members {
     /// Begins a turn: its work is before it.
     pub(crate) fn begin_turn<I: Io>(&mut self, cx: &Cx<'_, I>) {
         self.endings.refill(cx);
+        self.conn_writes_left = CONN_WRITES_PER_TURN;
         // Connections that waited for a way go first: their input came before that of this turn.
         self.conns.unpause(cx);
     }
@@ -334,6 +340,7 @@ impl Members {
             evicted,
             endings,
             renewals,
+            conn_writes_left: _,
         } = self;
         conns.tidy();
         audiences.tidy();

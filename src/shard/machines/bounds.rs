@@ -4,7 +4,8 @@
 use super::{World, frame, upgrade};
 use crate::base::arena::Key;
 use crate::limits::{
-    ENDING_WORK, LEAVING_PART, LEAVING_WORK, SWEEP_MS, TIMER_WORK, TIMERS_PART,
+    CHANNELS_PER_WORK, CONN_WRITES_PER_TURN, ENDING_WORK, LEAVING_PART, LEAVING_WORK, SWEEP_MS,
+    TIMER_WORK, TIMERS_PART,
 };
 use crate::link::ids::{AudienceKey, ConnKey, Slot};
 use crate::link::record::{Received, ToHome, ToMember, read};
@@ -127,6 +128,48 @@ fn of_rooms_that_tick_at_the_same_time_a_turn_ticks_so_many() {
         heard += more;
     }
     assert_eq!(heard, rooms.len(), "each tells once who has gone");
+}
+
+#[test]
+fn of_connections_that_are_each_told_something_a_turn_writes_to_so_many() {
+    let mut crowd = Crowd::of(CONN_WRITES_PER_TURN + 100);
+    crowd.world.net.told.clear();
+    let (audience, payload) = (crowd.audience, r#"{"reason":"members"}"#);
+    let conns = crowd.conns.clone();
+    crowd.world.with(|shard, turn| {
+        for (slot, conn) in (0..).map(Slot).zip(conns) {
+            let removed = ToMember::Removed { conn, audience, slot, may_return: false, payload };
+            shard.members.hear(&mut shard.common.cx(turn), removed);
+        }
+    });
+    let told = |crowd: &Crowd| crowd.told("room_removed members");
+    assert_eq!(told(&crowd), CONN_WRITES_PER_TURN);
+    while is_due(&crowd.world) {
+        crowd.world.pass(0);
+    }
+    assert_eq!(told(&crowd), crowd.conns.len(), "each is told once");
+}
+
+#[test]
+fn what_one_of_many_channels_is_told_costs_the_search_for_it() {
+    let work = |channels: usize| {
+        let mut world = World::with_settings(|settings| {
+            settings.limits.join_per_s = 0;
+            settings.limits.channels_per_conn = 1_000;
+            settings.limits.rooms_per_s = 0;
+        });
+        let rooms = rooms(channels);
+        let conn = enter(&mut world, "ann", &rooms);
+        let topic = of_room(&rooms[0]);
+        let audience = world.shard.members.audiences.find(&topic).expect("it is in it");
+        let done = world.shard.common.budget.done();
+        let (slot, event, payload) = (Slot(0), "room_you", "{}");
+        let told = ToMember::Told { conn, audience, slot, event, payload };
+        world.with(|shard, turn| shard.members.hear(&mut shard.common.cx(turn), told));
+        world.shard.common.budget.done() - done
+    };
+    let (channels, few) = (1_000, work(1));
+    assert_eq!(work(channels) - few, (channels / CHANNELS_PER_WORK) as u64);
 }
 
 /// How many connections are left after each turn, until none is.
@@ -331,19 +374,23 @@ struct Crowd {
 
 impl Crowd {
     fn new() -> Self {
+        Self::of(MEMBERS)
+    }
+
+    fn of(members: usize) -> Self {
         let work = LEAVING_WORK * u32::try_from(LEFT_PER_TURN).expect("a few");
         let mut world = World::with_settings(|settings| {
             settings.endings_work = work;
             settings.limits.join_per_s = 0;
         });
         let topic = of_room(&World::room(1));
-        let conns = (0..MEMBERS).map(|_| world.take_over()).collect();
+        let conns = (0..members).map(|_| world.take_over()).collect();
         let mut crowd = Self { world, topic, conns, audience: Key::from_u64(9 << 32), slots: 0 };
-        for at in 0..MEMBERS {
+        for at in 0..members {
             crowd.enter(at);
         }
         crowd.world.pass(0);
-        assert_eq!(crowd.seats(), MEMBERS);
+        assert_eq!(crowd.seats(), members);
         crowd
     }
 
@@ -453,7 +500,8 @@ fn a_home_that_turns_at_once_after_it_began_anew_ends_the_channels_of_those_it_k
 #[test]
 fn a_token_that_ends_many_channels_ends_so_many_in_a_turn_and_is_heard_no_further_until_then() {
     let (mut world, rooms, ann, bob) = full_house();
-    let token = format!(r#"["0","t","room:{}","access_token",{{"token":"ann nowhere"}}]"#, rooms[0]);
+    let token =
+        format!(r#"["0","t","room:{}","access_token",{{"token":"ann nowhere"}}]"#, rooms[0]);
     let heartbeat = |world: &mut World, conn, how: &str| {
         world.say(conn, &format!(r#"[null,"{how}","phoenix","heartbeat",{{}}]"#));
     };
