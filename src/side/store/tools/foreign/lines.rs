@@ -119,6 +119,7 @@ impl<'a, 't> Lines<'a, 't> {
     /// Leaves out something of this kind that nobody has said, such as who came and went.
     pub(super) fn leave_out_note(&mut self, kind: &str) {
         let kind = cut(kind, NAME_BYTES_MAX);
+        let kind = if kind.is_empty() { "without a kind".to_owned() } else { kind };
         let is_known = self.noted.contains_key(&kind);
         let is_told = is_known || self.noted.len() < NOTE_KINDS_MAX;
         let kind = if is_told { kind } else { "others".to_owned() };
