@@ -47,7 +47,8 @@ struct Message {
     reactions: Vec<Reaction>,
     mentions: Vec<Author>,
     reference: Option<Reference>,
-    forwarded_message: Option<Forwarded>,
+    #[serde(rename = "forwardedMessage")]
+    forwarded: Option<Forwarded>,
 }
 
 /// A message of elsewhere that somebody has passed on.
@@ -201,7 +202,7 @@ fn room(channel: Channel) -> Room {
 
 fn post(message: Message) -> Result<Post, String> {
     // Whoever passes something on says nothing beside it.
-    let passed_on = message.forwarded_message.unwrap_or_default();
+    let passed_on = message.forwarded.unwrap_or_default();
     let (shown, shown_on) = (embedded(&message.embeds), embedded(&passed_on.embeds));
     let texts = [&message.content, &shown, &passed_on.content, &shown_on];
     let body = first_of(texts.map(|text| Some(&**text))).unwrap_or_default().to_owned();
