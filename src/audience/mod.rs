@@ -24,6 +24,7 @@ mod log;
 mod seats;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 pub(crate) use flush::NO_SEAT;
 use lobby::Lobby;
@@ -114,7 +115,7 @@ impl Audiences {
 
     /// The channels of all who are seated in an audience now are to end: nothing more is written to
     /// them. False if there is nobody.
-    pub(crate) fn begin_ending(&mut self, key: AudienceKey, why: WhyEnding) -> bool {
+    pub(crate) fn begin_ending(&mut self, key: AudienceKey, why: Arc<WhyEnding>) -> bool {
         let Some(audience) = self.arena.get_mut(key) else { return false };
         audience.begin_ending(why);
         let has_some = audience.ending() > 0;

@@ -99,9 +99,9 @@ impl Audience {
     }
 
     /// The channels of all who are seated now are to end: see the module.
-    pub(super) fn begin_ending(&mut self, why: WhyEnding) {
+    pub(super) fn begin_ending(&mut self, why: Arc<WhyEnding>) {
         self.ending = u32::try_from(self.seats.len()).expect("fewer members than descriptors");
-        self.why = (self.ending > 0).then(|| Arc::new(why));
+        self.why = (self.ending > 0).then_some(why);
         // Whoever waits for the list is one of them.
         self.newcomers.clear();
         self.next_seat = 0;

@@ -197,7 +197,7 @@ impl Members {
     }
 
     /// The work that one may do at a time.
-    pub(crate) fn part_of_ending<I: Io>(&self, cx: &Cx<'_, I>) -> u32 {
+    pub(crate) fn part_of_ending<I: Io>(cx: &Cx<'_, I>) -> u32 {
         Endings::part_of(cx)
     }
 

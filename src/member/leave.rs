@@ -1,5 +1,7 @@
 //! How a channel ends: left by its client, evicted by us, or with its connection.
 
+use std::sync::Arc;
+
 use super::Members;
 use super::channels::{Arrival, Channel, State};
 use super::endings::{Afterwards, Endings};
@@ -135,7 +137,7 @@ impl Members {
             }
             return;
         }
-        let why = WhyEnding { reason: reason.into(), has_lost_home: false };
+        let why = Arc::new(WhyEnding { reason: reason.into(), has_lost_home: false });
         if self.audiences.begin_ending(audience, why) && !self.end_some(cx, audience) && ending == 0
         {
             self.endings.end_audience_later(audience);
@@ -389,15 +391,15 @@ impl Members {
         for (conn, audience) in unseated {
             self.lose(conn, audience, RESTARTED);
         }
+        let why = Arc::new(WhyEnding { reason: RESTARTED.into(), has_lost_home: true });
         for audience in lost {
             if let Some(record) = self.audiences.get_mut(audience) {
                 record.home = None;
                 record.joining = 0;
             }
             let was_ending = self.audiences.get(audience).is_some_and(|of| of.ending() > 0);
-            let why = WhyEnding { reason: RESTARTED.into(), has_lost_home: true };
-            let has_more =
-                self.audiences.begin_ending(audience, why) && !self.end_some(cx, audience);
+            let has_some = self.audiences.begin_ending(audience, Arc::clone(&why));
+            let has_more = has_some && !self.end_some(cx, audience);
             if has_more && !was_ending {
                 self.endings.end_audience_later(audience);
             }

@@ -389,11 +389,7 @@ impl Members {
         for (key, _) in self.audiences.iter().filter(|(_, audience)| audience.ending() > 0) {
             assert!(self.endings.ends_audience(key), "what is to end is in the line");
         }
-        for conn in self.renewals.conns() {
-            let is_heard = self.conns.contains(conn) && !self.conns.is_closing(conn);
-            let is_parked = self.conns.flags(conn.index()).is_parked();
-            assert!(!is_heard || is_parked, "who goes on with another token waits");
-        }
+        self.renewals.check();
         let all = (0..self.channels.len()).map(|index| self.channels[index].len()).sum::<usize>();
         assert_eq!(all, channels, "channels are of live connections");
     }

@@ -262,9 +262,9 @@ impl Renewals {
         !self.by_conn.is_empty() && self.by_conn.contains_key(&conn)
     }
 
-    /// All of them, in order.
-    pub(super) fn conns(&self) -> impl Iterator<Item = ConnKey> {
-        self.line.iter().copied()
+    /// Panics if the parts do not agree. For tests.
+    pub(super) fn check(&self) {
+        assert_eq!(self.line.len(), self.by_conn.len(), "each stands in the line once");
     }
 
     /// Whether there is none.

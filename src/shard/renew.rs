@@ -13,7 +13,7 @@ use crate::auth::identity::Identity;
 use crate::limits::{LEAVING_WORK, TOKEN_WORK};
 use crate::link::io::Io;
 use crate::link::refusal::Refusal;
-use crate::member::{ExpiresAt, Push, Renewal};
+use crate::member::{ExpiresAt, Members, Push, Renewal};
 use crate::wire::json::push_string;
 use crate::wire::phx::Payload;
 
@@ -76,7 +76,7 @@ impl Shard {
     /// Requires: no join under way. Changes: identity, warning, deadline, channels. Emits: `Renew`
     /// for each channel that stays, `Leave` for each that ends.
     fn renew_some<I: Io>(&mut self, turn: &mut Turn<'_, I>, mut renewal: Renewal) {
-        let mut part = self.members.part_of_ending(&self.common.cx(turn));
+        let mut part = Members::part_of_ending(&self.common.cx(turn));
         while self.members.has_to_renew(&renewal) {
             if part == 0 || !self.members.may_end() {
                 return self.members.renew_later(renewal);
