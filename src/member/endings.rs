@@ -19,7 +19,7 @@
 //! Who goes on with another token leaves what that does not allow in parts too, out of the same
 //! work (`renew`).
 //!
-//! Called by: `lifecycle`, `leave`, `expire`. Calls: nothing.
+//! Called by: `lifecycle`, `leave`, `expire`, `shard`. Calls: nothing.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -51,7 +51,8 @@ pub(super) struct Endings {
     line: VecDeque<ConnKey>,
     /// Those of them that are not gone.
     parting: HashMap<ConnKey, Afterwards, ahash::RandomState>,
-    /// Audiences of which members' channels end, in the order in which they go on. Some may be gone.
+    /// Audiences of which members' channels end, in the order in which they go on. Some may be
+    /// gone.
     audiences: VecDeque<AudienceKey>,
     /// Where the sweep that is under way goes on.
     pub(super) swept: usize,
