@@ -189,9 +189,9 @@ test("what was written for an edit is not lost when a moderator has deleted the 
 
   const token = server.token("owner", "--rooms", "*=own");
   const { channel } = await join(connect(t, VERSIONS.at(-1), server, "owner", { params: { token } }), `room:${room}`);
-  await ok(channel.push("room_set", { edit_s: 0 }));
   await bob.choose("another", "Edit");
   await write(bob).fill("one more");
+  await ok(channel.push("room_set", { edit_s: 0 }));
   await write(bob).press("Enter");
   const refusal = bob.message("another").getByRole("alert");
   await refusal.getByText("Not changed: it is too late to change this message.").waitFor();

@@ -75,13 +75,14 @@ function remains(message) {
 
 /**
  * What may be done to a message: a set of `reply`, `report`, and where messages change at all
- * (`changes`) `react`, `edit`, `pin` and `delete`. `self` is the user's id of now.
+ * (`changes`) `react`, `edit` if the room lets authors (`edits`), `pin` and `delete`. `self` is
+ * the user's id of now.
  */
-export function possible(message, { changes, speak, react, moderates, report }, self) {
+export function possible(message, { changes, edits = true, speak, react, moderates, report }, self) {
   if (message.deleted) return new Set();
   const isAuthor = message.user === self;
   const verbs = {
-    reply: speak, react: changes && react, edit: changes && speak && isAuthor,
+    reply: speak, react: changes && react, edit: changes && edits && speak && isAuthor,
     pin: changes && moderates, delete: changes && (isAuthor || moderates),
     report: report && !isAuthor,
   };

@@ -327,6 +327,8 @@ export const isOpenToActs = ({ status }) => status !== "refused";
 /** What `possible` asks of a room. */
 export const rightsIn = (room) => ({
   changes: room.change !== null,
+  // For how long one may edit is for the server to judge: by its clock, and where the room does not say.
+  edits: room.info.edit_s !== 0,
   speak: room.silence === null, react: mayReact(room), moderates: moderates(room),
   // Who looks after the room needs to tell nobody.
   report: !moderates(room),

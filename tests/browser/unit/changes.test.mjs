@@ -165,6 +165,16 @@ test("what is asked for is shown at once, until it is told or refused", () => {
   assert.deepEqual(roomOf.pinned(room).here, [], "it was told before the answer");
 });
 
+test("where the room lets nobody edit, that is not offered", () => {
+  const room = roomWith([message(1, { user: "me" })]);
+  const may = () => [...rows(room, isOwn, 0, "me").at(-1).may].join(" ");
+  for (const [editS, all] of [[undefined, "reply react edit delete"], [60, "reply react edit delete"], [0, "reply react delete"]]) {
+    room.info = { edit_s: editS };
+    assert.equal(may(), all, `${editS}`);
+  }
+  assert.equal(roomOf.lastEditable(room, "me"), undefined);
+});
+
 test("what is pinned and is not here is known by its number, and kept aside where it was fetched", () => {
   const pinned = (offset, at, more) => message(offset, { change: 1, pinned: { at, by: "mo" }, ...more });
   const pins = (...of) => ({ room: { room: "tea", title: "Tea", pins: of } });
@@ -247,6 +257,7 @@ test("what may be done to a message depends on whose it is, and on what one is h
   assert.equal(rights(message(1, { user: "me", deleted: {} }), { moderates: true }), "");
   assert.equal(rights(message(1), { speak: false, report: true }), "report");
   assert.equal(rights(message(1, { user: "me" }), { report: true }), "reply edit delete");
+  assert.equal(rights(message(1, { user: "me" }), { edits: false }), "reply delete");
   const none = { changes: false, react: true };
   assert.equal(rights(message(1), { ...none, moderates: true }), "reply");
   assert.equal(rights(message(1), { ...none, report: true }), "reply report");
