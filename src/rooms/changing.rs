@@ -114,7 +114,8 @@ impl Rooms {
         if let Err(refusal) = allowed {
             return self.answer_refused(cx, members, membership, reference, refusal);
         }
-        if matches!(verb, Verb::Edit { .. }) && self.tell_appended(cx, members, key, offset) {
+        if matches!(verb, Verb::Edit { .. }) && self.tell_appended(cx, members, membership, offset)
+        {
             return self.wait_first(membership, reference, push);
         }
         let message = match self.message_at(cx, key, offset) {

@@ -282,15 +282,14 @@ impl Collected {
         self.rooms.get(&room).is_some_and(|of| of.by_offset.contains_key(&offset))
     }
 
-    /// Whether something that is appended to a message is collected, and was no conflict yet: that
-    /// waits for what it is one with.
-    fn has_text(&self, room: RoomKey, offset: u64) -> bool {
-        let of = if self.rooms.is_empty() { None } else { self.rooms.get(&room) };
+    /// Whether something that a member appends to a message is collected, and was no conflict yet:
+    /// that waits for what it is one with.
+    fn has_text(&self, membership: Membership, offset: u64) -> bool {
+        let of = if self.rooms.is_empty() { None } else { self.rooms.get(&membership.room) };
         let batch = of.and_then(|of| of.by_offset.get(&offset)).filter(|of| of.conflicts == 0);
-        let is_text = |added: &Added| {
-            matches!(added.push(), ToHome::Add { addition: Addition::Text { .. }, .. })
-        };
-        batch.is_some_and(|batch| batch.added.iter().any(is_text))
+        let is_text = |push| matches!(push, ToHome::Add { addition: Addition::Text { .. }, .. });
+        let is_own = |added: &Added| added.membership == membership && is_text(added.push());
+        batch.is_some_and(|batch| batch.added.iter().any(is_own))
     }
 
     /// Forgets what is collected in a room that is gone: nobody waits for it.
@@ -560,16 +559,17 @@ impl Rooms {
         self.arm_collected(cx, key, due_ms);
     }
 
-    /// Tells what was appended to a message, before its author says it in another way: that comes
-    /// behind. Returns whether it has to wait until the log has given what was told a place.
+    /// Tells what a member has appended to a message, before it says that in another way: the edit
+    /// comes behind. Returns whether it has to wait until the log has given what was told a place.
     pub(super) fn tell_appended<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
         members: &mut impl Tell<I>,
-        key: RoomKey,
+        membership: Membership,
         offset: u64,
     ) -> bool {
-        while self.collected.has_text(key, offset) {
+        let key = membership.room;
+        while self.collected.has_text(membership, offset) {
             if self.pending.must_change_wait(key) {
                 return true;
             }
