@@ -19,8 +19,8 @@
 //!
 //! Deliberately absent: what may be done (`room::verbs`).
 //!
-//! Called by: `rooms`, `speech`, `collecting`, `streaming`, `deciding`. Calls: `room`, `registry`,
-//! `reading`, `reads`, `speech`, `pending`, `held`, the log.
+//! Called by: `rooms`, `speech`, `collecting`, `streaming`, `deciding`, `membership`. Calls:
+//! `room`, `registry`, `reading`, `reads`, `speech`, `collecting`, `pending`, `held`, the log.
 
 use crate::limits::MOVED_BYTES_PER_WORK;
 use crate::link::audit::AuditLine;

@@ -22,8 +22,8 @@
 //! Deliberately absent: who may add what (`room::rights`), and what becomes of it
 //! (`room::reactions`, `room::growth`).
 //!
-//! Called by: `rooms`, `again`, `changing`, and `shard` for the timer. Calls: `room`, `changing`, `committing`,
-//! `reads`, `speech`, `pending`, `held`.
+//! Called by: `rooms`, `again`, `changing`, and `shard` for the timer. Calls: `room`, `changing`,
+//! `committing`, `reads`, `speech`, `pending`, `held`.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -287,9 +287,12 @@ impl Collected {
     fn has_text(&self, membership: Membership, offset: u64) -> bool {
         let of = if self.rooms.is_empty() { None } else { self.rooms.get(&membership.room) };
         let batch = of.and_then(|of| of.by_offset.get(&offset)).filter(|of| of.conflicts == 0);
-        let is_text = |push| matches!(push, ToHome::Add { addition: Addition::Text { .. }, .. });
-        let is_own = |added: &Added| added.membership == membership && is_text(added.push());
-        batch.is_some_and(|batch| batch.added.iter().any(is_own))
+        let is_own_text = |added: &Added| {
+            let is_text =
+                matches!(added.push(), ToHome::Add { addition: Addition::Text { .. }, .. });
+            is_text && added.membership == membership
+        };
+        batch.is_some_and(|batch| batch.added.iter().any(is_own_text))
     }
 
     /// Forgets what is collected in a room that is gone: nobody waits for it.

@@ -78,7 +78,7 @@ function remains(message) {
  * (`changes`) `react`, `edit` if the room lets authors (`edits`), `pin` and `delete`. `self` is
  * the user's id of now.
  */
-export function possible(message, { changes, edits = true, speak, react, moderates, report }, self) {
+export function possible(message, { changes, edits, speak, react, moderates, report }, self) {
   if (message.deleted) return new Set();
   const isAuthor = message.user === self;
   const verbs = {

@@ -248,7 +248,7 @@ test("a deleted message is not unread, is in no quote, and ends the edit of it",
 });
 
 test("what may be done to a message depends on whose it is, and on what one is here", () => {
-  const usual = { changes: true, speak: true, moderates: false };
+  const usual = { changes: true, edits: true, speak: true, moderates: false };
   const rights = (message, of = {}) => [...possible(message, { ...usual, ...of }, "me")].join(" ");
   assert.equal(rights(message(1)), "reply");
   assert.equal(rights(message(1, { user: "me" })), "reply edit delete");
