@@ -400,7 +400,7 @@ impl Rooms {
         self.pending.queue(membership, ticket, push.into_record(), (kind, thread));
     }
 
-    /// Queues a push before all that wait in its room, until what is under way by now has its place.
+    /// Queues a push before all that wait in its room, until what is under way has its place.
     pub(super) fn wait_first(&mut self, membership: Membership, reference: &str, push: ToHome<'_>) {
         let ticket = self.hold_waiting(membership, reference);
         self.pending.queue_first(membership, ticket, push.into_record());

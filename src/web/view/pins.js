@@ -45,9 +45,14 @@ export function pinsView(chat, { goToMessage }) {
     const { here, aside, others } = room ? pinned(room) : NONE;
     byId("pins-list").replaceChildren(
       ...here.map((message) => h("li", {},
-        h("button", { type: "button", onclick: () => { panel.hidePopover(); goToMessage(message.offset); } }, ...said(message)))),
+        h("button", { type: "button", onclick: () => leadTo(message) }, ...said(message)))),
       ...aside.map((message) => h("li", { class: "further" }, ...said(message, message.body))),
-      ...(others > 0 ? [h("li", { class: "further missing" }, `${counted(others, "message", "messages")} further back`)] : []));
+      others > 0 ? h("li", { class: "further missing" }, `${counted(others, "message", "messages")} further back`) : "");
+  }
+
+  function leadTo({ offset }) {
+    panel.hidePopover();
+    goToMessage(offset);
   }
 }
 

@@ -11,7 +11,8 @@ const IS_OF_TESTS = /(^|[/_])(tests?|contract|machines)[/_.]/;
 
 /** All that a pattern finds in the program's sources, but for those of tests: its first groups, each once. */
 function found(folders, pattern) {
-  const isMeant = (path) => path.endsWith(".rs") && !IS_OF_TESTS.test(path) && folders.some((folder) => path.startsWith(folder));
+  const isIn = (path) => folders.some((folder) => path.startsWith(folder));
+  const isMeant = (path) => path.endsWith(".rs") && !IS_OF_TESTS.test(path) && isIn(path);
   const files = readdirSync(placeOf("src"), { recursive: true }).filter(isMeant);
   const texts = files.map((path) => textOf(`src/${path}`).split("#[cfg(test)]\nmod tests {")[0]);
   return [...new Set(texts.flatMap((text) => [...text.matchAll(pattern)].map(([, name]) => name)))];
