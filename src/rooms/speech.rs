@@ -125,9 +125,12 @@ impl Rooms {
         // Nobody waits to say what was said before.
         let is_slow = room.settings().slow_s > 0 && said_before.is_none();
         let speaker = if is_slow { self.key_hashers[0].hash_one(user) } else { 0 };
-        let allowed = room
-            .may_speak_again(asker.slot, speaker, (now_ms, cx.now.mono_ms))
-            .and_then(|()| take_fanout(cx, room, user, message.bytes()));
+        let waited = if is_slow {
+            room.may_speak_again(asker.slot, speaker, (now_ms, cx.now.mono_ms))
+        } else {
+            Ok(())
+        };
+        let allowed = waited.and_then(|()| take_fanout(cx, room, user, message.bytes()));
         if let Err(refusal) = allowed {
             return self.answer_refused(cx, members, membership, reference, refusal);
         }
@@ -192,6 +195,7 @@ impl Rooms {
 
     /// What is known of the message that used a key, if one did. Whoever may not be here any more
     /// learns nothing by a key.
+    #[inline]
     fn said_before(
         &self,
         key: RoomKey,
@@ -199,11 +203,12 @@ impl Rooms {
         key_hash: Option<KeyHash>,
         now_ms: u64,
     ) -> Option<SaidBefore> {
-        let before = match self.pending.of_key(key, key_hash) {
+        let key_hash = key_hash?;
+        let before = match self.pending.of_key(key, Some(key_hash)) {
             Some((_, true)) => SaidBefore::Answered(Err(Why::Unconfirmed)),
             Some((ticket, false)) => SaidBefore::UnderWay(ticket),
             None => {
-                let receipt = room.history().of_key(key_hash?)?;
+                let receipt = room.history().of_key(key_hash)?;
                 let is_kept = room.journal().is_kept(receipt.offset);
                 if is_kept { SaidBefore::Answered(Ok(receipt)) } else { SaidBefore::Heard }
             }

@@ -187,15 +187,18 @@ export function conversationView(chat, { confirmDelete, askPerson, askReport }) 
   }
 
   /** Why a change was not made. What was written for an edit is not lost. */
-  function refusal({ id, event, offset, payload, error }) {
+  function refusal(act) {
+    const { id, event, offset, payload, error } = act;
     const button = (text, act) => h("button", { type: "button", onclick: act }, text);
     const dismiss = () => chat.dismiss(room.name, id);
-    const again = payload.body !== undefined && error.reason !== "gone" && error.reason !== "too_late";
+    const isOver = error.reason === "gone" || error.reason === "too_late";
+    const again = payload.body === undefined ? null
+      : isOver ? button("Write it anew", () => { chat.writeAnew(room.name, act); byId("write").focus(); })
+      : button("Edit", () => { dismiss(); chat.rewrite(room.name, offset, payload.body); });
     const isTakenBack = event === REACT && !payload.on;
     const what = isTakenBack ? "Reaction not taken back" : REFUSED[event] ?? "Not done";
     const why = changeReason(error, messageAt(room, offset));
-    return h("p", { class: "state refused", role: "alert" }, `${what}: ${why} `,
-      again ? button("Edit", () => { dismiss(); chat.rewrite(room.name, offset, payload.body); }) : null, button("Dismiss", dismiss));
+    return h("p", { class: "state refused", role: "alert" }, `${what}: ${why} `, again, button("Dismiss", dismiss));
   }
 
   function act(name, { message }) {
