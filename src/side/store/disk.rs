@@ -113,20 +113,29 @@ impl Disk {
         made_secret: &[u8; 32],
         now_ms: u64,
     ) -> Result<(Self, NewWriter), StoreError> {
+        let file = options.path.join(FILE);
+        Self::open_file(options, &file, made_secret, now_ms).map_err(|error| error.in_file(&file))
+    }
+
+    fn open_file(
+        options: Options,
+        file: &Path,
+        made_secret: &[u8; 32],
+        now_ms: u64,
+    ) -> Result<(Self, NewWriter), StoreError> {
         let version = rusqlite::version_number();
         if version < SQLITE_MIN {
             return Err(StoreError::OldSqlite { version });
         }
         let lock = Arc::new(lock(&options.path)?);
-        let file = options.path.join(FILE);
-        open_private(&file)?;
+        open_private(file)?;
         let mut conn = Connection::open_with_flags(
-            &file,
+            file,
             OpenFlags::SQLITE_OPEN_READ_WRITE
                 | OpenFlags::SQLITE_OPEN_CREATE
                 | OpenFlags::SQLITE_OPEN_NO_MUTEX,
         )?;
-        if schema::check(&conn, &file)? {
+        if schema::check(&conn, file)? {
             // Only an empty file takes this.
             conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
         }
@@ -145,7 +154,7 @@ impl Disk {
             Err(error) if error.cause() != Cause::Full => return Err(error),
             emptied => emptied,
         };
-        schema::migrate(&mut conn, &file, options.migrate_backup)?;
+        schema::migrate(&mut conn, file, options.migrate_backup)?;
         let life = NewLife { folder: options.path.clone(), made_secret: *made_secret, now_ms };
         let begun = emptied.and_then(|_| life.begin(&conn));
         let life = match begun {
