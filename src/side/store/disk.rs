@@ -24,6 +24,7 @@ use rusqlite::{
 };
 
 use super::error::{Cause, StoreError};
+use super::gate::Gate;
 use super::index::{IndexQueue, Indexer, Words};
 use super::place::Place;
 use super::reader::{Due, Reader};
@@ -88,6 +89,7 @@ pub(super) struct Disk {
     options: Options,
     guest_secret: [u8; 32],
     index_queue: Arc<IndexQueue>,
+    gate: Arc<Gate>,
     /// Held as long as any connection.
     lock: Arc<File>,
 }
@@ -173,8 +175,8 @@ impl Disk {
         let place = Place::of(files_in(&options.path))?;
         let rooms_max = options.rooms_max;
         let writer = NewWriter::new(conn, life, rooms_max, place, Arc::clone(&lock))?;
-        let index_queue = Arc::default();
-        Ok((Self { options, guest_secret, index_queue, lock }, writer))
+        let (index_queue, gate) = (Arc::default(), Arc::default());
+        Ok((Self { options, guest_secret, index_queue, gate, lock }, writer))
     }
 
     /// Another connection, which can only read.
@@ -209,6 +211,11 @@ impl Disk {
         &self.index_queue
     }
 
+    /// What all go through that read.
+    pub(super) fn gate(&self) -> &Arc<Gate> {
+        &self.gate
+    }
+
     /// What indexes the words of this store. What it takes out is gone from its log after `erase`.
     ///
     /// # Errors
@@ -219,8 +226,9 @@ impl Disk {
         stats: Arc<StoreStats>,
         erase: Duration,
     ) -> Result<Indexer, StoreError> {
-        let queue = Arc::clone(&self.index_queue);
-        Ok(Indexer::new(self.open_to_read()?, &self.options.path, queue, stats, erase))
+        let (queue, gate) = (Arc::clone(&self.index_queue), Arc::clone(&self.gate));
+        let source = (self.open_to_read()?, gate);
+        Ok(Indexer::new(source, &self.options.path, queue, stats, erase))
     }
 
     /// Signs guests' tokens, and is the same in each life.
