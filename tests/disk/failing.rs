@@ -655,7 +655,8 @@ fn sigterm_under_load_loses_nothing_that_was_acked() {
             told.note(&note);
         }
     }
-    assert!(told.acked() >= 500);
+    // Acts that were acked together may be one change.
+    assert!(told.acked() >= 250, "{}", told.acked());
     told.check(&disk.store()).unwrap();
 }
 
