@@ -102,7 +102,7 @@ pub(super) struct WriterThread {
     pub(super) erase_due_ms: Option<u64>,
     /// How often that was tried.
     pub(super) erase_tries: u32,
-    /// From when on reads are waited for where the log has grown too large, in milliseconds since it
+    /// From when on reads are waited for if the log has grown too large, in milliseconds since it
     /// began.
     pub(super) overgrown_due_ms: u64,
     pub(super) unix_ms: fn() -> u64,
