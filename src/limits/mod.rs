@@ -757,6 +757,10 @@ pub const STORE_SYNC_MS: u64 = 1_000;
 /// commit.
 pub const STORE_CHECKPOINT_IDLE_BYTES: usize = 1_024 * 1_024;
 
+/// A log of so many times what is moved into the database at a time is emptied, for which reads are
+/// waited for: it begins anew only when none is under way, and there might always be one.
+pub const STORE_LOG_FACTOR: usize = 4;
+
 /// With how many messages a room of a store is opened at most, whatever it may have in memory: they
 /// are taken in by one turn, which is some 10 ms.
 pub const TAIL_MESSAGES_MAX: u32 = 4_000;
