@@ -349,6 +349,17 @@ def floods():
     # Each token is made, and none is refused before that.
     sessions = "flood sessions --connections 8 --rate 25000"
     unlimited = {"settings": {"limits.tokens_per_s_per_ip": 0}, **brief}
+    # A connection in so many rooms as one may be in at most, which breaks.
+    leaves = "flood leaves --connections 1 --rate 20000 --channels 10000"
+    crowded = {
+        "settings": {
+            "limits.channels_per_conn": 10_000,
+            "limits.join_per_s": 0,
+            "limits.rooms_per_s": 0,
+            "limits.rooms_per_s_per_ip": 0,
+        },
+        **brief,
+    }
     for name, what, flood, options in (
         ("none", "no flood, 100,000 rooms", "", rooms),
         ("requests", "requests for 1 room of 100,000", requests, rooms),
@@ -360,6 +371,7 @@ def floods():
         ("sessions", "tokens for guests", sessions, unlimited),
         ("publish", "messages over the limit", "flood publish --rate 5000", brief),
         ("join", "joins over the limit", "flood join --rate 2000", brief),
+        ("leaves", "a connection in 10,000 rooms that breaks", leaves, crowded),
     ):
         yield Scenario(
             f"flood-{name}",

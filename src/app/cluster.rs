@@ -9,9 +9,9 @@ mod with_engine {
     use std::sync::Arc;
 
     use crate::app::archive::{self, Keeper};
-    use crate::app::boot::{EXIT_OS, Failure};
     use crate::app::cli::EXIT_CONFIG;
     use crate::app::config::{ArchiveConfig, EngineAck, EngineConfig};
+    use crate::app::failure::{EXIT_OS, Failure};
     use crate::limits::{
         ARCHIVE_WAITS_FACTOR, ARCHIVE_WAITS_MIN, AUDIT_LINES_MAX, HistoryLimits, RING_WORDS,
     };
@@ -140,8 +140,8 @@ mod without_engine {
     use std::sync::Arc;
 
     use crate::app::archive;
-    use crate::app::boot::Failure;
     use crate::app::config::{ArchiveConfig, EngineConfig};
+    use crate::app::failure::Failure;
     use crate::limits::HistoryLimits;
     use crate::link::log::MemoryLog;
 

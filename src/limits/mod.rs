@@ -237,6 +237,13 @@ pub const CHANNELS_PER_WORK: usize = 256;
 /// before the next has its part.
 pub const LEAVING_PART: u32 = 8;
 
+/// What a timer costs besides what it spends itself, in units of [`TURN_WORK`]: most are ticks of
+/// rooms, whose news is written for all members at once.
+pub const TIMER_WORK: u32 = 4;
+
+/// What part of [`TURN_WORK`] timers may do in a turn.
+pub const TIMERS_PART: u32 = 4;
+
 /// How many polls that wait are answered at the end of a turn: each is a write, as those of
 /// [`WRITES_PER_FLUSH`].
 pub const POLLS_PER_TURN_MAX: u32 = 64;
@@ -365,6 +372,10 @@ pub const WRITES_PER_FLUSH: u32 = 64;
 /// To how many members of all rooms together a turn writes: some 3 ms of the kernel's time. The
 /// rooms that are not reached are the first in the next turn.
 pub const WRITES_PER_TURN: u32 = 8 * WRITES_PER_FLUSH;
+
+/// The output of how many connections a turn writes: some 4 ms of the kernel's time. A turn's
+/// messages have fewer answers; but a room may have something to tell each of its members alone.
+pub const CONN_WRITES_PER_TURN: usize = 512;
 
 /// Up to how many members a room gathers on one shard, as far as those come who join nothing
 /// before. Waking another shard for a message costs as much as some 4 writes. From here on that is

@@ -67,7 +67,7 @@ impl Rooms {
         shard: u16,
         push: ToHome<'_>,
     ) {
-        let ToHome::Publish { home: key, asker, reference, message } = push else {
+        let ToHome::Publish { home: key, asker, reference, .. } = push else {
             unreachable!("called for messages")
         };
         let membership = Membership { room: key, shard, asker };
@@ -77,33 +77,53 @@ impl Rooms {
         if !self.is_releasing && self.pending.must_message_wait(membership, judged) {
             return self.wait(cx, members, membership, Some(reference), push);
         }
+        if let Err(refusal) = self.try_publish(cx, members, (membership, reference), push) {
+            self.answer_refused(cx, members, membership, reference, refusal);
+        }
+    }
+
+    /// The same for a message whose turn it is.
+    ///
+    /// # Errors
+    ///
+    /// Why it is not taken: nothing has changed then.
+    fn try_publish<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        (membership, reference): (Membership, &str),
+        push: ToHome<'_>,
+    ) -> Result<(), Refusal> {
+        let Membership { room: key, asker, .. } = membership;
+        let ToHome::Publish { message, .. } = push else { unreachable!("called for messages") };
+        let Some(Registered { room, .. }) = self.arena.get(key) else { return Ok(()) };
         let Some(author) = room.member(asker.slot).map(|member| member.identity.clone()) else {
-            return;
+            return Ok(());
         };
         let NewMessage { body, key: message_key, reply_to, mentions, data, stream } = message;
         let (now_ms, blocked) = (cx.now.unix_ms, cx.settings.blocked.as_deref());
         let key_hash = message_key.map(|key| self.hash_key(author.user(), key));
         let said_before = self.said_before(key, (room, asker.slot), key_hash, now_ms);
         match said_before {
-            None => {
-                if let Err(refusal) = room.may_send(asker.slot, body, mentions, blocked, now_ms) {
-                    return self.answer_refused(cx, members, membership, reference, refusal);
-                }
-            }
+            None => room.may_send(asker.slot, body, mentions, blocked, now_ms)?,
             // It goes to the log again: that knows the key, and says when it is kept.
             Some(SaidBefore::Heard) => {}
             // An earlier message with this key is still under way: both get its answer.
-            Some(SaidBefore::UnderWay(ticket)) => return self.hold(membership, ticket, reference),
+            Some(SaidBefore::UnderWay(ticket)) => {
+                self.hold(membership, ticket, reference);
+                return Ok(());
+            }
             Some(SaidBefore::Answered(answer)) => {
-                return self.answer_again(cx, members, (membership, reference), answer);
+                self.answer_again(cx, members, (membership, reference), answer);
+                return Ok(());
             }
         }
         if self.pending.is_behind(key) {
-            return self.answer_refused(cx, members, membership, reference, Refusal::Busy);
+            return Err(Refusal::Busy);
         }
         let (user, name) = (author.user(), author.name());
-        if stream && let Err(refusal) = may_change_at_all(cx) {
-            return self.answer_refused(cx, members, membership, reference, refusal);
+        if stream {
+            may_change_at_all(cx)?;
         }
         let mut thread = None;
         if let Some(reply_to) = reply_to {
@@ -111,29 +131,20 @@ impl Rooms {
             let known = || thread_of(cx, room, self.fetched.as_ref(), (key, reply_to));
             thread = read.or_else(known);
             if thread.is_none() {
-                return self.fetch(cx, members, membership, reference, reply_to, push);
+                self.fetch(cx, members, membership, reference, reply_to, push);
+                return Ok(());
             }
         }
         let said =
             Said { user, name, body, key: message_key, reply_to, thread, mentions, data, stream };
-        let entry = match room.propose(said) {
-            Ok(entry) => entry,
-            Err(refusal) => {
-                return self.answer_refused(cx, members, membership, reference, refusal);
-            }
-        };
+        let entry = room.propose(said)?;
         // Nobody waits to say what was said before.
         let is_slow = room.settings().slow_s > 0 && said_before.is_none();
         let speaker = if is_slow { self.key_hashers[0].hash_one(user) } else { 0 };
-        let waited = if is_slow {
-            room.may_speak_again(asker.slot, speaker, (now_ms, cx.now.mono_ms))
-        } else {
-            Ok(())
-        };
-        let allowed = waited.and_then(|()| take_fanout(cx, room, user, message.bytes()));
-        if let Err(refusal) = allowed {
-            return self.answer_refused(cx, members, membership, reference, refusal);
+        if is_slow {
+            room.may_speak_again(asker.slot, speaker, (now_ms, cx.now.mono_ms))?;
         }
+        take_fanout(cx, room, user, message.bytes())?;
         let receipt = room.next_receipt(cx.now);
         let ticket = self.pending.next_ticket();
         let append = append_of(key, room, ticket, receipt.at_ms, entry);
@@ -147,7 +158,7 @@ impl Rooms {
             Appended::Refused(why) => {
                 let is_heard = self.heard(key, key_hash).is_some();
                 let why = if is_heard { Why::Unconfirmed } else { why };
-                return self.answer_refused(cx, members, membership, reference, why.refusal());
+                return Err(why.refusal());
             }
         }
         if is_slow && let Some(registered) = self.arena.get_mut(key) {
@@ -172,6 +183,7 @@ impl Rooms {
         if appended != Appended::Later {
             self.tell_along(cx, members, key);
         }
+        Ok(())
     }
 
     /// Notes that entries of a room are kept up to here.
