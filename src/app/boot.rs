@@ -34,6 +34,7 @@ use super::site::ChatSite;
 use crate::auth::invite::Inviter;
 use crate::auth::session::SessionSigner;
 use crate::limits::{GIVE_UP_OVER_MS, HistoryLimits, Limits, RING_WORDS};
+use crate::link::facts::Keep;
 use crate::link::log::{LogEnd, MemoryLog};
 use crate::link::rates::Rates;
 use crate::mesh::{self, Port};
@@ -110,7 +111,8 @@ fn start(config: Config) -> Result<Server, Failure> {
     let (keeper, store_ends) = kept.unzip();
     let node = u64::from_le_bytes(node);
     let engine = (&config.engine, &config.archive);
-    let shared = cluster::open(engine, &history, shards, node, made, on_panic)?;
+    let keep = Keep { seconds: store.keep_s, ..Keep::default() };
+    let shared = cluster::open(engine, (&history, keep), shards, node, made, on_panic)?;
     let (cluster, engine_ends) = shared.unzip();
     let made = match (&keeper, &cluster) {
         (Some(keeper), _) => keeper.guest_secret(),

@@ -698,6 +698,21 @@ pub const REPLICAS_WAIT_MS: u64 = 50;
 /// forgotten.
 pub const LISTS_READ_AGAIN_MS: u64 = 3_600_000;
 
+/// How often one of all nodes asks which rooms of a partition are to be looked at whether something
+/// of them is too old, in milliseconds: of the next one, and of the same one.
+pub const RETENTION_STEP_MS: u64 = 50;
+/// See [`RETENTION_STEP_MS`].
+pub const RETENTION_SWEEP_MS: u64 = 10_000;
+
+/// A room is looked at no sooner again than in so many milliseconds.
+pub const RETENTION_REST_MS: u64 = 10_000;
+
+/// How many rooms of a partition are answered at a time that are to be looked at, and in how many
+/// milliseconds others may ask for them, should they not have been.
+pub const RETENTION_ROOMS_AT_ONCE: u32 = 32;
+/// See [`RETENTION_ROOMS_AT_ONCE`].
+pub const RETENTION_AGAIN_MS: u64 = 60_000;
+
 /// How often a node tells others how many are in its rooms, in milliseconds, if that has changed.
 pub const COUNTS_MS: u64 = 500;
 
@@ -1027,6 +1042,9 @@ pub const ARCHIVE_LOOK_MS: u64 = 500;
 /// For how long the archive remembers what a message was before its last change, in seconds: a
 /// failover of the engine may take that change back.
 pub const ARCHIVE_BEFORE_S: u32 = 86_400;
+
+/// How many messages of a room are deleted at a time that it has let go of.
+pub const ARCHIVE_DELETED_AT_ONCE: i64 = 10_000;
 
 // A page fits.
 const _: () = assert!(PAGE_MESSAGES_MAX < ARCHIVE_READ_MESSAGES_MAX);

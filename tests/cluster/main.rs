@@ -23,6 +23,7 @@ mod list;
 mod moving;
 mod nodes;
 mod polls;
+mod retention;
 mod rooms;
 mod sentinels;
 mod slots;
