@@ -329,7 +329,11 @@ const PLANTED: &[(&str, &str, &str)] = &[
         "",
     ),
     ("what goes is not told", "room.lets_go = true", ""),
-    ("a room that goes on is not looked at", "call('ZADD', room.due, room.now", "local _ = (0"),
+    (
+        "a room that goes on is not looked at",
+        "call('ZADD', room.due, room.now + args[i + 2], room.topic)",
+        "",
+    ),
     ("a room without a bound is looked at", "call('ZREM', room.due, room.topic)", ""),
     ("a room is looked at later than was asked", "'LT', now + args[1]", "now + args[1]"),
     (

@@ -3,7 +3,10 @@
 use super::tests::{Recorder, head, with_rooms};
 use super::*;
 use crate::link::log::Marks;
-use crate::side::engine::command::{Act, Append, Archived, Changed, Head, Receipt, State};
+use crate::side::engine::command::{
+    Act, Append, Archived, Changed, Failure, Head, News, Pushed, Receipt, State,
+};
+use crate::side::engine::follower::Connected;
 use crate::side::engine::retention::Cut;
 
 /// The engine's time, in milliseconds of Unix time.
