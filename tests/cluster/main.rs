@@ -27,3 +27,4 @@ mod rooms;
 mod sentinels;
 mod slots;
 mod switch;
+mod versions;

@@ -1,12 +1,12 @@
 //! What the script keeps of a room for an archive, and for how long.
 
 use chinwag::side::engine::command::{Act, Entry, Receipt, Reply};
-use chinwag::side::engine::redis::Target;
+use chinwag::side::engine::redis::{Library, Target};
 use redis::{Connection, FromRedisValue};
 
 use super::node::{Node, message, runtime, target};
 use super::servers::{KINDS, Kind, Server};
-use super::world::{LIBRARY, load, planted};
+use super::world::{library, load, planted};
 
 const TOPIC: &str = "room:tea";
 
@@ -72,7 +72,7 @@ impl Room {
         let epoch = format!("{:016x}", 1);
         let [offset, change] = [offset, change].map(|number| number.to_string());
         let mut note = redis::cmd("FCALL");
-        note.arg("chinwag_1_archived").arg(4).arg(&keys).arg(TOPIC).arg(epoch);
+        note.arg(Library::ours().function("archived")).arg(4).arg(&keys).arg(TOPIC).arg(epoch);
         note.arg(offset).arg(change).arg(0).arg(0).arg(60);
         note.query::<i64>(&mut self.look).expect("an answer");
     }
@@ -126,7 +126,13 @@ async fn run(server: &Server, library: &str) -> Result<(), String> {
     let heard = room.change(change(1, 1, false, 3)).await;
     check("who has", &heard, &Receipt::Change { change: 4 })?;
     let again = room.change(change(1, 1, false, 4)).await;
-    check("once", &again, &Receipt::Conflict)
+    check("once", &again, &Receipt::Conflict)?;
+    // A later version has the room.
+    let [meta, archived] = ["m:room:tea", "h"].map(|kind| room.key(kind));
+    room.ask::<()>(&["SET", &meta, "2 something else"]);
+    let before: Vec<String> = room.ask(&["HGETALL", &archived]);
+    room.archive(400, 9);
+    check("it is left alone", &room.ask::<Vec<String>>(&["HGETALL", &archived]), &before)
 }
 
 fn try_with(kind: Kind, library: &str) -> Result<(), String> {
@@ -137,7 +143,7 @@ fn try_with(kind: Kind, library: &str) -> Result<(), String> {
 #[test]
 fn what_an_archive_does_not_have_waits_for_it_up_to_a_bound() {
     for kind in KINDS {
-        try_with(kind, LIBRARY).unwrap_or_else(|why| panic!("{kind:?}: {why}"));
+        try_with(kind, library()).unwrap_or_else(|why| panic!("{kind:?}: {why}"));
     }
     for (what, good, bad) in [
         (
@@ -155,6 +161,7 @@ fn what_an_archive_does_not_have_waits_for_it_up_to_a_bound() {
             "false",
         ),
         ("what waits expires", "== 1\n  then\n    call('PERSIST', room.stream)", "== 1\n  then"),
+        ("what another version has is noted", "  if not of then return 0 end\n", ""),
         ("all is there too soon", "if of ~= epoch or top ~= args[3]", "if of ~= epoch or false"),
     ] {
         let found = try_with(Kind::Redis, &planted(what, good, bad));

@@ -76,6 +76,7 @@ pub struct EngineStats {
     pushed_bytes: AtomicU64,
     overflows: AtomicU64,
     foreign: AtomicU64,
+    unreadable: AtomicU64,
     rooms: AtomicU64,
     listed: AtomicU64,
     passing: AtomicU64,
@@ -122,7 +123,7 @@ impl EngineStats {
 
     /// What the follower has counted by now.
     pub(super) fn set_counted(&self, counted: Counted, nodes: usize) {
-        let Counted { holes, repairs, turns, told, reopened, foreign } = counted;
+        let Counted { holes, repairs, turns, told, reopened, foreign, unreadable } = counted;
         for (place, value) in [
             (&self.holes, holes),
             (&self.repairs, repairs),
@@ -131,6 +132,7 @@ impl EngineStats {
             (&self.told, told),
             (&self.reopened, reopened),
             (&self.foreign, foreign),
+            (&self.unreadable, unreadable),
             (&self.nodes, nodes as u64),
         ] {
             place.store(value, Ordering::Relaxed);
@@ -213,6 +215,12 @@ impl EngineStats {
                 "counter",
                 &self.foreign,
                 "What was published on channels of rooms that no server says.",
+            ),
+            (
+                "engine_unreadable_total",
+                "counter",
+                &self.unreadable,
+                "What was found or heard there that this version cannot read.",
             ),
             ("engine_rooms", "gauge", &self.rooms, "Rooms that are followed in it."),
             ("engine_listed_rooms", "gauge", &self.listed, "Rooms in the list of all servers."),
@@ -301,8 +309,10 @@ mod tests {
         stats.count_answer(Op::of(&look), &Err(Failure::Layout), took);
         stats.count_answer(Op::of(&look), &Err(Failure::Lost), Duration::from_secs(9));
         let turns = Turns { kept: 3, lost: 4 };
-        let (told, reopened, foreign) = (5, 6, 8);
-        stats.set_counted(Counted { holes: 1, repairs: 2, turns, told, reopened, foreign }, 7);
+        let (holes, repairs, told, reopened) = (1, 2, 5, 6);
+        let (foreign, unreadable) = (8, 9);
+        let counted = Counted { holes, repairs, turns, told, reopened, foreign, unreadable };
+        stats.set_counted(counted, 7);
         for (series, is) in [
             ("chinwag_engine_up", "1"),
             ("chinwag_engine_connection_lives_total", "1"),
@@ -310,6 +320,7 @@ mod tests {
             ("chinwag_engine_pushed_bytes", "10"),
             ("chinwag_engine_overflows_total", "1"),
             ("chinwag_engine_foreign_total", "8"),
+            ("chinwag_engine_unreadable_total", "9"),
             ("chinwag_engine_calls_total{op=\"look\",result=\"ok\"}", "1"),
             ("chinwag_engine_calls_total{op=\"look\",result=\"layout\"}", "1"),
             ("chinwag_engine_calls_total{op=\"look\",result=\"lost\"}", "1"),

@@ -355,6 +355,7 @@ pub(super) struct Room<'a> {
     lineage: Vec<u8>,
     pins: Vec<u8>,
     tail: Vec<u8>,
+    is_read_in_part: bool,
 }
 
 impl<'a> Room<'a> {
@@ -399,7 +400,13 @@ impl<'a> Room<'a> {
         let floor = Marks { offset: kept_from - 1, change: head.floor };
         let archived = state.archived.filter(|of| has_archive && head.knows(of.epoch));
         let floor = archived.map_or(floor, |Archived { floor: there, .. }| floor.min(there));
-        Some(Self { head, decided, floor, standings, lineage, pins, tail })
+        let is_read_in_part = messages.unreadable.is_some();
+        Some(Self { head, decided, floor, standings, lineage, pins, tail, is_read_in_part })
+    }
+
+    /// Whether there are messages in it that this version cannot read.
+    pub(super) fn is_read_in_part(&self) -> bool {
+        self.is_read_in_part
     }
 
     /// Whether nothing was ever said or decided in it.
@@ -410,7 +417,7 @@ impl<'a> Room<'a> {
 
     /// As its home is told.
     pub(super) fn found(&self) -> Found<'_> {
-        let Self { head, decided, floor, standings, lineage, pins, tail } = self;
+        let Self { head, decided, floor, standings, lineage, pins, tail, .. } = self;
         Found {
             epoch: head.epoch,
             origin: head.lineage.last().map_or(head.epoch, |first| first.epoch),

@@ -5,6 +5,7 @@ use redis::{Cmd, Pipeline, cmd, pipe};
 use super::super::command::{Act, Append, Command, Entry, Founded};
 use super::Target;
 use super::keys::Names;
+use super::library::fcall;
 use super::slots::slot;
 use crate::base::word;
 
@@ -79,8 +80,8 @@ pub(super) fn write(command: &Command, names: &Names, target: &Target) -> Writte
             lines
         }
         Command::Beat { node, life, lease_ms } => {
-            let mut beat = cmd("FCALL");
-            beat.arg("chinwag_1_beat").arg(1).arg(names.nodes());
+            let mut beat = fcall("beat");
+            beat.arg(1).arg(names.nodes());
             beat.arg(&word::hex(*node)).arg(life).arg(lease_ms);
             beat
         }
@@ -97,8 +98,8 @@ pub(super) fn write(command: &Command, names: &Names, target: &Target) -> Writte
             scan
         }
         Command::Forget { partition, topics } => {
-            let mut forget = cmd("FCALL");
-            forget.arg("chinwag_1_forget").arg(2 + topics.len());
+            let mut forget = fcall("forget");
+            forget.arg(2 + topics.len());
             forget.arg(names.listed(*partition)).arg(names.archived(*partition));
             for topic in topics {
                 forget.arg(names.of(topic).meta());
@@ -143,8 +144,8 @@ fn write_read(topic: &str, names: &Names, target: &Target) -> Written {
     commands.cmd("HGETALL").arg(&changed);
     commands.cmd("HGETALL").arg(&facts);
     commands.cmd("HGET").arg(&archived).arg(topic);
-    let mut otherwise = cmd("FCALL");
-    otherwise.arg("chinwag_1_read").arg(5).arg(&[meta, stream, changed, facts, archived]);
+    let mut otherwise = fcall("read");
+    otherwise.arg(5).arg(&[meta, stream, changed, facts, archived]);
     otherwise.arg(history).arg(topic);
     Written::Transaction { commands, otherwise }
 }
@@ -152,8 +153,8 @@ fn write_read(topic: &str, names: &Names, target: &Target) -> Written {
 fn write_append(append: &Append, names: &Names, target: &Target) -> Cmd {
     let room = names.of(&append.topic);
     let keys = room.all();
-    let mut call = cmd("FCALL");
-    call.arg("chinwag_1_append").arg(keys.len()).arg(&keys);
+    let mut call = fcall("append");
+    call.arg(keys.len()).arg(&keys);
     call.arg(&word::hex(append.fresh_epoch)).arg(room.channel()).arg(&*append.topic);
     call.arg(target.history).arg(target.history_s).arg(target.room_s).arg(target.key_s);
     call.arg(target.audit_lines).arg(room.list_channel()).arg(target.archive_slack);
