@@ -23,6 +23,7 @@ mod list;
 mod moving;
 mod nodes;
 mod polls;
+mod removed;
 mod rooms;
 mod sentinels;
 mod slots;

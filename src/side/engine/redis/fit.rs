@@ -174,7 +174,7 @@ pub(super) async fn laid_out_otherwise(
     loop {
         turns.tick().await;
         let layout = command(&["HGET", &config, LAYOUT_FIELD]);
-        // Whoever else has the connection notices that it has ended, and that the engine is emptied.
+        // That the connection has ended, or the engine is emptied, others notice.
         let Ok(Ok(Value::BulkString(theirs))) = call(&mut redis, layout).await else { continue };
         if theirs != LAYOUT.as_bytes() {
             let theirs = String::from_utf8_lossy(&theirs);

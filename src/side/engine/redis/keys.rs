@@ -23,8 +23,8 @@
 //! All of this, and what is published, has a layout with a number. `layout` names the one that
 //! whoever writes must know: a node that does not is refused, also if it had a connection before.
 //! The first word of `m` names the one of a room: whoever does not know that leaves the room alone.
-//! The functions that write are a version's own (`library`), and records say by themselves what they
-//! are (`record`). `tests/engine/keys-1.txt` has all of it byte for byte.
+//! The functions that write are a version's own (`library`), and records say by themselves what
+//! they are (`record`). `tests/engine/keys-1.txt` has all of it byte for byte.
 //!
 //! `x` has each message that has changed, which is not in `s`
 //! any more; deletions stay there longer. Of founded rooms `m`, `r` and `a` stay always. `f` has
