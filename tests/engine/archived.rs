@@ -2,12 +2,12 @@
 
 use chinwag::link::log::Marks;
 use chinwag::side::engine::command::{Act, Entry, Receipt, Reply};
-use chinwag::side::engine::redis::Target;
+use chinwag::side::engine::redis::{Library, Target};
 use redis::{Connection, FromRedisValue};
 
 use super::node::{Node, message, runtime, target};
 use super::servers::{KINDS, Kind, Server};
-use super::world::{LIBRARY, load, planted};
+use super::world::{library, load, planted};
 
 const TOPIC: &str = "room:tea";
 
@@ -74,7 +74,7 @@ impl Room {
         let epoch = format!("{:016x}", 1);
         let [offset, change] = [offset, change].map(|number| number.to_string());
         let mut note = redis::cmd("FCALL");
-        note.arg("chinwag_1_archived").arg(4).arg(&keys).arg(TOPIC).arg(epoch);
+        note.arg(Library::ours().function("archived")).arg(4).arg(&keys).arg(TOPIC).arg(epoch);
         note.arg(offset).arg(change).arg(0).arg(0).arg(60).arg(gone);
         note.query::<i64>(&mut self.look).expect("an answer");
     }
@@ -139,7 +139,13 @@ async fn run(server: &Server, library: &str) -> Result<(), String> {
     room.archive(321, 4, 299);
     check("all of it", &room.waits_and_expires(), &(true, false))?;
     room.archive(321, 4, 300);
-    check("it does", &room.waits_and_expires(), &(false, true))
+    check("it does", &room.waits_and_expires(), &(false, true))?;
+    // A later version has the room.
+    let [meta, archived] = ["m:room:tea", "h"].map(|kind| room.key(kind));
+    room.ask::<()>(&["SET", &meta, "2 something else"]);
+    let before: Vec<String> = room.ask(&["HGETALL", &archived]);
+    room.archive(400, 9, 0);
+    check("it is left alone", &room.ask::<Vec<String>>(&["HGETALL", &archived]), &before)
 }
 
 fn try_with(kind: Kind, library: &str) -> Result<(), String> {
@@ -150,7 +156,7 @@ fn try_with(kind: Kind, library: &str) -> Result<(), String> {
 #[test]
 fn what_an_archive_does_not_have_waits_for_it_up_to_a_bound() {
     for kind in KINDS {
-        try_with(kind, LIBRARY).unwrap_or_else(|why| panic!("{kind:?}: {why}"));
+        try_with(kind, library()).unwrap_or_else(|why| panic!("{kind:?}: {why}"));
     }
     for (what, good, bad) in [
         (
@@ -174,6 +180,7 @@ fn what_an_archive_does_not_have_waits_for_it_up_to_a_bound() {
         ),
         ("what goes stays there", " or gone ~= args[8]", ""),
         ("what waits expires", "== 1\n  then\n    call('PERSIST', room.stream)", "== 1\n  then"),
+        ("what another version has is noted", "  if not of then return 0 end\n", ""),
         ("all is there too soon", "if of ~= epoch or top ~= args[3]", "if of ~= epoch or false"),
     ] {
         let found = try_with(Kind::Redis, &planted(what, good, bad));

@@ -9,7 +9,7 @@ use chinwag::side::engine::partition::partition;
 use super::model::Meta;
 use super::node::{PARTITIONS, runtime};
 use super::servers::{Kind, Server};
-use super::world::{LIBRARY, Part, World, planted};
+use super::world::{Part, World, library, planted};
 
 /// One with a brace, since that is what names of keys have.
 const TOPICS: [&str; 3] = ["room:tea", "room:{x", "p\u{fc}b"];
@@ -227,7 +227,7 @@ fn valkey_does_what_the_model_says() {
 
 fn all_seeds(kind: Kind) {
     for seed in 0..SEEDS {
-        run(kind, LIBRARY, seed, STEPS).unwrap_or_else(|why| panic!("{why}"));
+        run(kind, library(), seed, STEPS).unwrap_or_else(|why| panic!("{why}"));
     }
 }
 

@@ -5,8 +5,9 @@
 -- that are gone leave the list (`chinwag_1_forget`), a node says that it lives (`chinwag_1_beat`),
 -- and commands that a user may not call are named (`chinwag_1_lacks`).
 --
--- An engine keeps the library that it has, and nodes of several versions share it. So whoever
--- changes what these functions do or keep gives all of them a new number.
+-- When it is loaded, all names get a hash of this text (`redis/library.rs`): nodes of several
+-- versions share an engine, and each calls its own functions. What they keep and publish is read by
+-- the others, so whoever changes that gives the layout a new number, here and in `redis/keys.rs`.
 -- No record is read here: numbers are compared, places are given, and what was given is kept.
 
 local HOUR_S = 3600
@@ -388,8 +389,10 @@ redis.register_function('chinwag_1_archived', function(keys, args)
     call('HDEL', keys[3], topic)
     return call('ZREM', keys[4], topic)
   end
-  call('HSET', keys[3], topic, table.concat({epoch, args[3], args[4], args[5], args[6]}, ' '))
   local of, top, changes, _, _, _, _, gone = string.match(stands, META)
+  -- Another version has written it.
+  if not of then return 0 end
+  call('HSET', keys[3], topic, table.concat({epoch, args[3], args[4], args[5], args[6]}, ' '))
   if of ~= epoch or top ~= args[3] or changes ~= args[4] or gone ~= args[8] then return 0 end
   call('EXPIRE', keys[2], tonumber(args[7]) + HOUR_S)
   return call('ZREM', keys[4], topic)

@@ -78,6 +78,7 @@ pub struct EngineStats {
     overflows: AtomicU64,
     foreign: AtomicU64,
     let_go: AtomicU64,
+    unreadable: AtomicU64,
     rooms: AtomicU64,
     listed: AtomicU64,
     passing: AtomicU64,
@@ -124,7 +125,8 @@ impl EngineStats {
 
     /// What the follower has counted by now.
     pub(super) fn set_counted(&self, counted: Counted, nodes: usize) {
-        let Counted { holes, repairs, turns, told, reopened, foreign, let_go } = counted;
+        let Counted { holes, repairs, turns, told, reopened, foreign, let_go, unreadable } =
+            counted;
         for (place, value) in [
             (&self.holes, holes),
             (&self.repairs, repairs),
@@ -134,6 +136,7 @@ impl EngineStats {
             (&self.reopened, reopened),
             (&self.foreign, foreign),
             (&self.let_go, let_go),
+            (&self.unreadable, unreadable),
             (&self.nodes, nodes as u64),
         ] {
             place.store(value, Ordering::Relaxed);
@@ -223,6 +226,12 @@ impl EngineStats {
                 &self.let_go,
                 "Messages that were too old, or too many.",
             ),
+            (
+                "engine_unreadable_total",
+                "counter",
+                &self.unreadable,
+                "What was found or heard there that this version cannot read.",
+            ),
             ("engine_rooms", "gauge", &self.rooms, "Rooms that are followed in it."),
             ("engine_listed_rooms", "gauge", &self.listed, "Rooms in the list of all servers."),
             (
@@ -310,8 +319,10 @@ mod tests {
         stats.count_answer(Op::of(&look), &Err(Failure::Layout), took);
         stats.count_answer(Op::of(&look), &Err(Failure::Lost), Duration::from_secs(9));
         let turns = Turns { kept: 3, lost: 4 };
-        let (told, reopened, foreign, let_go) = (5, 6, 8, 9);
-        let counted = Counted { holes: 1, repairs: 2, turns, told, reopened, foreign, let_go };
+        let (holes, repairs, told, reopened) = (1, 2, 5, 6);
+        let (foreign, unreadable, let_go) = (8, 9, 10);
+        let counted =
+            Counted { holes, repairs, turns, told, reopened, foreign, let_go, unreadable };
         stats.set_counted(counted, 7);
         for (series, is) in [
             ("chinwag_engine_up", "1"),
@@ -320,7 +331,8 @@ mod tests {
             ("chinwag_engine_pushed_bytes", "10"),
             ("chinwag_engine_overflows_total", "1"),
             ("chinwag_engine_foreign_total", "8"),
-            ("chinwag_engine_retention_deleted_total", "9"),
+            ("chinwag_engine_retention_deleted_total", "10"),
+            ("chinwag_engine_unreadable_total", "9"),
             ("chinwag_engine_calls_total{op=\"look\",result=\"ok\"}", "1"),
             ("chinwag_engine_calls_total{op=\"look\",result=\"layout\"}", "1"),
             ("chinwag_engine_calls_total{op=\"look\",result=\"lost\"}", "1"),

@@ -197,12 +197,16 @@ type Line = (Connection, Events);
 async fn line(connector: &Connector, mut again: Again, is_first: bool) -> Result<Line, Box<str>> {
     loop {
         let (teller, heard) = events(PUSHED_BYTES_MAX);
-        let why = match connector.connect(teller).await {
+        match connector.connect(teller).await {
             Ok(connection) => return Ok((connection, heard)),
             Err(ConnectError::Unfit(why)) if is_first => return Err(why),
-            Err(error) => error.into_why(),
-        };
-        tracing::warn!(%why, "the engine cannot be reached, which is waited for");
+            Err(ConnectError::Unfit(why)) => {
+                tracing::error!(%why, "the engine is not fit to keep rooms any more");
+            }
+            Err(ConnectError::Passing(why)) => {
+                tracing::warn!(%why, "the engine cannot be reached, which is waited for");
+            }
+        }
         time::sleep(again.wait(UNREACHED_MAX)).await;
     }
 }

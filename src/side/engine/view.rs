@@ -387,6 +387,7 @@ pub(super) struct Room<'a> {
     lineage: Vec<u8>,
     pins: Vec<u8>,
     tail: Vec<u8>,
+    is_read_in_part: bool,
 }
 
 impl<'a> Room<'a> {
@@ -432,7 +433,13 @@ impl<'a> Room<'a> {
         let archived = state.archived.filter(|of| has_archive && head.knows(of.epoch));
         let floor = archived.map_or(floor, |Archived { floor: there, .. }| floor.min(there));
         let floor = floor.max(head.gone);
-        Some(Self { head, decided, floor, standings, lineage, pins, tail })
+        let is_read_in_part = messages.unreadable.is_some();
+        Some(Self { head, decided, floor, standings, lineage, pins, tail, is_read_in_part })
+    }
+
+    /// Whether there are messages in it that this version cannot read.
+    pub(super) fn is_read_in_part(&self) -> bool {
+        self.is_read_in_part
     }
 
     /// What it keeps by its settings.
@@ -448,7 +455,7 @@ impl<'a> Room<'a> {
 
     /// As its home is told.
     pub(super) fn found(&self) -> Found<'_> {
-        let Self { head, decided, floor, standings, lineage, pins, tail } = self;
+        let Self { head, decided, floor, standings, lineage, pins, tail, .. } = self;
         Found {
             epoch: head.epoch,
             origin: head.lineage.last().map_or(head.epoch, |first| first.epoch),

@@ -134,8 +134,10 @@ pub(super) struct Followed {
     pub(super) is_suspect: bool,
     /// Whether something is missing of what its home was to be told, and is being read.
     pub(super) has_hole: bool,
-    /// Its turns that were not counted yet.
+    /// Its turns that were not counted yet,
     pub(super) turns: Turns,
+    /// and how often this version could not read something of it.
+    pub(super) unreadable: u64,
 }
 
 /// How often rooms have gone on in another epoch.
@@ -182,6 +184,7 @@ impl Followed {
             is_suspect: false,
             has_hole: false,
             turns: Turns::default(),
+            unreadable: 0,
         }
     }
 
@@ -243,9 +246,12 @@ impl Followed {
 
     /// Tells its home what a node has said in it that is not kept.
     pub(super) fn hear(&mut self, ways: &mut impl Ways, me: u64, record: &[u8]) {
-        // Else it is of a version that writes otherwise, and members may do without it.
         let place = Purpose::Said { topic: &self.topic };
-        let Ok(Written { origin, inside: record, .. }) = read_told(place, record) else { return };
+        let Ok(Written { origin, inside: record, .. }) = read_told(place, record) else {
+            // It is of a version that writes otherwise, and members may do without it.
+            self.unreadable += 1;
+            return;
+        };
         let Origin { node, shard, number } = origin;
         let (of, room) = self.key;
         let number = number.filter(|_| (node, shard) == (me, of));
@@ -345,6 +351,7 @@ impl Followed {
     ) -> bool {
         let Some(head) = &state.head else { return false };
         let room = Room::of(&self.topic, head, state, tail, has_archive);
+        self.unreadable += u64::from(room.as_ref().is_none_or(Room::is_read_in_part));
         let Some(room) = room else { return false };
         let (shard, key) = self.key;
         let (is_new, rev, found) = (room.is_new(), head.rev, room.found());
@@ -374,7 +381,10 @@ impl Followed {
             return false;
         }
         let done = entries.iter().map(|(done, _)| done);
-        let Some(read) = read_all(&self.topic, done) else { return false };
+        let Some(read) = read_all(&self.topic, done) else {
+            self.unreadable += 1;
+            return false;
+        };
         // What is from before a turn is told before that: it has the epoch of then.
         let is_before = |done: &Done| match (turned, done.place) {
             (Some(kept), Place::Message(offset)) => offset <= kept.offset,
@@ -406,6 +416,7 @@ impl Followed {
         let Some(known) = &mut self.known else { return LeadsOn::No };
         let (head, (shard, room)) = (&news.head, self.key);
         let Some(read) = read_all(&self.topic, &news.entries) else {
+            self.unreadable += 1;
             return LeadsOn::Unreadable;
         };
         if head.epoch != known.epoch {

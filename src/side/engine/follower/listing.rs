@@ -221,8 +221,11 @@ impl Follower {
 
     /// Handles what another node says of its rooms, or of itself.
     pub(super) fn hear_node(&mut self, ways: &mut impl Ways, now_ms: u64, record: &[u8]) {
-        // Else it is of a version that writes otherwise.
-        let Ok((from, told)) = read_counted(record) else { return };
+        let Ok((from, told)) = read_counted(record) else {
+            // It is of a version that writes otherwise.
+            self.counted.unreadable += 1;
+            return;
+        };
         if let Counted::Leaves { life } = told {
             return self.has_left(ways, from, life);
         }

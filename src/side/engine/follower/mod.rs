@@ -17,6 +17,7 @@
 //! | a push, or what is read, is of another epoch | the home is told that the room has turned |
 //! | the connection ends | what is under way is in doubt; all rooms are read again on the next |
 //! | what is read does not lead on from what is known | the home is told to open the room again |
+//! | another version has a room in a layout of its own | it is closed, and left as it is |
 //!
 //! Invariants, checked by `Follower::check`:
 //!
@@ -212,6 +213,8 @@ pub(super) struct Counted {
     pub(super) foreign: u64,
     /// Messages that were too old, or too many.
     pub(super) let_go: u64,
+    /// What was found or heard that this version cannot read, as far as anybody knows who wrote it.
+    pub(super) unreadable: u64,
 }
 
 /// The rooms that a node follows. See the module.
@@ -518,12 +521,19 @@ impl Follower {
         if let Asked::Audit(id) = asked {
             self.note_audited(id);
         }
-        if let Err(Failure::Elsewhere(why)) = &result {
-            ways.disconnect(why);
+        match &result {
+            Err(Failure::Elsewhere(why)) => ways.disconnect(why),
+            Err(Failure::Layout) => self.counted.unreadable += 1,
+            _ => {}
         }
         match (asked, result) {
             (Asked::Append(id), Ok(Reply::Appended { head, receipts })) => {
                 self.appended(ways, now_ms, id, &head, &receipts);
+            }
+            (Asked::Audit(id), Err(Failure::Layout)) => self.lose_unknown(ways, now_ms, id),
+            (Asked::Await(id, number), Err(Failure::Layout)) => {
+                self.stands_nowhere(ways, id, number);
+                self.lose_unknown(ways, now_ms, id);
             }
             (Asked::Append(id), Err(failure)) => self.not_appended(ways, now_ms, id, &failure),
             (Asked::Touch(id), Ok(Reply::Appended { head, .. })) => {

@@ -41,6 +41,8 @@ pub(super) struct Trail {
     bytes: usize,
     /// Those that were read.
     page: AuditPage,
+    /// How many could not be, and were not counted yet.
+    unreadable: u64,
 }
 
 impl Follower {
@@ -179,7 +181,9 @@ impl Follower {
     ) {
         let Some(followed) = self.rooms.get(&id) else { return };
         let (shard, topic) = (followed.key.0, followed.topic.clone());
-        if let Some(more) = trail.add(&topic, lines) {
+        let more = trail.add(&topic, lines);
+        self.counted.unreadable += std::mem::take(&mut trail.unreadable);
+        if let Some(more) = more {
             let page = trail.page.end(more);
             let (number, page) = (trail.number, text(&page));
             return ways.tell(shard, &FromEngine::Lines { number, page });
@@ -214,7 +218,7 @@ impl Follower {
 impl Trail {
     /// One of which nothing has been read, of so many bytes about.
     pub(super) fn new(number: u64, wanted: AuditWanted, bytes: usize) -> Self {
-        Self { number, wanted, bytes, page: AuditPage::default() }
+        Self { number, wanted, bytes, page: AuditPage::default(), unreadable: 0 }
     }
 
     /// The question for the next lines. Of all acts: the engine does not know which is which.
@@ -230,7 +234,10 @@ impl Trail {
         let AuditWanted { limit, act, .. } = self.wanted;
         for (number, record) in lines {
             self.wanted.before = *number;
-            let Some((at_ms, line)) = warned(read_line(topic, *number, record)) else { continue };
+            let Some((at_ms, line)) = warned(read_line(topic, *number, record)) else {
+                self.unreadable += 1;
+                continue;
+            };
             if act.is_some_and(|act| act != line.act) {
                 continue;
             }

@@ -1,11 +1,12 @@
 //! A follower alone: what it asks and tells, where neither an engine nor a home is needed.
 
 use super::followed::Stage;
+use super::saying::to_node;
 use super::*;
 use crate::base::arena::Key;
-use crate::link::engine::Told;
+use crate::link::engine::{Act, Told};
 use crate::link::facts::Keep;
-use crate::link::log::{Marks, Part, View, Wanted};
+use crate::link::log::{Judged, Marks, Part, View, Wanted};
 use crate::link::said::{Fate, Said};
 use crate::side::engine::command::{
     Archived, Done, Ended, Head, Message as EngineMessage, News, Place, State,
@@ -265,6 +266,53 @@ fn what_no_node_says_in_a_room_has_it_looked_at_once_and_nothing_else_happens() 
     assert_eq!(looks(&mut ways).len(), 1, "and again");
 }
 
+/// As by a version that has it in another layout, and says what follows on its channel.
+#[test]
+fn a_room_that_this_version_does_not_know_any_more_is_closed_whoever_notices_and_no_other_is() {
+    for way in 0..3 {
+        let (mut follower, mut ways) = with_rooms(&["room:tea", "room:mate"]);
+        let (room, judged, act) = (Key::from_u64(1), Judged { epoch: 1, rev: 0 }, Act::Note {});
+        let (number, record, line) = (7, &b"?"[..], &b"?"[..]);
+        let append = ToEngine::Append { number, room, judged, act, record, line };
+        follower.hear(&mut ways, 0, 0, append);
+        let asked = match way {
+            0 => taken(&mut ways, |command| matches!(command, Command::Append(_))),
+            1 => {
+                let topic = Some("room:tea".into());
+                follower.pushed(&mut ways, 0, Pushed::Foreign { topic });
+                looks(&mut ways)
+            }
+            _ => {
+                follower.lost(&mut ways);
+                follower.connected(&mut ways, 0, Connected { replicas: vec![0] });
+                let is_it = |topic: &str| topic == "room:tea";
+                taken(&mut ways, |of| matches!(of, Command::Look { topic } if is_it(topic)))
+            }
+        };
+        follower.answered(&mut ways, 0, asked[0], Err(Failure::Layout));
+        follower.check();
+        assert_eq!(ways.told, ["closed 1"], "{way}");
+        assert_eq!((follower.counted().unreadable, &ways.ended), (1, &None));
+        assert_eq!(follower.waiting_bytes(), 0);
+    }
+}
+
+#[test]
+fn what_is_said_in_a_layout_that_is_newer_is_left_out_and_counted() {
+    let (mut follower, mut ways) = with_rooms(&["room:tea"]);
+    let newer = vec![2, 0, 0];
+    let pushes = [
+        Pushed::Said { topic: "room:tea".into(), record: newer.clone() },
+        Pushed::Said { topic: LOBBY.into(), record: newer.clone() },
+        Pushed::Told { record: to_node(SESSIONS, &newer) },
+    ];
+    for pushed in pushes {
+        follower.pushed(&mut ways, 0, pushed);
+    }
+    assert_eq!((ways.told.len(), &ways.ended), (0, &None));
+    assert_eq!(follower.counted(), Counted { unreadable: 3, ..Counted::default() });
+}
+
 #[test]
 fn a_room_whose_facts_are_not_ours_is_not_opened() {
     let writer = Writer { topic: "room:tea", node: NODE, shard: 0 };
@@ -360,7 +408,11 @@ fn a_home_that_may_be_behind_is_answered_in_time_and_once() {
             _ => follower.lost(&mut ways),
         }
         follower.answered(&mut ways, timeout_ms, look, Ok(stands(0)));
-        assert_eq!(ways.told, ["not read 5"]);
+        // One that this version does not know is closed.
+        assert_eq!(
+            ways.told,
+            if way == 1 { &["not read 5", "closed 1"][..] } else { &["not read 5"] }
+        );
     }
     let (mut follower, mut ways) = with_rooms(&["room:tea"]);
     follower.lost(&mut ways);

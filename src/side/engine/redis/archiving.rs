@@ -21,6 +21,7 @@ use redis::{RedisResult, Value, cmd, pipe};
 
 use super::connect::{Connector, Made};
 use super::keys::Names;
+use super::library::fcall;
 use super::read::meta_of;
 use super::slots::slot;
 use super::{ConnectError, Target};
@@ -293,8 +294,8 @@ impl Archivist {
         let names = self.names.of(topic);
         let [.., archived, unarchived, _] = names.all();
         let (meta, stream, history_s) = (names.meta(), names.stream(), self.target.history_s);
-        let mut note = cmd("FCALL");
-        note.arg("chinwag_1_archived").arg(4).arg(&[meta, stream, archived, unarchived]);
+        let mut note = fcall("archived");
+        note.arg(4).arg(&[meta, stream, archived, unarchived]);
         let Archived { epoch, upto, floor } = of;
         let epoch = word::hex(epoch);
         note.arg(topic).arg(&epoch).arg(upto.offset).arg(upto.change);

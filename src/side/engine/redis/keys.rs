@@ -19,10 +19,16 @@
 //! cw:nodes        sorted set  `NODE:LIFE` by when its lease ends
 //! cw:n:NODE       channel     a node's own
 //! cw:archiver     text        NODE that writes the archive                               its lease
-//! cw:cfg          hash        `partitions` and `layout`, which are those of all nodes   always
+//! cw:cfg          hash        `partitions` and `layout`, which are those of all nodes    always
 //! ```
 //!
-//! The first word of `m` is the layout. `x` has each message that has changed, which is not in `s`
+//! All of this, and what is published, has a layout with a number. `layout` names the one that
+//! whoever writes must know: a node that does not is refused, also if it had a connection before.
+//! The first word of `m` names the one of a room: whoever does not know that leaves the room alone.
+//! The functions that write are a version's own (`library`), and records say by themselves what
+//! they are (`record`). `tests/engine/keys-1.txt` has all of it byte for byte.
+//!
+//! `x` has each message that has changed, which is not in `s`
 //! any more; deletions stay there longer. Of founded rooms `m`, `r` and `a` stay always. `f` has
 //! the rooms of which something is kept: founded ones that all may join (`o`) or not (`p`), and
 //! others (`-`), with the hour of Unix time in which they were renewed last.
@@ -33,6 +39,9 @@ use std::sync::Arc;
 use super::Target;
 use super::slots::slot;
 use crate::side::engine::partition::partition;
+
+/// The layout that this version writes, and the only one that it reads.
+pub(super) const LAYOUT: &str = "1";
 
 /// So many numbers are tags of all slots.
 const TAGS: u32 = 109_758;
@@ -175,7 +184,7 @@ impl RoomNames<'_> {
         self.key('a')
     }
 
-    /// All keys that `chinwag_1_append` asks for, in its order.
+    /// All keys that `append` asks for, in its order.
     pub(super) fn all(self) -> [String; 11] {
         let Self { prefix, partition, .. } = self;
         let [listed, unarchived, due] =

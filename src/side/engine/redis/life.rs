@@ -107,6 +107,11 @@ impl Connection {
         self.wires.iter().cloned().zip(signs)
     }
 
+    /// The wire to whoever has a slot, for the same.
+    pub(super) fn wire_of(&self, slot: u16) -> MultiplexedConnection {
+        self.wires[usize::from(self.slots.primary_of(slot))].clone()
+    }
+
     /// Who has which slots.
     pub(super) fn slots(&self) -> &Slots {
         &self.slots

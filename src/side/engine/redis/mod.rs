@@ -35,6 +35,7 @@ mod connect;
 mod events;
 mod fit;
 mod keys;
+mod library;
 mod life;
 mod news;
 #[cfg(feature = "store")]
@@ -49,6 +50,7 @@ pub(in crate::side) use archiving::{Archivist, Entry, Known, Part};
 pub use connect::{ConnectError, Connector};
 pub use events::{Events, Teller, events};
 pub use fit::Facts;
+pub use library::Library;
 pub use life::Connection;
 #[cfg(feature = "store")]
 pub(super) use place::{Mover, Whole};

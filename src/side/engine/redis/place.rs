@@ -18,7 +18,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, RedisResult, Value, cmd, pipe};
 
 use super::connect::{Connector, Made};
-use super::keys::Names;
+use super::keys::{LAYOUT, Names};
 use super::slots::slot;
 use super::{ConnectError, Target};
 use crate::base::word;
@@ -213,7 +213,7 @@ fn meta_of(head: &Head, branch: &str) -> String {
     };
     let lineage: Vec<_> = lineage.iter().map(turn).collect();
     format!(
-        "1 {epoch:016x} {} {} {rev} {floor} {audited} {at_ms} {} {} {branch} {}",
+        "{LAYOUT} {epoch:016x} {} {} {rev} {floor} {audited} {at_ms} {} {} {branch} {}",
         top.offset,
         top.change,
         gone.offset,
@@ -225,7 +225,7 @@ fn meta_of(head: &Head, branch: &str) -> String {
 /// What the script and the rest of the server write and read of a room, it must be placed as.
 #[cfg(test)]
 mod tests {
-    use super::super::fit::LIBRARY;
+    use super::super::library::Library;
     use super::super::read;
     use super::*;
     use crate::side::engine::command::Listed;
@@ -266,7 +266,7 @@ mod tests {
         let pattern = format!("local META = '^{} {words}\n", meta.split(' ').next().expect("one"));
         assert_eq!(meta.split(' ').count(), pattern.split(' ').count() - 3, "{meta}");
         for line in [hours, pattern] {
-            assert!(LIBRARY.contains(&line), "{line}");
+            assert!(Library::ours().text.contains(&line), "{line}");
         }
     }
 }

@@ -10,7 +10,7 @@ use super::super::command::{
     Reply, State,
 };
 use super::NO_FUNCTION;
-use super::keys::Names;
+use super::keys::{LAYOUT, Names};
 use super::news;
 use crate::link::log::Marks;
 
@@ -25,7 +25,7 @@ pub(super) struct Malformed(pub(super) &'static str);
 /// The form in which a command is answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Form {
-    /// The answer of `chinwag_1_append`, with so many receipts.
+    /// The answer of `append`, with so many receipts.
     Appended(usize),
     /// All of a room, of which so many messages are wanted.
     State { history: u64 },
@@ -33,11 +33,11 @@ pub(super) enum Form {
     Stands,
     /// Lines of an audit trail.
     Lines,
-    /// The answer of `chinwag_1_beat`.
+    /// The answer of `beat`.
     Nodes,
     /// Some rooms of a list.
     Listed,
-    /// The answer of `chinwag_1_due`.
+    /// The answer of `due`.
     Due,
     /// A number of replicas.
     Replicas,
@@ -362,7 +362,7 @@ pub(super) struct Meta {
 /// `None`, if its layout is not this version's.
 pub(super) fn meta_of(meta: &[u8]) -> Option<Meta> {
     let words: Vec<&str> = str::from_utf8(meta).ok()?.split(' ').collect();
-    let ["1", epoch, top, changes, rev, floor, audited, at, gone, gone_change, branch, turns] =
+    let [LAYOUT, epoch, top, changes, rev, floor, audited, at, gone, gone_change, branch, turns] =
         words[..]
     else {
         return None;

@@ -5,6 +5,7 @@ use redis::{Cmd, Pipeline, cmd, pipe};
 use super::super::command::{Act, Append, Command, Entry, Founded};
 use super::Target;
 use super::keys::Names;
+use super::library::fcall;
 use super::slots::slot;
 use crate::base::word;
 
@@ -81,8 +82,8 @@ pub(super) fn write(command: &Command, names: &Names, target: &Target) -> Writte
             lines
         }
         Command::Beat { node, life, lease_ms } => {
-            let mut beat = cmd("FCALL");
-            beat.arg("chinwag_1_beat").arg(1).arg(names.nodes());
+            let mut beat = fcall("beat");
+            beat.arg(1).arg(names.nodes());
             beat.arg(&word::hex(*node)).arg(life).arg(lease_ms);
             beat
         }
@@ -99,8 +100,8 @@ pub(super) fn write(command: &Command, names: &Names, target: &Target) -> Writte
             scan
         }
         Command::Forget { partition, topics } => {
-            let mut forget = cmd("FCALL");
-            forget.arg("chinwag_1_forget").arg(2 + topics.len());
+            let mut forget = fcall("forget");
+            forget.arg(2 + topics.len());
             forget.arg(names.listed(*partition)).arg(names.archived(*partition));
             for topic in topics {
                 forget.arg(names.of(topic).meta());
@@ -111,16 +112,16 @@ pub(super) fn write(command: &Command, names: &Names, target: &Target) -> Writte
             forget
         }
         Command::Age { partition, topics, in_ms } => {
-            let mut age = cmd("FCALL");
-            age.arg("chinwag_1_age").arg(1).arg(names.due(*partition)).arg(or_nothing(*in_ms));
+            let mut age = fcall("age");
+            age.arg(1).arg(names.due(*partition)).arg(or_nothing(*in_ms));
             for topic in topics {
                 age.arg(&**topic);
             }
             age
         }
         Command::Due { partition, count, again_ms } => {
-            let mut due = cmd("FCALL");
-            due.arg("chinwag_1_due").arg(1).arg(names.due(*partition)).arg(count).arg(again_ms);
+            let mut due = fcall("due");
+            due.arg(1).arg(names.due(*partition)).arg(count).arg(again_ms);
             due
         }
         Command::Ping => cmd("PING"),
@@ -163,8 +164,8 @@ fn write_read(topic: &str, names: &Names, target: &Target) -> Written {
     commands.cmd("HGETALL").arg(&changed);
     commands.cmd("HGETALL").arg(&facts);
     commands.cmd("HGET").arg(&archived).arg(topic);
-    let mut otherwise = cmd("FCALL");
-    otherwise.arg("chinwag_1_read").arg(5).arg(&[meta, stream, changed, facts, archived]);
+    let mut otherwise = fcall("read");
+    otherwise.arg(5).arg(&[meta, stream, changed, facts, archived]);
     otherwise.arg(history).arg(topic);
     Written::Transaction { commands, otherwise }
 }
@@ -172,8 +173,8 @@ fn write_read(topic: &str, names: &Names, target: &Target) -> Written {
 fn write_append(append: &Append, names: &Names, target: &Target) -> Cmd {
     let room = names.of(&append.topic);
     let keys = room.all();
-    let mut call = cmd("FCALL");
-    call.arg("chinwag_1_append").arg(keys.len()).arg(&keys);
+    let mut call = fcall("append");
+    call.arg(keys.len()).arg(&keys);
     call.arg(&word::hex(append.fresh_epoch)).arg(room.channel()).arg(&*append.topic);
     call.arg(target.history).arg(target.history_s).arg(target.room_s).arg(target.key_s);
     call.arg(target.audit_lines).arg(room.list_channel()).arg(target.archive_slack);
