@@ -147,12 +147,13 @@ impl Of<'_> {
             }
         }
         upto.offset = low;
-        if let Some(bytes) = cut.bytes_left.filter(|_| last > upto.offset) {
+        if let Some(bytes) = cut.bytes_left.filter(|_| cut.first > upto.offset + 1) {
             let fits = "SELECT coalesce(max(o), 0) FROM (SELECT \"offset\" AS o, \
                         sum(octet_length(record)) OVER (ORDER BY \"offset\" DESC) AS bytes \
-                        FROM chinwag_message WHERE room = $1 AND \"offset\" > $2) AS m \
-                        WHERE bytes > $3";
-            let params: [&(dyn ToSql + Sync); 3] = [&self.id, &bound(upto.offset), &bound(bytes)];
+                        FROM chinwag_message WHERE room = $1 AND \"offset\" > $2 AND \"offset\" < $3) AS m \
+                        WHERE bytes > $4";
+            let (after, before) = (bound(upto.offset), bound(cut.first));
+            let params: [&(dyn ToSql + Sync); 4] = [&self.id, &after, &before, &bound(bytes)];
             let row = self.look.query_one(fits, &params).await?;
             upto.offset = upto.offset.max(number(&row, 0));
         }
@@ -161,7 +162,7 @@ impl Of<'_> {
         let changed = self.look.query_opt(changed, &[&self.id, &bound(upto.offset)]).await?;
         upto.change = upto.change.max(changed.map_or(0, |row| number(&row, 0)));
         let left = self.first_from(upto.offset + 1, last).await?;
-        Ok(Cut { upto, oldest_ms: left.map(|(_, at_ms)| at_ms), bytes_left: None })
+        Ok(Cut { upto, oldest_ms: left.map(|(_, at_ms)| at_ms), ..cut })
     }
 
     /// The first message of some that can be read, and when it was said.

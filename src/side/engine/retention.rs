@@ -23,8 +23,10 @@ pub(in crate::side) struct Cut {
     /// When the oldest message was said that stays, in milliseconds of Unix time; `None`, if none
     /// does.
     pub(in crate::side) oldest_ms: Option<u64>,
-    /// How many bytes more may stay of what is before that; `None`, if they are not bounded.
+    /// How many bytes more may stay, of messages before `first`; `None`, if they are not bounded.
     pub(in crate::side) bytes_left: Option<u64>,
+    /// From this message on the engine has all.
+    pub(in crate::side) first: u64,
 }
 
 /// Before when a message is too old that is kept for so many seconds, in milliseconds of Unix time;
@@ -44,20 +46,23 @@ impl Cut {
         if keep.messages > 0 {
             upto.offset = upto.offset.max(head.top.offset.saturating_sub(keep.messages));
         }
+        let first = messages.first_before(head.top.offset);
         let mut bytes_left = (keep.bytes > 0).then_some(keep.bytes);
         let mut oldest_ms = None;
-        let is_kept = |of: &(u64, _)| of.0 > upto.offset;
-        for (offset, of) in messages.newest_first().take_while(is_kept).collect::<Vec<_>>() {
-            let left = bytes_left.map(|left| left.checked_sub(of.size()));
+        let behind = upto.offset;
+        for (offset, of) in messages.newest_first().take_while(|(offset, _)| *offset > behind) {
+            // Of those before, which have changed, an archive has the others.
+            let size = if offset >= first { of.size() } else { 0 };
+            let left = bytes_left.map(|left| left.checked_sub(size));
             if of.at_ms < before_ms || left == Some(None) {
-                upto.offset = offset;
+                (upto.offset, bytes_left) = (offset, None);
                 break;
             }
             (bytes_left, oldest_ms) = (left.flatten(), Some(of.at_ms));
         }
         let gone = messages.newest_first().filter(|(offset, _)| *offset <= upto.offset);
         upto.change = gone.map(|(_, of)| of.fate.change).fold(upto.change, u64::max);
-        Self { upto, oldest_ms, bytes_left }
+        Self { upto, oldest_ms, bytes_left, first }
     }
 
     /// With what an archive says of messages that the engine does not have: of all that go the last
@@ -65,7 +70,7 @@ impl Cut {
     pub(super) fn with(self, archive: Self) -> Self {
         let upto = self.upto.max(archive.upto);
         let oldest_ms = self.oldest_ms.into_iter().chain(archive.oldest_ms).min();
-        Self { upto, oldest_ms, bytes_left: archive.bytes_left }
+        Self { upto, oldest_ms, ..archive }
     }
 
     /// In how many milliseconds the room is looked at again, not before `rest_ms`; `None`, if time
@@ -160,10 +165,10 @@ mod tests {
     #[test]
     fn an_archive_has_what_stays_before_and_what_goes_with_it() {
         let keep = Keep { seconds: 2, ..Keep::default() };
-        let archive = Cut { upto: marks(2, 7), oldest_ms: Some(2_900), bytes_left: None };
+        let archive = Cut { upto: marks(2, 7), oldest_ms: Some(2_900), bytes_left: None, first: 3 };
         let Cut { upto, oldest_ms, .. } = cut(keep, 4_900).with(archive);
         assert_eq!((upto, oldest_ms), (marks(2, 7), Some(2_900)));
-        let nothing = Cut { upto: marks(0, 7), oldest_ms: None, bytes_left: None };
+        let nothing = Cut { upto: marks(0, 7), oldest_ms: None, bytes_left: None, first: 3 };
         assert_eq!(cut(keep, 6_001).with(nothing).upto, marks(4, 7));
     }
 }

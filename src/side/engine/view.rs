@@ -161,7 +161,7 @@ impl<'a> Messages<'a> {
 
     /// The first message of those that end with `last` and have no hole; the one behind it, if that
     /// is not there.
-    fn first_before(&self, last: u64) -> u64 {
+    pub(super) fn first_before(&self, last: u64) -> u64 {
         let behind = self.by_offset.range(..=last).rev().zip(0..);
         let unbroken = behind.take_while(|((offset, _), back)| **offset + back == last);
         last + 1 - unbroken.count() as u64

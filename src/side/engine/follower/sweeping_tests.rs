@@ -44,9 +44,16 @@ fn is_read(command: &Command) -> bool {
     matches!(command, Command::Read { .. })
 }
 
+/// Time passes, while the engine answers.
+fn tick_at(follower: &mut Follower, ways: &mut Recorder, now_ms: u64) {
+    follower.heard_ms = now_ms;
+    follower.tick(ways, now_ms);
+    assert_eq!(ways.ended, None);
+}
+
 /// Time passes; rooms are answered that are due.
 fn tick(follower: &mut Follower, ways: &mut Recorder, topics: &[&str]) {
-    follower.tick(ways, 60_000);
+    tick_at(follower, ways, 60_000);
     let (number, _) = asked(ways, is_due);
     let topics = topics.iter().map(|topic| Box::from(*topic)).collect();
     follower.answered(ways, 60_000, number, Ok(Reply::Due { now_ms: NOW_MS, topics }));
@@ -68,13 +75,13 @@ fn let_go(ways: &mut Recorder) -> (u64, Act) {
 #[test]
 fn one_of_all_nodes_asks_which_rooms_are_to_be_looked_at() {
     let (mut follower, mut ways) = node(9, false);
-    follower.tick(&mut ways, 60_000);
+    tick_at(&mut follower, &mut ways, 60_000);
     assert!(taken(&mut ways, is_due).is_empty());
     let (mut follower, mut ways) = node(9, true);
     tick(&mut follower, &mut ways, &[]);
-    follower.tick(&mut ways, 60_001);
+    tick_at(&mut follower, &mut ways, 60_001);
     assert!(taken(&mut ways, is_due).is_empty(), "not again at once");
-    follower.tick(&mut ways, 120_000);
+    tick_at(&mut follower, &mut ways, 120_000);
     assert_eq!(taken(&mut ways, is_due).len(), 1);
 }
 
@@ -118,7 +125,7 @@ fn an_archive_is_asked_for_what_is_older_and_what_goes_is_counted() {
     let What::Oldest { before_ms, .. } = question.what else { panic!("for what is older") };
     assert_eq!(before_ms, NOW_MS - 9_000);
     let upto = Marks { offset: 20, change: 4 };
-    let cut = Cut { upto, oldest_ms: Some(NOW_MS - 8_000), bytes_left: None };
+    let cut = Cut { upto, oldest_ms: Some(NOW_MS - 8_000), bytes_left: None, first: 31 };
     follower.archive_said(&mut ways, asked_as, Ok(Older::Oldest(cut)));
     let (number, act) = let_go(&mut ways);
     assert_eq!(act, Act::LetGo { upto, due_in_ms: Some(10_000) });
@@ -135,7 +142,7 @@ fn a_connection_that_ends_leaves_nothing_behind_that_holds_up_the_next() {
     tick(&mut follower, &mut ways, &["room:tea", "room:mate"]);
     follower.lost(&mut ways);
     follower.connected(&mut ways, 60_000, Connected { replicas: vec![0] });
-    follower.tick(&mut ways, 120_000);
+    tick_at(&mut follower, &mut ways, 120_000);
     assert_eq!(taken(&mut ways, is_due).len(), 1);
 }
 
