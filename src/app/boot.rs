@@ -155,6 +155,7 @@ fn start(config: Config) -> Result<Server, Failure> {
         settings = settings.with_store(store.cache_bytes, store.readers, store.rooms);
     }
     settings.is_clustered = cluster.is_some();
+    settings.has_archive = cluster.as_ref().is_some_and(|of| of.archive_stats().is_some());
     settings.sessions = cluster.as_ref().map(|_| Arc::new(SessionSigner::new(node, &made)));
     settings.chat = config.chat;
     settings.keep_s = store.keep_s;

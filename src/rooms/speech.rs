@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   publish ─┬ only the log has what it answers ── fetch      (`changing` goes on)
+//!            ├ refused ── Log::recall: was it said before?
 //!            └ Room::propose ── Log::append ─┬ Kept, Ordered: commit ── deliver, answer
 //!                                            └ Later: hold    (`committing` goes on)
 //!   custom, typing ── Log::say ─┬ Now: deliver, answer
@@ -26,7 +27,7 @@ use crate::limits::ANSWER_BYTES_PER_WORK;
 use crate::link::ids::{Receipt, RoomKey, Slot};
 use crate::link::io::Io;
 use crate::link::log::{
-    Append, Appended, Entry, Log, Marks, NodeId, Placed, Say, Spoken, Ticket, Unkept, Why,
+    Append, Appended, Entry, Log, Marks, NodeId, Placed, Recall, Say, Spoken, Ticket, Unkept, Why,
 };
 use crate::link::message::text;
 use crate::link::outbox::{Cx, Tell};
@@ -87,7 +88,9 @@ impl Rooms {
         match said_before {
             None => {
                 if let Err(refusal) = room.may_send(asker.slot, body, mentions, blocked, now_ms) {
-                    return self.answer_refused(cx, members, membership, reference, refusal);
+                    let said = (author.user(), message_key);
+                    let asked = (membership, reference);
+                    return self.refuse_unless_said(cx, members, asked, said, refusal);
                 }
             }
             // It goes to the log again: that knows the key, and says when it is kept.
@@ -125,10 +128,12 @@ impl Rooms {
         // Nobody waits to say what was said before.
         let is_slow = room.settings().slow_s > 0 && said_before.is_none();
         let speaker = if is_slow { self.key_hashers[0].hash_one(user) } else { 0 };
-        let allowed = room
-            .may_speak_again(asker.slot, speaker, (now_ms, cx.now.mono_ms))
-            .and_then(|()| take_fanout(cx, room, user, message.bytes()));
-        if let Err(refusal) = allowed {
+        let now = (now_ms, cx.now.mono_ms);
+        if let Err(refusal) = room.may_speak_again(asker.slot, speaker, now) {
+            let (asked, said) = ((membership, reference), (user, message_key));
+            return self.refuse_unless_said(cx, members, asked, said, refusal);
+        }
+        if let Err(refusal) = take_fanout(cx, room, user, message.bytes()) {
             return self.answer_refused(cx, members, membership, reference, refusal);
         }
         let receipt = room.next_receipt(cx.now);
@@ -209,6 +214,41 @@ impl Rooms {
             }
         };
         room.may_be_here(slot, now_ms).is_ok().then_some(before)
+    }
+
+    /// Refuses a message of which it is not known that it was said before, unless its log knows.
+    fn refuse_unless_said<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        (membership, reference): (Membership, &str),
+        (user, message_key): (&str, Option<&str>),
+        refusal: Refusal,
+    ) {
+        let key = membership.room;
+        let Some(Registered { room, .. }) = self.arena.get(key) else { return };
+        let may_be_here = room.may_be_here(membership.asker.slot, cx.now.unix_ms).is_ok();
+        let judged = room.journal().judged();
+        let asks = message_key.filter(|_| may_be_here && !self.pending.is_behind(key));
+        let ticket = self.pending.next_ticket();
+        let recalled = asks.and_then(|message_key| {
+            cx.io.log().recall(Recall { room: key, ticket, user, key: message_key })
+        });
+        let refusal = match recalled {
+            None => refusal,
+            Some(Appended::Refused(why)) => why.refusal(),
+            Some(Appended::Later) => {
+                let again = Again::Recall(refusal);
+                let key_hash = message_key.map(|key| self.hash_key(user, key));
+                let entry =
+                    UnderWay { again, key_hash, ..UnderWay::new(membership, ticket, judged) };
+                return self.hold_under_way(ticket, reference, entry);
+            }
+            Some(Appended::Kept | Appended::Ordered) => {
+                unreachable!("a home that gives the order remembers all keys")
+            }
+        };
+        self.answer_refused(cx, members, membership, reference, refusal);
     }
 
     /// Answers a message that was said before as the first one was.

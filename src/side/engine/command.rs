@@ -490,13 +490,62 @@ pub enum Pushed {
     },
 }
 
+impl Reply {
+    /// What it takes beside its own size, in bytes, about.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Appended { head, receipts } => head.bytes() + size_of_val(&**receipts),
+            Self::State(state) => state.bytes(),
+            Self::Stands { head, .. } => head.as_ref().map_or(0, Head::bytes),
+            Self::Lines(lines) => {
+                size_of_val(&**lines) + lines.iter().map(|(_, line)| line.len()).sum::<usize>()
+            }
+            Self::Nodes { nodes, .. } => size_of_val(&**nodes),
+            Self::Listed { rooms, .. } => rooms.iter().map(Listed::bytes).sum(),
+            Self::Due { topics, .. } => {
+                size_of_val(&**topics) + topics.iter().map(|topic| topic.len()).sum::<usize>()
+            }
+            Self::Replicas(_) | Self::Heard(_) | Self::Done => 0,
+        }
+    }
+}
+
+impl State {
+    /// What it takes beside its own size, in bytes, about.
+    pub(in crate::side) fn bytes(&self) -> usize {
+        let Self { head, is_current: _, messages, changed, facts, archived: _ } = self;
+        let messages = messages.iter().map(|of| size_of::<Message>() + of.record.len());
+        let changed = changed.iter().map(|of| size_of::<Changed>() + of.record.len());
+        let fact = |(name, value): &(Box<str>, Vec<u8>)| {
+            size_of::<(Box<str>, Vec<u8>)>() + name.len() + value.len()
+        };
+        let facts = facts.iter().map(fact);
+        head.as_ref().map_or(0, Head::bytes) + messages.chain(changed).chain(facts).sum::<usize>()
+    }
+}
+
+impl Listed {
+    /// What it takes, in bytes, about.
+    fn bytes(&self) -> usize {
+        let title = self.founded.as_ref().map_or(0, |of| of.title.len());
+        size_of::<Self>() + self.topic.len() + title
+    }
+}
+
+impl Head {
+    /// What it takes beside its own size, in bytes, about.
+    fn bytes(&self) -> usize {
+        size_of_val(&*self.lineage)
+    }
+}
+
 impl News {
     /// What they take beside their own size, in bytes, about.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let of = |done: &Done| size_of::<Done>() + done.record.len() + done.line.1.len();
-        let lineage = self.head.lineage.len() * size_of::<Ended>();
-        lineage + self.entries.iter().map(of).sum::<usize>()
+        self.head.bytes() + self.entries.iter().map(of).sum::<usize>()
     }
 }
 
@@ -507,9 +556,7 @@ impl Pushed {
         let bytes = match self {
             Self::News { topic, news } => topic.len() + news.bytes(),
             Self::Said { topic, record } => topic.len() + record.len(),
-            Self::Listed(Listed { topic, founded, .. }) => {
-                topic.len() + founded.as_ref().map_or(0, |of| of.title.len())
-            }
+            Self::Listed(listed) => listed.bytes(),
             Self::Told { record } => record.len(),
             Self::Foreign { topic } => topic.as_ref().map_or(0, |topic| topic.len()),
         };

@@ -74,7 +74,7 @@ pub struct EngineStats {
     reopened: AtomicU64,
     nodes: AtomicU64,
     pushes: AtomicU64,
-    pushed_bytes: AtomicU64,
+    told_bytes: AtomicU64,
     overflows: AtomicU64,
     foreign: AtomicU64,
     let_go: AtomicU64,
@@ -147,9 +147,9 @@ impl EngineStats {
         self.pushes.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How much of that nobody has taken, in bytes.
-    pub(super) fn set_pushed(&self, bytes: usize) {
-        self.pushed_bytes.store(bytes as u64, Ordering::Relaxed);
+    /// How much it has told, asked or not, that nobody has taken, in bytes.
+    pub(super) fn set_told_bytes(&self, bytes: usize) {
+        self.told_bytes.store(bytes as u64, Ordering::Relaxed);
     }
 
     /// Counts the end of a connection.
@@ -203,10 +203,10 @@ impl EngineStats {
             ("cluster_nodes", "gauge", &self.nodes, "Servers that live, this one among them."),
             ("engine_pushes_total", "counter", &self.pushes, "What it has told unasked."),
             (
-                "engine_pushed_bytes",
+                "engine_told_bytes",
                 "gauge",
-                &self.pushed_bytes,
-                "Bytes of that which wait to be handled.",
+                &self.told_bytes,
+                "Bytes that it has told, asked or not, and that wait to be handled.",
             ),
             (
                 "engine_overflows_total",
@@ -307,7 +307,7 @@ mod tests {
         let stats = EngineStats::default();
         stats.set_up(true);
         stats.count_push();
-        stats.set_pushed(10);
+        stats.set_told_bytes(10);
         for cause in [Cause::Closed, Cause::Overflown, Cause::Other] {
             stats.count_end(cause);
         }
@@ -328,7 +328,7 @@ mod tests {
             ("chinwag_engine_up", "1"),
             ("chinwag_engine_connection_lives_total", "1"),
             ("chinwag_engine_pushes_total", "1"),
-            ("chinwag_engine_pushed_bytes", "10"),
+            ("chinwag_engine_told_bytes", "10"),
             ("chinwag_engine_overflows_total", "1"),
             ("chinwag_engine_foreign_total", "8"),
             ("chinwag_engine_retention_deleted_total", "10"),

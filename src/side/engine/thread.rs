@@ -33,7 +33,7 @@ use super::redis::{
 };
 use super::stats::{EngineStats, Op};
 use super::view::TailBounds;
-use crate::limits::{EngineLimits, MESH_BUSY_BYTES, PUSHED_BYTES_MAX};
+use crate::limits::{EngineLimits, MESH_BUSY_BYTES, TOLD_BYTES_MAX};
 use crate::link::engine::FromEngine;
 use crate::link::facts::Keep;
 use crate::link::kept::read_whole;
@@ -196,7 +196,7 @@ type Line = (Connection, Events);
 /// as soon as that is mended.
 async fn line(connector: &Connector, mut again: Again, is_first: bool) -> Result<Line, Box<str>> {
     loop {
-        let (teller, heard) = events(PUSHED_BYTES_MAX);
+        let (teller, heard) = events(TOLD_BYTES_MAX);
         match connector.connect(teller).await {
             Ok(connection) => return Ok((connection, heard)),
             Err(ConnectError::Unfit(why)) if is_first => return Err(why),
@@ -360,8 +360,8 @@ impl Turns {
             self.stats.set_counted(self.follower.counted(), self.follower.nodes_count());
             self.stats.set_passed(self.follower.passed());
             self.stats.set_sentinels(self.connector.sentinels_answering());
-            let pushed_bytes = self.line.as_ref().map_or(0, |(_, events)| events.pushed_bytes());
-            self.stats.set_pushed(pushed_bytes);
+            let told_bytes = self.line.as_ref().map_or(0, |(_, events)| events.waiting_bytes());
+            self.stats.set_told_bytes(told_bytes);
             self.port.end_turn();
             if self.stop.is_set.load(Ordering::Acquire) && !is_busy {
                 return self.leave().await;

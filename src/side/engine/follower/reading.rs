@@ -14,7 +14,7 @@ use super::followed::Stage;
 #[cfg(test)]
 use super::planted::{self, Planted};
 use super::{Asked, Follower, RoomId, Ways};
-use crate::limits::ARCHIVE_READS_MAX;
+use crate::limits::{ARCHIVE_READS_BYTES_MAX, ARCHIVE_READS_MAX};
 use crate::link::audit::{AuditPage, AuditWanted};
 use crate::link::engine::FromEngine;
 use crate::link::ids::RoomKey;
@@ -32,6 +32,8 @@ pub(super) struct WaitsForOlder {
     number: u64,
     /// The room's epoch then.
     epoch: u64,
+    /// What the engine has of it, in bytes.
+    bytes: usize,
 }
 
 /// Lines of an audit trail that are being read.
@@ -109,12 +111,14 @@ impl Follower {
         }
         let epoch = head.map_or(0, |head| head.epoch);
         let question = Question { topic: followed.topic.clone(), epoch, state, what };
-        let asked = self.last_number + 1;
-        if self.older.len() >= ARCHIVE_READS_MAX {
+        let (asked, bytes) = (self.last_number + 1, question.state.bytes());
+        let waiting: usize = self.older.values().map(|of| of.bytes).sum();
+        let is_too_much = waiting > 0 && waiting + bytes > ARCHIVE_READS_BYTES_MAX;
+        if self.older.len() >= ARCHIVE_READS_MAX || is_too_much {
             ways.tell(shard, &FromEngine::NotRead { number, why: Why::Busy });
         } else if ways.ask_archive(asked, question) {
             self.last_number = asked;
-            self.older.insert(asked, WaitsForOlder { id, number, epoch });
+            self.older.insert(asked, WaitsForOlder { id, number, epoch, bytes });
         } else {
             ways.tell(shard, &FromEngine::NotRead { number, why: Why::Unavailable });
         }
@@ -130,7 +134,9 @@ impl Follower {
         if self.sweep_is_answered(ways, asked, result.as_ref().ok()) {
             return;
         }
-        let Some(WaitsForOlder { id, number, epoch }) = self.older.remove(&asked) else { return };
+        let Some(WaitsForOlder { id, number, epoch, .. }) = self.older.remove(&asked) else {
+            return;
+        };
         let Some(followed) = self.rooms.get(&id) else { return };
         let (shard, _) = followed.key;
         let is_there = followed.known.as_ref().is_some_and(|known| known.epoch == epoch);

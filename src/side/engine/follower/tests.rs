@@ -4,6 +4,7 @@ use super::followed::Stage;
 use super::saying::to_node;
 use super::*;
 use crate::base::arena::Key;
+use crate::limits::ARCHIVE_READS_BYTES_MAX;
 use crate::link::engine::{Act, Told};
 use crate::link::facts::Keep;
 use crate::link::log::{Judged, Marks, Part, View, Wanted};
@@ -140,17 +141,41 @@ fn message(topic: &str) -> Vec<u8> {
 /// A room with an archive, whose home asks for a page that the archive has. Returns as which number
 /// the archive was asked.
 fn asked_of_archive(follower: &mut Follower, ways: &mut Recorder) -> u64 {
+    ask_of_archive(follower, ways, None);
+    let (asked, question) = ways.archive.pop().expect("the engine has nothing of it");
+    assert_eq!((question.epoch, &*question.topic), (1, "room:tea"));
+    asked
+}
+
+/// A home asks for such a page, where the engine may have a message that is not in it.
+fn ask_of_archive(follower: &mut Follower, ways: &mut Recorder, record: Option<Vec<u8>>) {
     follower.node.has_archive = true;
     let (part, view, changed) = (Part::Newest, View::Room, None);
     let wanted = Wanted { after: 0, upto: 2, part, messages: 9, bytes: 1_000, changed, view };
     follower.hear(ways, 0, 0, ToEngine::Read { number: 5, room: Key::from_u64(1), wanted });
     let number = taken(ways, |command| matches!(command, Command::Read { .. }))[0];
     let archived = Some(Archived { epoch: 1, upto: head(2).top, floor: Marks::default() });
-    let state = State { head: Some(head(2)), is_current: true, archived, ..State::default() };
+    let message = record.map(|record| EngineMessage { offset: 9, at_ms: 1, epoch: 1, record });
+    let messages = message.into_iter().collect();
+    let (head, is_current) = (Some(head(2)), true);
+    let state = State { head, is_current, messages, archived, ..State::default() };
     follower.answered(ways, 0, number, Ok(Reply::State(state)));
-    let (asked, question) = ways.archive.pop().expect("the engine has nothing of it");
-    assert_eq!((question.epoch, &*question.topic), (1, "room:tea"));
-    asked
+}
+
+#[test]
+fn what_waits_for_an_archive_is_bounded_in_bytes_but_for_one_room() {
+    let (mut follower, mut ways) = with_archive();
+    for is_asked in [true, false] {
+        ask_of_archive(&mut follower, &mut ways, Some(vec![0; ARCHIVE_READS_BYTES_MAX + 1]));
+        assert_eq!(ways.told, if is_asked { &[][..] } else { &["not read 5"] });
+        assert_eq!(ways.archive.len(), 1);
+    }
+    let (asked, _) = ways.archive.pop().expect("the first one");
+    follower.archive_said(&mut ways, asked, Err(Why::Busy));
+    for _ in 0..2 {
+        ask_of_archive(&mut follower, &mut ways, Some(vec![0; ARCHIVE_READS_BYTES_MAX / 3]));
+    }
+    assert_eq!(ways.archive.len(), 2, "what is answered gives its place back");
 }
 
 /// A room that stands behind its second message.
