@@ -453,8 +453,8 @@ pub const SLICE_AUDIT_MS: u64 = 300_000;
 /// an audit in the time of two of another.
 pub const SLICE_SILENT_ROUNDS: u8 = 3;
 
-/// What an engine has told, asked or not, and its thread has not taken, in bytes, about: past it the
-/// connection ends. As much as busy rooms say in a second or two, for which a machine may stand
+/// What an engine has told, asked or not, and its thread has not taken, in bytes, about. Past it
+/// the connection ends. As much as busy rooms say in a second or two, for which a machine may stand
 /// still. One answer has place always, or a room that is larger could never be read.
 pub const TOLD_BYTES_MAX: usize = 64 * 1_024 * 1_024;
 
@@ -1013,8 +1013,8 @@ impl Default for HistoryLimits {
 /// than the engine does, and searches. Beyond it they are refused.
 pub const ARCHIVE_READS_MAX: usize = 256;
 
-/// What the engine has of the rooms of these, which waits with them, in bytes, about. Beyond it they
-/// are refused, but for one.
+/// What the engine has of the rooms of these, which waits with them, in bytes, about. Beyond it
+/// they are refused, but for one.
 pub const ARCHIVE_READS_BYTES_MAX: usize = 64 * 1_024 * 1_024;
 
 /// How many of them the archive answers at a time: each has a connection of its own.

@@ -190,7 +190,7 @@ pub enum Act {
     Note,
     /// The room lets go of its oldest messages. Its receipt is [`Receipt::Decided`].
     LetGo {
-        /// Of those up to this offset; and up to which change of theirs nobody can be told any more.
+        /// Of those up to this offset. Of their changes up to this one nobody can be told any more.
         upto: Marks,
         /// In how many milliseconds it is looked at again, if so.
         due_in_ms: Option<u64>,
