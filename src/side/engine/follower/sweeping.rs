@@ -200,7 +200,7 @@ impl Follower {
         self.ask(ways, Asked::Nothing, Command::Age { partition, topics, in_ms });
     }
 
-    /// A room was read that is followed: it is to be looked at when something of it will be too old.
+    /// A room was read that is followed: it is to be looked at when something of it is too old.
     pub(super) fn note_age(&mut self, ways: &mut impl Ways, id: RoomId, state: &State) {
         let (Some(followed), Some(head)) = (self.rooms.get(&id), &state.head) else { return };
         let keep = self.node.keep.of_room(followed.aging.own);
@@ -226,8 +226,8 @@ impl Follower {
         }
     }
 
-    /// Rooms are in the list that nobody may have opened since this server keeps them for another
-    /// time.
+    /// These rooms are in the list. Nobody may have opened them since this server keeps messages for
+    /// another time.
     pub(super) fn note_listed(&mut self, ways: &mut impl Ways, topics: Vec<Box<str>>) {
         if self.node.keep.is_bound() {
             self.ask_to_look(ways, topics, Some(RETENTION_SWEEP_MS));
