@@ -45,7 +45,7 @@ impl Rooms {
     ) -> bool {
         let Some(entry) = self.pending.get(key, ticket) else { return false };
         match &entry.again {
-            Again::Never => return false,
+            Again::Never | Again::Recall(_) => return false,
             Again::Collect => {
                 if !self.collect_again(cx, key, ticket) {
                     return false;
@@ -96,7 +96,9 @@ impl Rooms {
                 Again::Found => self.with_proposals(proposals, |rooms| {
                     rooms.found_again(cx, members, key, ticket);
                 }),
-                Again::Never | Again::Collect => unreachable!("it is not parked"),
+                Again::Never | Again::Recall(_) | Again::Collect => {
+                    unreachable!("it is not parked")
+                }
             }
         }
     }

@@ -88,6 +88,5 @@ pub use disk::Options;
 pub use error::{Cause, StoreError};
 pub use log::{Promise, StoreLog};
 pub use reader::TailBounds;
-pub use retention::Keep;
 pub use stats::StoreStats;
 pub use threads::{Start, Store};

@@ -37,10 +37,10 @@ use super::error::StoreError;
 use super::gate::Gate;
 use super::log::{Promise, StoreLog};
 use super::reader::TailBounds;
-use super::retention::Keep;
 use super::socket::Requests;
 use super::stats::StoreStats;
 use crate::limits::StoreLimits;
+use crate::link::facts::Keep;
 use crate::mesh::{Port, Wake, connect_with};
 use crate::side::Panics;
 

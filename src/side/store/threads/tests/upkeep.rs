@@ -12,6 +12,7 @@ use rusqlite::Connection;
 
 use super::{Home, PATIENCE, Start, begin, start, start_as, start_of, start_with};
 use crate::limits::{STORE_LOG_FACTOR, STORE_REST_MS, StoreLimits};
+use crate::link::facts::Keep;
 use crate::link::log::{Log, LogAnswer, LogEnd, Marks, Opening, What, Why};
 use crate::link::record::Field;
 use crate::link::said::{Act, Fate, MessageText};
@@ -19,7 +20,6 @@ use crate::link::store::FromStore;
 use crate::mesh::connect_with;
 use crate::side::store::disk::Options;
 use crate::side::store::log::{Promise, StoreLog};
-use crate::side::store::retention::Keep;
 use crate::side::store::tests::{Folder, Home as Direct, key, said};
 
 #[test]
