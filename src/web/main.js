@@ -79,7 +79,7 @@ async function tokenFor(refusals) {
     await session.token(refusals);
   } catch (error) {
     if (error.reason !== "unauthorized" && error.reason !== "guests_disabled") throw error;
-    await askName(session, { problem: error.message });
+    await askName(session, { problem: error.message, forToken: error.reason === "guests_disabled" });
   }
   tokenUsed = session.current.token;
   return tokenUsed;
@@ -135,7 +135,7 @@ document.addEventListener("visibilitychange", () => {
 });
 
 if (!session.current) {
-  await askName(session, { room: roomIn(location.hash) });
+  await askName(session, { room: roomIn(location.hash), forToken: !(await session.takesGuests()) });
 }
 chat.start();
 for (const view of [

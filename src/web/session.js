@@ -36,6 +36,19 @@ export class Session {
     this.current = parse(storage.getItem(KEY));
   }
 
+  /**
+   * Whether the server takes guests: then, and only then, its list of rooms takes no token. One that cannot be asked
+   * may take some.
+   */
+  async takesGuests() {
+    try {
+      await this.#api("GET", "api/rooms?limit=1");
+    } catch (error) {
+      return error.status !== 401;
+    }
+    return true;
+  }
+
   /** Becomes a guest of this name, or goes on as the one that it is under this name. Throws an ApiError. */
   async enter(name) {
     this.refresh();

@@ -570,7 +570,7 @@ test("where there are no guests one comes in with a token, and with another when
   try {
     await first.start();
     await page.goto(`${first.url}/#room=tea`);
-    await enter("Ann");
+    // Nobody is asked for a name that would not do.
     const field = page.getByLabel("This server takes no guests. Your access token:");
     await field.waitFor();
     await enter(tokenFor("ann", secrets[1]));
@@ -596,6 +596,26 @@ test("where there are no guests one comes in with a token, and with another when
     await page.context().close();
     await first.stop();
     await second.stop();
+  }
+});
+
+test("a guest whom the server takes no longer is asked for a token, and not for a name", async () => {
+  const port = await freePort();
+  const secrets = ["first", "second"].map((seed) => createHash("sha256").update(seed).digest("hex"));
+  const [open, closed] = secrets.map((secret, at) => new Server(port, { "auth.guests": at === 0, "auth.secret": secret }));
+  await open.start();
+  const ann = await arrive("Ann", { room: aRoom(), url: open.url });
+  try {
+    await open.stop();
+    await closed.start();
+    await ann.page.getByText("this server asks for a token of its operator").waitFor();
+    await ann.page.getByLabel("This server takes no guests. Your access token:").fill(tokenFor("ann", secrets[1]));
+    await ann.page.getByRole("button", { name: "Come in" }).click();
+    await ann.connected();
+    ann.complaints = [];
+  } finally {
+    await open.stop();
+    await closed.stop();
   }
 });
 

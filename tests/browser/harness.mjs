@@ -199,20 +199,17 @@ export const write = ({ page }) => page.getByRole("textbox", { name: /^Message t
 export class Person {
   complaints = [];
 
-  /** With a `token`, on a server that takes no guests, the name is the token's. */
+  /** With a `token`, on a server that takes no guests, the name is the token's, and nobody is asked for it. */
   static async arrive(browser, url, name, { room = null, token = null, ...options } = {}) {
     const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, reducedMotion: "reduce", ...options });
     if (WEB) await serveFrom(context, url);
     const person = await Person.#inWindow(context, url);
     await person.page.goto(room ? `${url}/#room=${encodeURIComponent(room)}` : url);
-    await person.page.getByLabel("What shall we call you?").fill(name);
+    const label = token ? "This server takes no guests. Your access token:" : "What shall we call you?";
+    await person.page.getByLabel(label).fill(token ?? name);
     await person.page.getByRole("button", { name: "Come in" }).click();
-    if (token) {
-      await person.page.getByLabel("This server takes no guests. Your access token:").fill(token);
-      await person.page.getByRole("button", { name: "Come in" }).click();
-    }
     await person.connected();
-    if (token) person.complaints = []; // of the name that was not enough
+    if (token) person.complaints = []; // of the list of rooms, for which a token was needed
     return person;
   }
 

@@ -1,9 +1,10 @@
 //! The pages, README among them: links lead somewhere, blocks of code are what they say they are,
-//! and nothing is left to be filled in.
+//! sentences are short, and nothing is left to be filled in.
 
 mod blocks;
 mod code;
 mod links;
+mod sentences;
 
 use std::fs;
 use std::path::Path;

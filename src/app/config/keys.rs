@@ -391,7 +391,7 @@ pub(super) const ALL: &[Key] = &[
     Key {
         name: "limits.out_ms",
         kind: number(100, 600_000, MS, Slot::U64(|c| &mut c.limits.out_ms)),
-        doc: "In which a connection's socket must take more of what waits for it, which it does in steps of up to 200 KiB as the client's machine makes room; past them it is closed with 1013.",
+        doc: "In which a connection's socket must take more of what waits for it; past them it is closed with 1013. It takes up to 200 KiB at once, as the client's machine makes room.",
     },
     Key {
         name: "limits.rooms",
@@ -576,7 +576,7 @@ pub(super) const ALL: &[Key] = &[
             BYTES,
             Slot::U64(|c| &mut c.store.reserve_bytes),
         ),
-        doc: "How much of the disk stays free: with less, messages are refused as if it were full, while the log can still be moved into the database.",
+        doc: "How much of the disk stays free. With less, messages are refused as if it were full, while the log can still be moved into the database.",
     },
     Key {
         name: "store.cache_bytes",

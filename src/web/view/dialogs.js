@@ -11,9 +11,10 @@ const tooLong = (name) => new TextEncoder().encode(name).length > NAME_BYTES_MAX
 
 /**
  * The name, asked for until the server takes it; resolves when there is a session. Where the server admits no guests it
- * asks for an access token instead. `canCancel` is for somebody who has a name already.
+ * asks for an access token instead: from the beginning, if that is known (`forToken`). `canCancel` is for somebody who
+ * has a name already.
  */
-export function askName(session, { room = null, canCancel = false, problem = "" } = {}) {
+export function askName(session, { room = null, canCancel = false, forToken = false, problem = "" } = {}) {
   const dialog = byId("enter");
   const form = dialog.querySelector("form");
   const input = byId("name");
@@ -22,7 +23,7 @@ export function askName(session, { room = null, canCancel = false, problem = "" 
   const { signal } = closing;
   let byToken;
 
-  ask(session.current?.guest === false);
+  ask(forToken || session.current?.guest === false);
   byId("enter-where").replaceChildren(...(room ? ["You are on your way to “", h("bdi", {}, legible(room)), "”."] : []));
   setText(byId("enter-error"), problem);
   byId("enter-cancel").hidden = !canCancel;
@@ -62,13 +63,13 @@ export function askName(session, { room = null, canCancel = false, problem = "" 
     }, { signal });
   });
 
-  function ask(forToken) {
-    byToken = forToken;
-    setText(byId("name-label"), forToken ? "This server takes no guests. Your access token:" : "What shall we call you?");
-    if (forToken) input.removeAttribute("maxlength");
+  function ask(isToken) {
+    byToken = isToken;
+    setText(byId("name-label"), isToken ? "This server takes no guests. Your access token:" : "What shall we call you?");
+    if (isToken) input.removeAttribute("maxlength");
     else input.maxLength = NAME_LETTERS_MAX;
-    input.autocomplete = forToken ? "off" : "nickname";
-    input.value = forToken ? "" : session.current?.name ?? "";
+    input.autocomplete = isToken ? "off" : "nickname";
+    input.value = isToken ? "" : session.current?.name ?? "";
     input.focus();
   }
 }

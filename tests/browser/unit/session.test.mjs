@@ -19,7 +19,8 @@ function server({ guests = true } = {}) {
       state.users.set(made, user);
       return answer(201, { token: made, user, name: JSON.parse(body).name });
     }
-    return state.accepted.has(token) ? answer(200, { rooms: [] }) : answer(401, { error: { reason: "unauthorized", message: "No." } });
+    const isKnown = token ? state.accepted.has(token) : guests;
+    return isKnown ? answer(200, { rooms: [] }) : answer(401, { error: { reason: "unauthorized", message: "No." } });
   };
   return state;
 }
@@ -96,6 +97,17 @@ test("where guests are not admitted the reason is told, and a token from elsewhe
 
   host.accepted.clear();
   await assert.rejects(session.token(1), { reason: "unauthorized" });
+});
+
+test("whether guests are admitted is asked without becoming one, and a server that cannot be asked may admit some", async () => {
+  for (const guests of [true, false]) {
+    const host = server({ guests });
+    const session = new Session({ storage: new FakeStorage(), fetch: host.fetch });
+    assert.equal(await session.takesGuests(), guests);
+    assert.deepEqual([host.made, session.current], [0, null]);
+    host.down = true;
+    assert.equal(await session.takesGuests(), true);
+  }
 });
 
 test("a server that cannot be reached is named as such", async () => {

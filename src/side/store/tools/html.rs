@@ -38,8 +38,9 @@ const STYLE: &str = "\
 body{font:16px/1.5 system-ui,sans-serif;max-width:46rem;margin:2rem auto;padding:0 1rem}\
 article{margin:.6rem 0;overflow-wrap:anywhere}\
 article:target{background:color-mix(in srgb,currentColor 12%,transparent)}\
-.body{white-space:pre-wrap;margin:0}\
+.body{white-space:pre-wrap;unicode-bidi:plaintext;margin:0}\
 .more{opacity:.7;font-size:.85em}\
+strong,li a{unicode-bidi:isolate}\
 nav{display:flex;gap:1rem;margin:1rem 0}\
 blockquote{margin:0;padding-left:.6rem;border-left:3px solid currentColor;opacity:.8}";
 

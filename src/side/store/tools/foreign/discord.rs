@@ -1,6 +1,8 @@
-//! Channels of Discord as `DiscordChatExporter` writes them in JSON: a file for each.
+//! Channels of Discord as `DiscordChatExporter` writes them in JSON: a file for each, or several.
 //!
 //! Source: the format's description and its `JsonMessageWriter`.
+
+use std::collections::HashMap;
 
 use serde::Deserialize;
 use time::OffsetDateTime;
@@ -8,7 +10,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::archive::{Archive, is_of_kind, place};
 use super::lines::Lines;
-use super::{Attached, Post, Room};
+use super::{Attached, Post, Room, first_of};
 use crate::side::store::error::StoreError;
 use crate::side::store::tools::counted;
 
@@ -41,9 +43,29 @@ struct Message {
     author: Author,
     attachments: Vec<Attachment>,
     embeds: Vec<Embed>,
+    stickers: Vec<Sticker>,
     reactions: Vec<Reaction>,
     mentions: Vec<Author>,
     reference: Option<Reference>,
+    #[serde(rename = "forwardedMessage")]
+    forwarded: Option<Forwarded>,
+}
+
+/// A message of elsewhere that somebody has passed on.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Forwarded {
+    content: String,
+    attachments: Vec<Attachment>,
+    embeds: Vec<Embed>,
+    stickers: Vec<Sticker>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Sticker {
+    name: String,
+    source_url: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -92,8 +114,15 @@ struct Reference {
     message_id: Option<String>,
 }
 
-/// Kinds of messages that somebody has said: what is said to a bot has the number 20.
-const SAID: [&str; 4] = ["Default", "Reply", "ChatInputCommand", "20"];
+/// Kinds of messages that somebody has said. What a bot answers to a command has no name there, but
+/// a number.
+const SAID: [&str; 5] = ["Default", "Reply", "ChatInputCommand", "20", "23"];
+
+/// A channel, of which each file has a part.
+struct Gathered {
+    place: String,
+    channel: Channel,
+}
 
 pub(super) fn convert(mut archive: Archive, lines: &mut Lines<'_, '_>) -> Result<(), StoreError> {
     let mut names = archive.names().to_vec();
@@ -102,25 +131,38 @@ pub(super) fn convert(mut archive: Archive, lines: &mut Lines<'_, '_>) -> Result
     }
     names.retain(|name| name.is_empty() || is_of_kind(name, "json"));
     let (mut open_count, mut private_count, mut direct_count) = (0_u64, 0_u64, 0);
-    let (mut unnamed_count, mut notes_count) = (0, 0);
-    for (number, name) in (0..).zip(names) {
+    let mut unnamed_count = 0;
+    let mut all: Vec<Gathered> = Vec::new();
+    let mut numbers: HashMap<String, u32> = HashMap::new();
+    for name in names {
         let Some(Export { channel, messages }) = archive.json::<Export>(&name)? else { continue };
         if channel.kind.starts_with("Direct") {
             direct_count += 1;
             continue;
         }
+        let next = u32::try_from(all.len())
+            .map_err(|_| archive.damaged(&name, "more channels than there may be"))?;
+        let number = match &*channel.id {
+            "" => next,
+            id => *numbers.entry(id.to_owned()).or_insert(next),
+        };
+        if number == next {
+            all.push(Gathered { place: place(&name, "$.channel"), channel });
+        }
         for (at, message) in messages.into_iter().enumerate() {
             unnamed_count +=
                 message.reactions.iter().filter(|of| of.users.is_empty()).count() as u64;
             if !SAID.contains(&&*message.kind) {
-                notes_count += 1;
+                lines.leave_out_note(&message.kind);
                 continue;
             }
             let place = place(&name, format_args!("$.messages[{at}]"));
             let post = post(message).map_err(|what| archive.damaged(&place, what))?;
             lines.post(number, Post { place, ..post })?;
         }
-        let room = Room { place: place(&name, "$.channel"), ..room(channel) };
+    }
+    for (number, Gathered { place, channel }) in (0..).zip(all) {
+        let room = Room { place, ..room(channel) };
         if room.is_private {
             private_count += 1;
         } else {
@@ -132,7 +174,6 @@ pub(super) fn convert(mut archive: Archive, lines: &mut Lines<'_, '_>) -> Result
         return Err(archive.damaged("", "it is no export of Discord: no .json has a channel"));
     }
     lines.leave_out(direct_count, "direct conversations");
-    lines.leave_out(notes_count, "notes of who came and went");
     lines.leave_out(unnamed_count, "reactions of which the export does not say whose they are");
     lines.note(format!(
         "open to all, for an export of Discord does not say who may see a channel: {}",
@@ -160,14 +201,25 @@ fn room(channel: Channel) -> Room {
 }
 
 fn post(message: Message) -> Result<Post, String> {
-    let body =
-        if message.content.trim().is_empty() { embedded(&message.embeds) } else { message.content };
-    let files = message.attachments.into_iter().map(|attachment| Attached {
+    // Whoever passes something on says nothing beside it.
+    let passed_on = message.forwarded.unwrap_or_default();
+    let (shown, shown_on) = (embedded(&message.embeds), embedded(&passed_on.embeds));
+    let texts = [&message.content, &shown, &passed_on.content, &shown_on];
+    let body = first_of(texts.map(|text| Some(&**text))).unwrap_or_default().to_owned();
+    // What comes behind a URL signs it for a day.
+    let unsigned = |url: String| url.split('?').next().unwrap_or_default().to_owned();
+    let attachments = message.attachments.into_iter().chain(passed_on.attachments);
+    let attachments = attachments.map(|attachment| Attached {
         name: attachment.file_name,
         media_type: None,
         bytes: attachment.file_size_bytes,
-        // What comes behind it signs it for a day.
-        url: attachment.url.map(|url| url.split('?').next().unwrap_or_default().to_owned()),
+        url: attachment.url.map(unsigned),
+    });
+    let stickers = message.stickers.into_iter().chain(passed_on.stickers).map(|sticker| Attached {
+        name: sticker.name,
+        media_type: None,
+        bytes: None,
+        url: sticker.source_url.map(unsigned),
     });
     let reactions = message.reactions.into_iter().map(|Reaction { emoji, users }| {
         let is_own = emoji.id.is_some_and(|id| !id.is_empty());
@@ -184,7 +236,7 @@ fn post(message: Message) -> Result<Post, String> {
         edited_ms: message.timestamp_edited.as_deref().map(milliseconds).transpose()?,
         pinned_ms: message.is_pinned.then_some(at_ms),
         mentions: message.mentions.into_iter().map(|user| user.id).collect(),
-        files: files.collect(),
+        files: attachments.chain(stickers).collect(),
         reactions: reactions.collect(),
         id: message.id,
         ..Post::default()

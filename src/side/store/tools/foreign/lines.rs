@@ -3,14 +3,14 @@
 //! Invariants: rooms have different names; the messages of a room are in the order of their times,
 //! with offsets from 1 on; an answer stands behind what it answers.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use sha1::{Digest, Sha1};
 
-use super::archive::place;
+use super::archive::{place, unreadable};
 use super::spool::{At, Place, Spool, Totals};
 use super::{Attached, Post, Product, Room};
 use crate::auth::level::{Joiners, Role, Speakers};
@@ -29,6 +29,9 @@ use crate::side::store::tools::line::{
 /// A byte of a text takes so many in JSON, at most.
 const ESCAPED_BYTES_MAX: usize = 6;
 
+/// So many kinds of notes are told of by their names.
+const NOTE_KINDS_MAX: usize = 32;
+
 /// Whoever takes the lines.
 pub(super) type Take<'a> = dyn FnMut(&[u8]) -> Result<(), Fault> + 'a;
 
@@ -42,11 +45,28 @@ pub(super) struct Lines<'a, 't> {
     line: Vec<u8>,
     spool: Spool,
     names: HashSet<String>,
+    /// By a name that rooms wanted: the number that the next of them is tried with.
+    numbers: HashMap<String, u32>,
     rooms: u64,
     messages: u64,
     /// How many messages of rooms that are not written yet have nothing in them.
     empty: HashMap<u32, u64>,
+    /// What the product itself has said in rooms: how often, by kind.
+    noted: BTreeMap<String, u64>,
+    left: Left,
     notes: Vec<String>,
+}
+
+/// What was not taken of messages that were.
+#[derive(Default)]
+struct Left {
+    /// Messages that were there already.
+    twice: u64,
+    /// Answers to what is not there, or stands behind them.
+    answers: u64,
+    reactions: u64,
+    mentions: u64,
+    files: u64,
 }
 
 impl<'a, 't> Lines<'a, 't> {
@@ -62,9 +82,12 @@ impl<'a, 't> Lines<'a, 't> {
             line: Vec::new(),
             spool: Spool::new()?,
             names: HashSet::new(),
+            numbers: HashMap::new(),
             rooms: 0,
             messages: 0,
             empty: HashMap::new(),
+            noted: BTreeMap::new(),
+            left: Left::default(),
             notes: Vec::new(),
         };
         lines.line("", &HeadLine { kind: Kind::Chinwag, format: FORMAT })?;
@@ -75,7 +98,32 @@ impl<'a, 't> Lines<'a, 't> {
     pub(super) fn end(mut self) -> Result<Vec<String>, StoreError> {
         let (rooms, messages) = (self.rooms, self.messages);
         self.line("", &EndLine { kind: Kind::End, rooms, messages })?;
+        if !self.noted.is_empty() {
+            let kinds: Vec<_> =
+                self.noted.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
+            let kinds = kinds.join(", ");
+            self.notes.push(format!("left out: what the product itself has noted: {kinds}"));
+        }
+        let Left { twice, answers, reactions, mentions, files } = self.left;
+        self.leave_out(twice, "messages that are there twice");
+        self.leave_out(reactions, "reactions that are there twice, or have no place");
+        self.leave_out(mentions, "mentions that have no place");
+        self.leave_out(files, "names of files that have no place");
+        if answers > 0 {
+            let what = "answers to what is not in the export, or comes later";
+            self.notes.push(format!("messages of their own: {what}: {answers}"));
+        }
         Ok(self.notes)
+    }
+
+    /// Leaves out something of this kind that nobody has said, such as who came and went.
+    pub(super) fn leave_out_note(&mut self, kind: &str) {
+        let kind = cut(kind, NAME_BYTES_MAX);
+        let kind = if kind.is_empty() { "without a kind".to_owned() } else { kind };
+        let is_known = self.noted.contains_key(&kind);
+        let is_told = is_known || self.noted.len() < NOTE_KINDS_MAX;
+        let kind = if is_told { kind } else { "others".to_owned() };
+        *self.noted.entry(kind).or_default() += 1;
     }
 
     /// Notes that something has no place here.
@@ -95,6 +143,11 @@ impl<'a, 't> Lines<'a, 't> {
         StoreError::Damaged { file: self.file.clone(), what: place(within, what.into()) }
     }
 
+    /// Why this place in the export cannot be read.
+    pub(super) fn unreadable(&self, within: &str, error: std::io::Error) -> StoreError {
+        unreadable(&self.file, within, error)
+    }
+
     /// Gives a line that is made of what stands at this place in the export.
     fn line(&mut self, within: &str, line: &impl Serialize) -> Result<(), StoreError> {
         self.line.clear();
@@ -112,8 +165,14 @@ impl<'a, 't> Lines<'a, 't> {
             *self.empty.entry(room).or_default() += 1;
             return Ok(());
         }
+        let given_count = reacted_count(&post.reactions);
         post.reactions = reactions(&post.reactions);
-        self.spool.put(room, &post)
+        if self.spool.put(room, &post)? {
+            self.left.reactions += given_count - reacted_count(&post.reactions);
+        } else {
+            self.left.twice += 1;
+        }
+        Ok(())
     }
 
     /// Writes a room, with all that was said in it: what came under its number.
@@ -227,12 +286,17 @@ impl<'a, 't> Lines<'a, 't> {
     ) -> Result<(), StoreError> {
         let answered = post.reply_to.as_deref().map(|id| self.spool.place(id)).transpose()?;
         let answered = answered.flatten();
+        self.left.answers += u64::from(post.reply_to.is_some() && answered.is_none());
         let thread = answered.map(|answered| answered.thread.unwrap_or(answered.offset));
         self.spool.note(&post.id, Place { offset, thread })?;
         let user = user(&post.user);
         let user = if user.is_empty() { "unknown".to_owned() } else { user };
         let name = cut(&post.name, NAME_BYTES_MAX);
-        let (body, mentions, data) = (raw(&body)?, mentions(post)?, files(&post.files)?);
+        let (mentions, mentions_left) = mentions(post)?;
+        let (data, files_left) = files(&post.files)?;
+        self.left.mentions += mentions_left;
+        self.left.files += files_left;
+        let body = raw(&body)?;
         let line = MessageLine {
             kind: Kind::Message,
             room: room.into(),
@@ -266,11 +330,14 @@ impl<'a, 't> Lines<'a, 't> {
     fn free_name(&mut self, wanted: &str) -> String {
         let base = cut(wanted, NAME_BYTES_MAX - 8);
         let base = if base.is_empty() { "room".to_owned() } else { base };
-        let numbered = (2_u32..).map(|number| format!("{base}-{number}"));
-        let mut names = std::iter::once(base.clone()).chain(numbered);
-        let free = names.find(|name| !self.names.contains(name)).unwrap_or(base);
-        self.names.insert(free.clone());
-        free
+        let number = self.numbers.entry(base.clone()).or_insert(1);
+        loop {
+            let name = if *number == 1 { base.clone() } else { format!("{base}-{number}") };
+            *number += 1;
+            if self.names.insert(name.clone()) {
+                return name;
+            }
+        }
     }
 
     /// An epoch for a room: the same for the same one, and for no other.
@@ -280,19 +347,29 @@ impl<'a, 't> Lines<'a, 't> {
     }
 }
 
+/// How many reactions there are, of which it is known whose they are.
+fn reacted_count(reactions: &[(String, Vec<String>)]) -> u64 {
+    reactions.iter().map(|(_, users)| users.len() as u64).sum()
+}
+
 /// Who has reacted, as far as it may be kept.
 fn reactions(given: &[(String, Vec<String>)]) -> Vec<(String, Vec<String>)> {
     let mut kept: Vec<(String, Vec<String>)> = Vec::new();
+    let mut places: HashMap<&str, usize> = HashMap::new();
+    let mut seen = HashSet::new();
     let mut bytes = 0;
-    for (emoji, users) in given.iter().filter(|(emoji, _)| is_emoji(emoji)) {
-        let at = kept.iter().position(|(known, _)| known == emoji).unwrap_or_else(|| {
+    'all: for (emoji, users) in given.iter().filter(|(emoji, _)| is_emoji(emoji)) {
+        let at = *places.entry(emoji).or_insert_with(|| {
             kept.push((emoji.clone(), Vec::new()));
             kept.len() - 1
         });
         bytes += emoji.len() + 1;
         for user in users.iter().map(|name| user(name)).filter(|user| !user.is_empty()) {
             bytes += user.len() + 1;
-            if bytes <= REACTED_BYTES_MAX && !kept[at].1.contains(&user) {
+            if bytes > REACTED_BYTES_MAX {
+                break 'all;
+            }
+            if seen.insert((at, user.clone())) {
                 kept[at].1.push(user);
             }
         }
@@ -309,29 +386,34 @@ fn borrowed(reactions: &[(String, Vec<String>)]) -> Vec<Reaction<'_>> {
         .collect()
 }
 
-fn mentions(post: &Post) -> Result<Option<Box<RawValue>>, StoreError> {
+/// Who is mentioned, as many as there is place for; and how many others are.
+fn mentions(post: &Post) -> Result<(Option<Box<RawValue>>, u64), StoreError> {
     let mut mentioned: Vec<_> = post.mentions.iter().map(|name| user(name)).collect();
     mentioned.retain(|user| !user.is_empty());
     mentioned.sort_unstable();
     mentioned.dedup();
-    mentioned.truncate(ChatLimits::default().mentions as usize);
-    if mentioned.is_empty() { Ok(None) } else { raw(&mentioned).map(Some) }
+    let left = mentioned.split_off(mentioned.len().min(ChatLimits::default().mentions as usize));
+    let kept = if mentioned.is_empty() { None } else { Some(raw(&mentioned)?) };
+    Ok((kept, left.len() as u64))
 }
 
-/// The files that hung on it, as `data`: as many as it has place for.
-fn files(files: &[Attached]) -> Result<Option<Box<RawValue>>, StoreError> {
+/// The files that hung on it, as `data`, as many as it has place for; and how many others there
+/// are.
+fn files(files: &[Attached]) -> Result<(Option<Box<RawValue>>, u64), StoreError> {
     #[derive(Serialize)]
     struct Data<'a> {
         files: &'a [Attached],
     }
     let bytes_max = ChatLimits::default().data_bytes;
-    for count in (1..=files.len()).rev() {
+    // More have no place, however short their names are.
+    let count_max = files.len().min(bytes_max / r#"{"name":""}"#.len());
+    for count in (1..=count_max).rev() {
         let data = raw(&Data { files: &files[..count] })?;
         if data.get().len() <= bytes_max {
-            return Ok(Some(data));
+            return Ok((Some(data), (files.len() - count) as u64));
         }
     }
-    Ok(None)
+    Ok((None, files.len() as u64))
 }
 
 fn raw(value: &impl Serialize) -> Result<Box<RawValue>, StoreError> {

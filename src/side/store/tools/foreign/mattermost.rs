@@ -8,8 +8,9 @@ use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read};
 
 use serde::Deserialize;
+use serde_json::Value;
 
-use super::archive::{Archive, is_of_kind, place};
+use super::archive::{Archive, BYTE_ORDER_MARK, is_of_kind, place};
 use super::lines::Lines;
 use super::{Attached, Post, Room, emoji, first_of};
 use crate::side::store::error::StoreError;
@@ -86,6 +87,8 @@ struct Written {
     reactions: Option<Vec<Reaction>>,
     replies: Option<Vec<Written>>,
     attachments: Option<Vec<Attachment>>,
+    /// Whatever integrations put there.
+    props: Option<Value>,
 }
 
 #[derive(Default, Deserialize)]
@@ -101,6 +104,9 @@ struct Attachment {
     path: String,
 }
 
+/// Kinds of lines that have no messages, and of which nothing is taken.
+const TAKEN_NOTHING_OF: [&str; 6] = ["version", "emoji", "role", "scheme", "bot", "direct_channel"];
+
 /// The longest line, in bytes: a post has all its replies.
 const LINE_BYTES_MAX: u64 = 64 << 20;
 
@@ -114,17 +120,28 @@ struct Known {
     by_name: HashMap<(String, String), u32>,
     /// What others see of users.
     names: HashMap<String, String>,
+    /// Members of channels that have not come yet.
+    awaited: HashMap<(String, String), Vec<String>>,
     direct: u64,
     homeless: u64,
-    noted: u64,
+    /// Lines of other kinds.
+    others: u64,
 }
 
 pub(super) fn convert(mut archive: Archive, lines: &mut Lines<'_, '_>) -> Result<(), StoreError> {
-    let name = archive.names().iter().find(|name| is_of_kind(name, "jsonl")).cloned();
-    if name.is_none() && !archive.names().is_empty() {
-        return Err(archive.damaged("", "it is no export of Mattermost: there is no .jsonl"));
-    }
-    let name = name.unwrap_or_default();
+    let names: Vec<_> =
+        archive.names().iter().filter(|name| is_of_kind(name, "jsonl")).cloned().collect();
+    let name = match &*names {
+        [] if archive.names().is_empty() => String::new(),
+        [name] => name.clone(),
+        [] => {
+            return Err(archive.damaged("", "it is no export of Mattermost: there is no .jsonl"));
+        }
+        [one, other, ..] => {
+            let what = format!("each export is a store of its own: there are {one} and {other}");
+            return Err(archive.damaged("", what));
+        }
+    };
     let mut known = Known::default();
     if let Some(file) = archive.file(&name)? {
         let mut file = BufReader::new(file);
@@ -132,17 +149,19 @@ pub(super) fn convert(mut archive: Archive, lines: &mut Lines<'_, '_>) -> Result
         for number in 1_u64.. {
             text.clear();
             let place = place(&name, format_args!("line {number}"));
-            (&mut file).take(LINE_BYTES_MAX).read_until(b'\n', &mut text)?;
+            let read = (&mut file).take(LINE_BYTES_MAX).read_until(b'\n', &mut text);
+            read.map_err(|error| lines.unreadable(&place, error))?;
             if text.is_empty() {
                 break;
             }
             if text.len() as u64 == LINE_BYTES_MAX {
                 return Err(lines.damaged(&place, "it is too long"));
             }
+            let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&text);
             if text.trim_ascii().is_empty() {
                 continue;
             }
-            let line = serde_json::from_slice(&text).map_err(|error| {
+            let line = serde_json::from_slice(text).map_err(|error| {
                 // Its own number of a line is always 1.
                 let what = error.to_string().replace(" at line 1 column ", " at byte ");
                 lines.damaged(&place, format!("it is none of such an export: {what}"))
@@ -152,7 +171,9 @@ pub(super) fn convert(mut archive: Archive, lines: &mut Lines<'_, '_>) -> Result
     }
     lines.leave_out(known.direct, "direct messages");
     lines.leave_out(known.homeless, "messages of channels that are not in the export");
-    lines.leave_out(known.noted, "notes of who came and went");
+    lines.leave_out(known.others, "lines of kinds that are not known");
+    let homeless_count = known.awaited.values().map(|members| members.len() as u64).sum();
+    lines.leave_out(homeless_count, "members of channels that are not in the export");
     for (number, (mut room, team)) in (0..).zip(known.channels) {
         if known.teams > 1 {
             room.name = format!("{team}-{}", room.name);
@@ -175,14 +196,20 @@ impl Known {
                 let Ok(number) = u32::try_from(self.channels.len()) else {
                     return Err(lines.damaged(&place, "more channels than there may be"));
                 };
-                let (team, name) = (channel.team.clone(), channel.name.clone());
-                self.by_name.insert((team.clone(), name), number);
-                self.channels.push((Room { place, ..room(channel) }, team));
+                let of = (channel.team.clone(), channel.name.clone());
+                let mut room = Room { place, ..room(channel) };
+                let awaited = self.awaited.remove(&of).unwrap_or_default();
+                room.members.extend(awaited.into_iter().filter(|_| room.is_private));
+                self.channels.push((room, of.0.clone()));
+                self.by_name.insert(of, number);
             }
             Line { user: Some(user), .. } => {
                 for of in user.channels() {
-                    let number = self.by_name.get(&of).map(|number| *number as usize);
-                    let room = number.and_then(|number| self.channels.get_mut(number));
+                    let Some(number) = self.by_name.get(&of).map(|number| *number as usize) else {
+                        self.awaited.entry(of).or_default().push(user.username.clone());
+                        continue;
+                    };
+                    let room = self.channels.get_mut(number);
                     // Nobody asks who is in one that all may join.
                     if let Some((room, _)) = room.filter(|(room, _)| room.is_private) {
                         room.members.push(user.username.clone());
@@ -197,7 +224,8 @@ impl Known {
                     None => self.homeless += 1,
                 }
             }
-            Line { kind, .. } => self.direct += u64::from(kind == "direct_post"),
+            Line { kind, .. } if kind == "direct_post" => self.direct += 1,
+            Line { kind, .. } => self.others += u64::from(!TAKEN_NOTHING_OF.contains(&&*kind)),
         }
         Ok(())
     }
@@ -211,12 +239,11 @@ impl Known {
         lines: &mut Lines<'_, '_>,
     ) -> Result<(), StoreError> {
         let replies = message.replies.take().unwrap_or_default();
-        // What Mattermost itself says of a channel.
-        if message.kind.as_deref().is_some_and(|kind| kind.starts_with("system_")) {
-            self.noted += 1;
-            return Ok(());
+        // What Mattermost itself says of a channel. Somebody may have answered that all the same.
+        match message.kind.as_deref().filter(|kind| kind.starts_with("system_")) {
+            Some(kind) => lines.leave_out_note(kind),
+            None => lines.post(room, post(message, place.clone(), answered, &self.names))?,
         }
-        lines.post(room, post(message, place.clone(), answered, &self.names))?;
         for (number, reply) in replies.into_iter().enumerate() {
             let of_reply = format!("{place}, replies[{number}]");
             self.take(room, reply, (of_reply, Some(&place)), lines)?;
@@ -265,7 +292,9 @@ fn post(
         at_ms: message.create_at,
         name: names.get(&message.user).unwrap_or(&message.user).clone(),
         user: message.user,
-        body: message.message.unwrap_or_default(),
+        body: first_of([message.message.as_deref(), Some(&attached(message.props.as_ref()))])
+            .unwrap_or_default()
+            .to_owned(),
         reply_to: answered.map(str::to_owned),
         edited_ms: message.edit_at.filter(|at| *at > 0),
         pinned_ms: message.is_pinned.unwrap_or_default().then_some(message.create_at),
@@ -273,6 +302,15 @@ fn post(
         files: files.collect(),
         reactions,
     }
+}
+
+/// What integrations show below a post, as lines: for posts that have no other text.
+fn attached(props: Option<&Value>) -> String {
+    let attachments = props.and_then(|props| props["attachments"].as_array());
+    let texts = attachments.into_iter().flatten().filter_map(|attachment| {
+        first_of(["text", "fallback", "title"].map(|field| attachment[field].as_str()))
+    });
+    texts.collect::<Vec<_>>().join("\n")
 }
 
 impl User {

@@ -106,7 +106,7 @@ struct Room {
 }
 
 /// A message of another product.
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 struct Post {
     /// Where it stands in the export.
     place: String,
@@ -157,6 +157,15 @@ fn emoji(name: &str) -> String {
     let base = name.split("::").next().unwrap_or(name);
     emojis::get_by_shortcode(base)
         .map_or_else(|| format!(":{base}:"), |emoji| emoji.as_str().to_owned())
+}
+
+/// What is not there, where an export says so by `null`.
+fn or_none<'de, T, D>(from: D) -> Result<T, D::Error>
+where
+    T: Default + Deserialize<'de>,
+    D: serde::Deserializer<'de>,
+{
+    Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 
 /// The first of some texts that is not empty.

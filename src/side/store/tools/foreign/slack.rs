@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::archive::{Archive, is_of_kind, place};
 use super::lines::Lines;
-use super::{Attached, Post, Room, emoji, first_of};
+use super::{Attached, Post, Room, emoji, first_of, or_none};
 use crate::side::store::error::StoreError;
 
 #[derive(Default, Deserialize)]
@@ -51,9 +51,11 @@ struct Channel {
     created: u64,
     creator: Option<String>,
     is_archived: bool,
+    #[serde(deserialize_with = "or_none")]
     members: Vec<String>,
     topic: Option<Text>,
     purpose: Option<Text>,
+    #[serde(deserialize_with = "or_none")]
     pins: Vec<Pin>,
 }
 
@@ -83,9 +85,20 @@ struct Message {
     ts: String,
     thread_ts: Option<String>,
     edited: Option<Edited>,
+    /// What a `file_comment` is.
+    comment: Option<Comment>,
+    #[serde(deserialize_with = "or_none")]
     reactions: Vec<Reaction>,
+    #[serde(deserialize_with = "or_none")]
     files: Vec<File>,
+    #[serde(deserialize_with = "or_none")]
     attachments: Vec<Attachment>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Comment {
+    user: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -118,8 +131,27 @@ struct Attachment {
     text: Option<String>,
 }
 
-/// Kinds of messages that somebody has said; of the others Slack itself tells who came and went.
-const SAID: [&str; 4] = ["bot_message", "me_message", "thread_broadcast", "file_share"];
+/// Kinds of messages that somebody has said; by the others Slack itself tells who came and went. A
+/// `tombstone` stands for a message that was deleted, and answered before: it begins their thread.
+const SAID: [&str; 7] = [
+    "bot_message",
+    "me_message",
+    "thread_broadcast",
+    "reply_broadcast",
+    "file_share",
+    "file_comment",
+    "tombstone",
+];
+
+/// Files of an export that no messages are in, and that are read or say nothing of rooms.
+const KNOWN_FILES: [&str; 6] = [
+    "channels.json",
+    "groups.json",
+    "users.json",
+    "dms.json",
+    "mpims.json",
+    "integration_logs.json",
+];
 
 /// A conversation that is no channel. Its folder is called as it is, or by its id.
 #[derive(Deserialize)]
@@ -149,26 +181,27 @@ pub(super) fn convert(mut archive: Archive, lines: &mut Lines<'_, '_>) -> Result
     let direct = direct.iter().map(|of| of.name.as_ref().unwrap_or(&of.id));
     let channels = public.iter().chain(&private).map(|of| &of.name);
     let folders: HashSet<&str> = channels.chain(direct).map(|name| &**name).collect();
-    let is_homeless = |name: &&String| {
-        let folder = name.rsplit_once('/').map(|(folder, _)| folder);
-        is_of_kind(name, "json") && folder.is_some_and(|folder| !folders.contains(folder))
-    };
-    let homeless_count = archive.names().iter().filter(is_homeless).count();
-    lines.leave_out(homeless_count as u64, "files of channels that are not in the export");
+    let (mut homeless_count, mut other_count) = (0, 0);
+    for name in archive.names().iter().filter(|name| is_of_kind(name, "json")) {
+        match name.split_once('/') {
+            Some((folder, _)) => homeless_count += u64::from(!folders.contains(folder)),
+            None => other_count += u64::from(!KNOWN_FILES.contains(&&**name)),
+        }
+    }
+    lines.leave_out(homeless_count, "files of channels that are not in the export");
+    lines.leave_out(other_count, "files that have no messages");
     let both = public.iter().chain(&private);
     let channels = both.map(|channel| (channel.id.clone(), channel.name.clone())).collect();
     let users = users.into_iter().map(|user| (user.id.clone(), user)).collect();
     let known = Known { users, channels };
-    let mut notes_count = 0;
     let of = |file: &'static str, is_private| move |(at, of)| (file, at, of, is_private);
     let public = public.iter().enumerate().map(of("channels.json", false));
     let private = private.iter().enumerate().map(of("groups.json", true));
     for (number, (file, at, channel, is_private)) in (0..).zip(public.chain(private)) {
-        notes_count += say(&mut archive, number, channel, &known, lines)?;
+        say(&mut archive, number, channel, &known, lines)?;
         let room = Room { place: place(file, format_args!("$[{at}]")), ..room(channel, &known) };
         lines.room(number, &Room { is_private, ..room })?;
     }
-    lines.leave_out(notes_count, "notes of who came and went");
     Ok(())
 }
 
@@ -188,41 +221,44 @@ fn room(channel: &Channel, known: &Known) -> Room {
     }
 }
 
-/// Reads what was said in a channel. Returns how much of it nobody has said.
+/// Reads what was said in a channel.
 fn say(
     archive: &mut Archive,
     number: u32,
     channel: &Channel,
     known: &Known,
     lines: &mut Lines<'_, '_>,
-) -> Result<u64, StoreError> {
-    let pins: HashMap<_, _> = channel.pins.iter().map(|pin| (&*pin.id, pin.created)).collect();
+) -> Result<(), StoreError> {
+    let mut pins: HashMap<_, _> = channel.pins.iter().map(|pin| (&*pin.id, pin.created)).collect();
     let names = archive.names_below(&channel.name).iter();
     let days: Vec<_> = names.filter(|name| is_of_kind(name, "json")).cloned().collect();
-    let mut notes_count = 0;
     for day in days {
         let messages = archive.json::<Vec<Message>>(&day)?.unwrap_or_default();
         for (at, message) in messages.into_iter().enumerate() {
-            let is_said = message.subtype.as_deref().is_none_or(|kind| SAID.contains(&kind));
-            if !is_said {
-                notes_count += 1;
+            let kind = message.subtype.as_deref();
+            if let Some(kind) = kind.filter(|kind| !SAID.contains(kind)) {
+                lines.leave_out_note(kind);
                 continue;
             }
             let place = place(&day, format_args!("$[{at}]"));
             let at_ms = milliseconds(&message.ts).ok_or_else(|| {
                 archive.damaged(&place, format!("{:?} is no time of a message", message.ts))
             })?;
-            let pinned_ms = pins.get(&*message.ts).map(|created| created.saturating_mul(1_000));
+            let pinned_ms = pins.remove(&*message.ts).map(|created| created.saturating_mul(1_000));
             lines.post(number, Post { place, ..post(message, at_ms, pinned_ms, known) })?;
         }
     }
-    Ok(notes_count)
+    lines.leave_out(pins.len() as u64, &format!("pins of {:?} of what was not said", channel.name));
+    Ok(())
 }
 
 fn post(message: Message, at_ms: u64, pinned_ms: Option<u64>, known: &Known) -> Post {
-    let shown = message.user.as_ref().and_then(|id| known.users.get(id)).map(User::shown);
-    let name = first_of([message.username.as_deref(), shown, message.user.as_deref()]);
-    let user = first_of([message.user.as_deref(), message.bot_id.as_deref()]);
+    let commenter = message.comment.as_ref().and_then(|comment| comment.user.as_ref());
+    let author = message.user.as_ref().or(commenter);
+    let shown = author.and_then(|id| known.users.get(id)).map(User::shown);
+    let author = author.map(|id| &**id);
+    let name = first_of([message.username.as_deref(), shown, author]);
+    let user = first_of([author, message.bot_id.as_deref()]);
     let mut mentions = Vec::new();
     let texts = message.attachments.iter().flat_map(|attachment| {
         [attachment.fallback.as_deref(), attachment.text.as_deref()].into_iter()

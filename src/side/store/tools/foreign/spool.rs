@@ -5,7 +5,7 @@
 //! else in a file that nobody sees and that goes with the process.
 //!
 //! Invariant: a room's messages come out in the order of their times, those of one time as they
-//! were put in.
+//! were put in; each of them once, as the product calls it.
 //!
 //! Deliberately absent: what a message is to have (`lines`).
 
@@ -62,22 +62,24 @@ impl Spool {
         conn.execute_batch(&format!(
             "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -{CACHE_KIB};
              CREATE TABLE post(room INTEGER, at INTEGER, number INTEGER, is_changed INTEGER,
-                 text TEXT, PRIMARY KEY(room, at, number)) WITHOUT ROWID;
+                 id TEXT, text TEXT, PRIMARY KEY(room, at, number)) WITHOUT ROWID;
+             CREATE UNIQUE INDEX once ON post(room, at, id);
              CREATE TABLE place(id TEXT PRIMARY KEY, offset INTEGER, thread INTEGER) WITHOUT ROWID;
              BEGIN"
         ))?;
         Ok(Self { conn, count: 0 })
     }
 
-    /// Puts a message of a room in.
-    pub(super) fn put(&mut self, room: u32, post: &Post) -> Result<(), StoreError> {
+    /// Puts a message of a room in. Returns false, and does not, if it is in already: the same time
+    /// and the same name of the product's.
+    pub(super) fn put(&mut self, room: u32, post: &Post) -> Result<bool, StoreError> {
         self.count += 1;
         let at = i64::try_from(post.at_ms).unwrap_or(i64::MAX);
         let text = serde_json::to_string(post).map_err(std::io::Error::from)?;
-        let sql = "INSERT INTO post VALUES(?1, ?2, ?3, ?4, ?5)";
-        let row = params![room, at, self.count, post.is_changed(), text];
-        self.conn.prepare_cached(sql)?.execute(row)?;
-        Ok(())
+        let id = Some(&post.id).filter(|id| !id.is_empty());
+        let sql = "INSERT OR IGNORE INTO post VALUES(?1, ?2, ?3, ?4, ?5, ?6)";
+        let row = params![room, at, self.count, post.is_changed(), id, text];
+        Ok(self.conn.prepare_cached(sql)?.execute(row)? > 0)
     }
 
     /// What there is of a room.

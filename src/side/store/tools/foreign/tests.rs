@@ -46,6 +46,53 @@ fn give(rooms: &[(Room, Vec<Post>)], take: &mut Take<'_>) -> Result<Vec<String>,
     lines.end()
 }
 
+/// The files of an export in a folder.
+fn folder_with(files: &[(&str, &[u8])]) -> Folder {
+    let folder = Folder::new();
+    for (name, content) in files {
+        let path = folder.0.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+    folder
+}
+
+/// What comes of an export: its lines, and what is told of it.
+fn converted(
+    product: Product,
+    file: &Path,
+) -> Result<(Vec<serde_json::Value>, Vec<String>), StoreError> {
+    let mut out = Vec::new();
+    let notes = convert(product, Archive::open(file)?, &mut |line| {
+        out.push(serde_json::from_slice(line).unwrap());
+        Ok(())
+    })?;
+    Ok((out, notes))
+}
+
+/// The same of files that are an export.
+fn taken(product: Product, files: &[(&str, &str)]) -> (Vec<serde_json::Value>, Vec<String>) {
+    let files: Vec<_> = files.iter().map(|(name, text)| (*name, text.as_bytes())).collect();
+    converted(product, &folder_with(&files).0).unwrap()
+}
+
+/// What is said against files that are none.
+fn refused(product: Product, files: &[(&str, &[u8])]) -> String {
+    converted(product, &folder_with(files).0).unwrap_err().to_string()
+}
+
+/// Of each message its room, author, text, and the offset of what it answers.
+fn said(lines: &[serde_json::Value]) -> Vec<(&str, &str, &str, u64)> {
+    let messages = lines.iter().filter(|line| line["kind"] == "message");
+    messages
+        .map(|message| {
+            let text = |field: &str| message[field].as_str().unwrap_or_default();
+            let answered = message["reply_to"].as_u64().unwrap_or_default();
+            (text("room"), text("user"), text("body"), answered)
+        })
+        .collect()
+}
+
 fn post(id: &str, at_ms: u64, body: &str) -> Post {
     let (user, name) = ("u".to_owned(), "U".to_owned());
     Post { id: id.to_owned(), at_ms, user, name, body: body.to_owned(), ..Post::default() }
@@ -104,7 +151,11 @@ fn an_answer_stands_behind_what_it_answers_and_in_its_thread() {
         answer("d", 5, "a"),
         answer("e", 40, "x"),
     ];
-    let (lines, _) = lines_of(&[(Room::default(), posts)]);
+    let (lines, notes) = lines_of(&[(Room::default(), posts)]);
+    assert_eq!(
+        notes,
+        ["messages of their own: answers to what is not in the export, or comes later: 2"]
+    );
     let messages = lines.iter().filter(|line| line["kind"] == "message");
     let seen: Vec<_> = messages
         .map(|line| {
@@ -156,7 +207,211 @@ fn what_is_longer_than_a_server_takes_is_shortened_and_taken_in() {
             "shortened: messages of \"tea-2\": 1"
         ]
     );
-    taken_in(&[(room(), vec![rich, post("b", 1, " ")])]).unwrap();
+    let (lines, notes) = lines_of(&[(room(), vec![])]);
+    assert_eq!((lines.len(), notes.len()), (6, 0), "it is the room with its owner and a member");
+    taken_in(&[(room(), vec![rich.clone(), post("b", 1, " ")])]).unwrap();
+    let (lines, notes) = lines_of(&[(room(), vec![rich])]);
+    let message = lines.iter().find(|line| line["kind"] == "message").unwrap();
+    let count = |value: &serde_json::Value| value.as_array().unwrap().len();
+    let reacted = count(&message["reactions"][0][1]);
+    let files = count(&message["data"]["files"]);
+    assert_eq!(
+        notes,
+        [
+            "shortened: messages of \"tea\": 1".to_owned(),
+            format!(
+                "left out: reactions that are there twice, or have no place: {}",
+                40_000 - reacted
+            ),
+            "left out: mentions that have no place: 19950".to_owned(),
+            format!("left out: names of files that have no place: {}", 200 - files),
+        ]
+    );
+}
+
+#[test]
+fn a_message_that_is_there_twice_is_taken_once() {
+    let posts = vec![post("a", 7, "hi"), post("b", 7, "hi"), post("a", 7, "hi"), post("", 7, "x")];
+    let (lines, notes) = lines_of(&[(Room::default(), posts.clone()), (Room::default(), posts)]);
+    assert_eq!(notes, ["left out: messages that are there twice: 2"], "one in each room");
+    assert_eq!(said(&lines).len(), 6);
+    assert_eq!(lines.last().unwrap()["messages"], 6);
+}
+
+#[test]
+fn what_a_folder_has_beside_files_and_what_a_file_has_beside_utf_8_is_named() {
+    let channels: (&str, &[u8]) = ("channels.json", br#"[{"id":"C1","name":"tea","created":1}]"#);
+    let day = br#"[{"user":"U1","text":"hi","ts":"2.5"}]"#;
+    let marked = [b"\xef\xbb\xbf", &day[..]].concat();
+    let utf16: Vec<u8> = day.iter().flat_map(|byte| [*byte, 0]).collect();
+    let latin = day.iter().map(|byte| if *byte == b'i' { 0xe4 } else { *byte }).collect::<Vec<_>>();
+
+    let folder = folder_with(&[
+        channels,
+        ("tea/1.json", &marked),
+        ("__MACOSX/tea/._1.json", b"\0\x05\x16\x07"),
+        ("tea/._1.json", b"\0\x05\x16\x07"),
+    ]);
+    let (lines, notes) = converted(Product::Slack, &folder.0).unwrap();
+    assert_eq!((said(&lines), notes), (vec![("tea", "U1", "hi", 0)], vec![]));
+
+    std::os::unix::fs::symlink("/etc", folder.0.join("tea/etc")).unwrap();
+    let error = converted(Product::Slack, &folder.0).unwrap_err().to_string();
+    assert!(error.contains("tea/etc: it is neither a file nor a folder"), "{error}");
+    for (name, content, expected) in [
+        ("tea/1.json", &*utf16, "tea/1.json: "),
+        ("tea/1.json", &latin, "tea/1.json: "),
+        ("a/b/c/d/e/1.json", day, "a/b/c/d/e: it is too deep within other folders"),
+    ] {
+        let error = refused(Product::Slack, &[channels, (name, content)]);
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn names_in_a_zip_lead_nowhere_and_what_was_altered_in_one_is_named() {
+    let zipped = |names: &[&str]| {
+        let folder = folder_with(&[("secret.json", br#"[{"user":"U1","text":"hi","ts":"2.5"}]"#)]);
+        let path = folder.0.join("export.zip");
+        let mut zip = ZipWriter::new(File::create_new(&path).unwrap());
+        let stored = SimpleFileOptions::default();
+        let stored = stored.compression_method(zip::CompressionMethod::Stored);
+        for name in names {
+            zip.start_file(*name, stored).unwrap();
+            let content = if name.ends_with("channels.json") {
+                r#"[{"id":"C1","name":".."},{"id":"C2","name":"tea"}]"#
+            } else {
+                r#"[{"user":"U1","text":"inside","ts":"2.5"}]"#
+            };
+            zip.write_all(content.as_bytes()).unwrap();
+        }
+        zip.finish().unwrap();
+        (folder, path)
+    };
+    let (_folder, path) =
+        zipped(&["channels.json", "../secret.json", "/etc/passwd.json", "tea/1.json"]);
+    let (lines, notes) = converted(Product::Slack, &path).unwrap();
+    assert_eq!(said(&lines), [("..", "U1", "inside", 0), ("tea", "U1", "inside", 0)]);
+    assert_eq!(notes, ["left out: files of channels that are not in the export: 1"]);
+
+    let mut altered = fs::read(&path).unwrap();
+    let at = altered.windows(6).rposition(|six| six == b"inside").unwrap();
+    altered[at] = b'x';
+    fs::write(&path, altered).unwrap();
+    let error = converted(Product::Slack, &path).unwrap_err();
+    assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
+    assert!(error.to_string().contains("tea/1.json: "), "{error}");
+}
+
+#[test]
+fn of_slack_a_thread_outlives_its_deleted_beginning_and_what_slack_notes_is_told_by_kind() {
+    let channels = r#"[{"id":"C1","name":"tea","members":null,"pins":[{"id":"9.0","created":1}]}]"#;
+    let day = r#"[
+        {"subtype":"tombstone","user":"USLACKBOT","text":"This message was deleted.","ts":"1.0",
+            "thread_ts":"1.0"},
+        {"user":"U1","text":"so","ts":"2.0","thread_ts":"1.0","reactions":null,"files":null},
+        {"subtype":"file_comment","text":"nice","ts":"3.0","comment":{"user":"U2"}},
+        {"user":"U1","text":"lost","ts":"4.0","thread_ts":"0.5"},
+        {"subtype":"channel_join","user":"U1","text":"","ts":"5.0"},
+        {"subtype":"channel_join","user":"U2","text":"","ts":"6.0"},
+        {"subtype":"pinned_item","user":"U2","text":"","ts":"7.0"}
+    ]"#;
+    let (lines, notes) = taken(
+        Product::Slack,
+        &[("channels.json", channels), ("tea/1.json", day), ("a.json", "{}")],
+    );
+    let expected = [
+        ("tea", "USLACKBOT", "This message was deleted.", 0),
+        ("tea", "U1", "so", 1),
+        ("tea", "U2", "nice", 0),
+        ("tea", "U1", "lost", 0),
+    ];
+    assert_eq!(said(&lines), expected);
+    assert_eq!(
+        notes,
+        [
+            "left out: files that have no messages: 1",
+            "left out: pins of \"tea\" of what was not said: 1",
+            "left out: what the product itself has noted: channel_join 2, pinned_item 1",
+            "messages of their own: answers to what is not in the export, or comes later: 1",
+        ]
+    );
+}
+
+#[test]
+fn of_mattermost_no_answer_and_no_member_is_lost_by_what_it_hangs_on() {
+    let lines = [
+        r#"{"type":"version","version":1}"#,
+        r#"{"type":"user","user":{"username":"ann","teams":[{"name":"t","channels":[{"name":"den"},{"name":"gone"}]}]}}"#,
+        r#"{"type":"channel","channel":{"team":"t","name":"den","type":"P"}}"#,
+        r#"{"type":"post","post":{"team":"t","channel":"den","user":"ann","type":"system_purpose","message":"x","create_at":1,"replies":[{"user":"bob","message":"why?","create_at":2}]}}"#,
+        r#"{"type":"post","post":{"team":"t","channel":"den","user":"ci","message":"","props":{"attachments":[{"fallback":"build 7"},7]},"create_at":3}}"#,
+        r#"{"type":"post","post":null}"#,
+        r#"{"type":"playbook"}"#,
+    ];
+    let text = lines.join("\n");
+    let (lines, notes) = taken(Product::Mattermost, &[("a.jsonl", &text)]);
+    assert_eq!(said(&lines), [("den", "bob", "why?", 0), ("den", "ci", "build 7", 0)]);
+    let standing = lines.iter().find(|line| line["kind"] == "standing").unwrap();
+    assert_eq!((&standing["user"], &standing["role"]), (&"ann".into(), &"member".into()));
+    assert_eq!(
+        notes,
+        [
+            "left out: lines of kinds that are not known: 2",
+            "left out: members of channels that are not in the export: 1",
+            "left out: what the product itself has noted: system_purpose 1",
+            "messages of their own: answers to what is not in the export, or comes later: 1",
+        ]
+    );
+    let error = refused(Product::Mattermost, &[("a.jsonl", b"{}"), ("b.jsonl", b"{}")]);
+    assert!(error.contains("there are a.jsonl and b.jsonl"), "{error}");
+}
+
+#[test]
+fn of_discord_the_parts_of_a_channel_are_one_room_and_what_was_passed_on_is_said() {
+    let part = |channel: &str, messages: &str| {
+        format!(r#"{{"channel":{{"id":"{channel}","name":"tea"}},"messages":[{messages}]}}"#)
+    };
+    let message = |id: &str, rest: &str| {
+        format!(
+            r#"{{"id":"{id}","type":"Default","timestamp":"2026-10-31T07:00:0{id}Z","author":{{"id":"u"}},{rest}}}"#
+        )
+    };
+    let one = message("1", r#""content":"one""#);
+    let two = message("2", r#""content":"two","reference":{"messageId":"1"}"#);
+    let passed_on =
+        r#""content":"","forwardedMessage":{"content":"news","stickers":[{"name":"wow"}]}"#;
+    let three = message("3", passed_on);
+    let four = message("4", r#""stickers":[{"name":"hm","sourceUrl":"https://example.com/a?b"}]"#);
+    let (lines, notes) = taken(
+        Product::Discord,
+        &[
+            ("tea.json", &part("7", &format!("{one},{two}"))),
+            ("tea [part 2].json", &part("7", &format!("{two},{three},{four}"))),
+            ("other.json", &part("8", &one)),
+            ("unnamed.json", &part("", &one)),
+            ("unnamed too.json", &part("", &one)),
+        ],
+    );
+    let expected = [
+        ("tea", "u", "one", 0),
+        ("tea-2", "u", "one", 0),
+        ("tea-2", "u", "two", 1),
+        ("tea-2", "u", "news", 0),
+        ("tea-2", "u", "", 0),
+        ("tea-3", "u", "one", 0),
+        ("tea-4", "u", "one", 0),
+    ];
+    assert_eq!(said(&lines), expected);
+    assert_eq!(notes[1..], ["left out: messages that are there twice: 1"]);
+    let data: Vec<_> = lines.iter().map(|line| &line["data"]).filter(|of| of.is_object()).collect();
+    assert_eq!(
+        data,
+        [
+            &serde_json::json!({"files": [{"name": "wow"}]}),
+            &serde_json::json!({"files": [{"name": "hm", "url": "https://example.com/a"}]}),
+        ]
+    );
 }
 
 #[test]
