@@ -120,10 +120,13 @@ impl Rooms {
     ) {
         let Membership { room: key, shard, asker } = entry.membership;
         let Some(Registered { room, .. }) = self.arena.get(key) else { return };
-        // What has changed may be what its author may do. One that has left said it before.
-        if room.is_member(shard, asker)
-            && let Err(refusal) = room.may_speak(asker.slot, cx.now.unix_ms)
-        {
+        // What has changed may be what its author may do, who may have left meanwhile.
+        let allowed = if room.is_member(shard, asker) {
+            room.may_speak(asker.slot, cx.now.unix_ms)
+        } else {
+            room.may_have_said(text.said().user, cx.now.unix_ms)
+        };
+        if let Err(refusal) = allowed {
             self.pending.insert(ticket, entry);
             return self.fail(cx, members, key, ticket, refusal);
         }
