@@ -51,7 +51,8 @@ pub(super) struct Endings {
     line: VecDeque<ConnKey>,
     /// Those of them that are not gone.
     parting: HashMap<ConnKey, Afterwards, ahash::RandomState>,
-    /// Audiences of which members' channels end, in the order in which they go on. Some may be gone.
+    /// Audiences of which members' channels end, in the order in which they go on. Some may be
+    /// gone.
     audiences: VecDeque<AudienceKey>,
     /// Where the sweep that is under way goes on.
     pub(super) swept: usize,

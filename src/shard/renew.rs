@@ -20,8 +20,8 @@ use crate::wire::phx::Payload;
 impl Shard {
     /// Verifies the token of a push, and goes on with it; or says why not, and changes nothing.
     ///
-    /// Requires: joined, no join under way. Changes: as [`Shard::renew_some`]. Emits: the answer, and
-    /// then the same.
+    /// Requires: joined, no join under way. Changes: as [`Shard::renew_some`]. Emits: the answer,
+    /// and then the same.
     pub(super) fn renew<I: Io>(&mut self, turn: &mut Turn<'_, I>, push: Push<'_>) {
         let mut desk = std::mem::take(&mut self.desk);
         desk.bytes.clear();

@@ -53,8 +53,8 @@ impl<'n> Room<'n> {
         }
     }
 
-    /// Who is kicked may come back, to the node where it was; who is banned may to none. Nothing was
-    /// said meanwhile.
+    /// Who is kicked may come back, to the node where it was; who is banned may to none. Nothing
+    /// was said meanwhile.
     fn check_decided(&mut self) {
         let [kicked, banned] = &self.tokens;
         let mut answer = Value::Null;

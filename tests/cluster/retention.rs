@@ -1,5 +1,5 @@
-//! For how long messages are kept where several nodes share an engine: what is too old, or too much,
-//! is let go of at each node and in the engine, also of rooms in which nobody is.
+//! For how long messages are kept where several nodes share an engine: what is too old, or too
+//! much, is let go of at each node and in the engine, also of rooms in which nobody is.
 
 use serde_json::{Value, json};
 

@@ -39,8 +39,8 @@ pub(super) struct Stands<'a> {
 }
 
 impl Stands<'_> {
-    /// What it counts for where a room keeps so many bytes: its texts and who has reacted, and about
-    /// what its numbers take.
+    /// What it counts for where a room keeps so many bytes: its texts and who has reacted, and
+    /// about what its numbers take.
     pub(super) fn size(&self) -> u64 {
         let Said { user, name, key, .. } = self.said;
         let reacted = self.fate.reacted.map_or(0, str::len);

@@ -226,8 +226,8 @@ impl Follower {
         }
     }
 
-    /// These rooms are in the list. Nobody may have opened them since this server keeps messages for
-    /// another time.
+    /// These rooms are in the list. Nobody may have opened them since this server keeps messages
+    /// for another time.
     pub(super) fn note_listed(&mut self, ways: &mut impl Ways, topics: Vec<Box<str>>) {
         if self.node.keep.is_bound() {
             self.ask_to_look(ways, topics, Some(RETENTION_SWEEP_MS));
