@@ -88,9 +88,8 @@ impl Rooms {
         match said_before {
             None => {
                 if let Err(refusal) = room.may_send(asker.slot, body, mentions, blocked, now_ms) {
-                    let said = (author.user(), message_key);
-                    let asked = (membership, reference);
-                    return self.refuse_unless_said(cx, members, asked, said, refusal);
+                    let asked = ((membership, reference), (author.user(), message_key));
+                    return self.refuse_unless_said(cx, members, asked, refusal);
                 }
             }
             // It goes to the log again: that knows the key, and says when it is kept.
@@ -128,12 +127,10 @@ impl Rooms {
         // Nobody waits to say what was said before.
         let is_slow = room.settings().slow_s > 0 && said_before.is_none();
         let speaker = if is_slow { self.key_hashers[0].hash_one(user) } else { 0 };
-        let now = (now_ms, cx.now.mono_ms);
-        if let Err(refusal) = room.may_speak_again(asker.slot, speaker, now) {
-            let (asked, said) = ((membership, reference), (user, message_key));
-            return self.refuse_unless_said(cx, members, asked, said, refusal);
-        }
-        if let Err(refusal) = take_fanout(cx, room, user, message.bytes()) {
+        let allowed = room
+            .may_speak_again(asker.slot, speaker, (now_ms, cx.now.mono_ms))
+            .and_then(|()| take_fanout(cx, room, user, message.bytes()));
+        if let Err(refusal) = allowed {
             return self.answer_refused(cx, members, membership, reference, refusal);
         }
         let receipt = room.next_receipt(cx.now);
@@ -221,8 +218,7 @@ impl Rooms {
         &mut self,
         cx: &mut Cx<'_, I>,
         members: &mut impl Tell<I>,
-        (membership, reference): (Membership, &str),
-        (user, message_key): (&str, Option<&str>),
+        ((membership, reference), (user, message_key)): ((Membership, &str), (&str, Option<&str>)),
         refusal: Refusal,
     ) {
         let key = membership.room;

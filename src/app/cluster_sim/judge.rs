@@ -114,8 +114,8 @@ impl Judge {
                 }
                 let other = self.changes.insert((topic, change), asked.clone());
                 // What is pinned or deleted already is so by the change that has done it.
-                let is_edit = matches!(asked, Asked::Edit { .. });
-                let is_only = !is_edit || other.is_none();
+                let is_edit = |asked: &Asked| matches!(asked, Asked::Edit { .. });
+                let is_only = !is_edit(asked) || !other.as_ref().is_some_and(is_edit);
                 assert!(is_only, "one change has one number: {other:?}, {asked:?}");
             }
         }

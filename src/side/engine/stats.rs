@@ -216,12 +216,7 @@ impl EngineStats {
                 &self.foreign,
                 "What was published on channels of rooms that no server says.",
             ),
-            (
-                "engine_unreadable_total",
-                "counter",
-                &self.unreadable,
-                "What was found or heard there that this version cannot read.",
-            ),
+            ("engine_unreadable_total", "counter", &self.unreadable, "What cannot be read here."),
             ("engine_rooms", "gauge", &self.rooms, "Rooms that are followed in it."),
             ("engine_listed_rooms", "gauge", &self.listed, "Rooms in the list of all servers."),
             (
