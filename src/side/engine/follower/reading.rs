@@ -103,11 +103,11 @@ impl Follower {
         #[cfg(test)]
         let is_told = is_told || planted::is(Planted::PageOfAnotherEpoch);
         if !is_told {
-            let (topic, stage) = (followed.topic.clone(), followed.stage);
-            if stage == Stage::Away {
+            let (topic, come_to) = (followed.topic.clone(), followed.stage);
+            if come_to == Stage::Away {
                 return ways.tell(shard, &FromEngine::NotRead { number, why: Why::Busy });
             }
-            if stage == Stage::Live {
+            if come_to == Stage::Live {
                 self.note_hole(id);
                 self.read_again(ways, id);
             }
