@@ -136,6 +136,22 @@ def keeping():
         seconds=9,
     )
     for count in BATCHES:
+        yield Scenario(
+            f"accept-{count}",
+            f"the store alone, while messages are said to 100 rooms of 1, {count:,} under way",
+            f"keep --members 1 --in-flight {count} {WINDOW}",
+            [
+                Figure("kept in a second of its commits", "kept", "messages/s"),
+                Figure("of what the bare disk does with as many at a time", "of the bare disk", "×"),
+                Figure("messages a commit", "messages a commit"),
+                Figure("the log is moved into the database, a second", "checkpoints"),
+            ],
+            kind="accept",
+            settings=UNBOUNDED,
+            seconds=9,
+            **STORED,
+        )
+    for count in BATCHES:
         spread = "--rooms 100000 --members 1 --connections 1000"
         yield Scenario(
             f"keep-spread-{count}",
@@ -333,6 +349,17 @@ def floods():
     # Each token is made, and none is refused before that.
     sessions = "flood sessions --connections 8 --rate 25000"
     unlimited = {"settings": {"limits.tokens_per_s_per_ip": 0}, **brief}
+    # A connection in so many rooms as one may be in at most, which breaks.
+    leaves = "flood leaves --connections 1 --rate 20000 --channels 10000"
+    crowded = {
+        "settings": {
+            "limits.channels_per_conn": 10_000,
+            "limits.join_per_s": 0,
+            "limits.rooms_per_s": 0,
+            "limits.rooms_per_s_per_ip": 0,
+        },
+        **brief,
+    }
     for name, what, flood, options in (
         ("none", "no flood, 100,000 rooms", "", rooms),
         ("requests", "requests for 1 room of 100,000", requests, rooms),
@@ -344,6 +371,7 @@ def floods():
         ("sessions", "tokens for guests", sessions, unlimited),
         ("publish", "messages over the limit", "flood publish --rate 5000", brief),
         ("join", "joins over the limit", "flood join --rate 2000", brief),
+        ("leaves", "a connection in 10,000 rooms that breaks", leaves, crowded),
     ):
         yield Scenario(
             f"flood-{name}",

@@ -1,5 +1,5 @@
-//! Too much of one thing: connections that push, join, ping, send fragments, make requests or
-//! connect far beyond what they may.
+//! Too much of one thing: connections that push, join, ping, send fragments, make requests, leave
+//! or connect far beyond what they may.
 //!
 //! A flood measures nothing. It runs beside `ping` against the same server, which shows whether
 //! well-behaved connections notice it. A flood takes the machine's time too, whatever server it is
@@ -15,7 +15,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use crate::auth;
-use crate::base::{SECOND_NS, at, grouped, now_ns, real, whole};
+use crate::base::{SECOND_NS, at, count64, grouped, now_ns, real, whole};
 use crate::client::frame::{self, Opcode};
 use crate::client::handshake;
 use crate::client::target::{Target, query_escape};
@@ -43,6 +43,8 @@ pub(crate) enum What {
     Found,
     /// Tokens for guests, each by a request.
     Sessions,
+    /// Rooms joined by connections that end when they are in `--channels` of them.
+    Leaves,
 }
 
 /// The options of a flood.
@@ -63,6 +65,9 @@ pub(crate) struct Flood {
     /// What is requested.
     #[arg(long, default_value = "/api/rooms?limit=1")]
     path: String,
+    /// How many rooms a connection is in that ends.
+    #[arg(long, default_value_t = 10_000)]
+    channels: u64,
 }
 
 /// How long it rests between two rounds.
@@ -87,6 +92,11 @@ struct Peer {
     stream: TcpStream,
     /// What the socket has not taken yet.
     unsent: Vec<u8>,
+    /// How many joins it has pushed, and how many answers it was given.
+    joined: u64,
+    answered: u64,
+    /// The end of what was read last, in which an answer may begin.
+    tail: Vec<u8>,
 }
 
 impl Flood {
@@ -104,7 +114,7 @@ impl Flood {
         let open = || {
             let opened = match self.what {
                 What::Requests | What::Found | What::Sessions => connect(&target, Vec::new()),
-                What::Lobby => open(&target, &path, &[]),
+                What::Lobby | What::Leaves => open(&target, &path, &[]),
                 _ => open(&target, &path, JOIN),
             };
             opened.map_err(|error| format!("{} takes nobody in: {error}", target.host))
@@ -128,6 +138,11 @@ impl Flood {
                 let peer = &mut peers[turn];
                 // One that the server reads no further has enough.
                 if peer.unsent.is_empty() {
+                    let due = match self.what {
+                        What::Leaves => due.min(self.channels - peer.joined),
+                        _ => due,
+                    };
+                    peer.joined += due;
                     sent += source.push(&mut peer.unsent, due);
                 }
                 turn = (turn + 1) % at(self.connections.max(1));
@@ -136,6 +151,8 @@ impl Flood {
                 if !peer.goes_on() {
                     *peer = open()?;
                     ended += 1;
+                } else if self.what == What::Leaves && peer.answered >= self.channels {
+                    *peer = open()?;
                 }
             }
             thread::sleep(ROUND);
@@ -178,7 +195,7 @@ fn connect(target: &Target, unsent: Vec<u8>) -> io::Result<Peer> {
     let stream = TcpStream::connect(target.address)?;
     stream.set_nodelay(true)?;
     stream.set_nonblocking(true)?;
-    Ok(Peer { stream, unsent })
+    Ok(Peer { stream, unsent, joined: 0, answered: 0, tail: Vec::new() })
 }
 
 /// A connection that is upgraded, and the message that it sends first.
@@ -240,6 +257,12 @@ impl Source {
                     let join = format!(r#"["{number}","{number}","lobby","phx_join",{{}}]"#);
                     text(out, join.as_bytes());
                 }
+                What::Leaves => {
+                    let join = format!(
+                        r#"["{number}","{number}","room:flood-{number}","phx_join",{{"limit":0}}]"#
+                    );
+                    text(out, join.as_bytes());
+                }
                 What::Requests => out.extend_from_slice(self.head.as_bytes()),
                 What::Found => {
                     let body = format!(r#"{{"room":"flood-{number}","title":"Flood {number}"}}"#);
@@ -282,6 +305,16 @@ fn push_fragments(out: &mut Vec<u8>) {
 }
 
 impl Peer {
+    /// Counts the answers in what was read.
+    fn count_answers(&mut self, bytes: &[u8]) {
+        const EVENT: &[u8] = b"\"phx_reply\"";
+        self.tail.extend_from_slice(bytes);
+        let answers = self.tail.windows(EVENT.len()).filter(|text| *text == EVENT).count();
+        self.answered += count64(answers);
+        let kept = self.tail.len().min(EVENT.len() - 1);
+        self.tail.drain(..self.tail.len() - kept);
+    }
+
     /// Writes what the socket takes, and throws away what there is to read. False if the connection
     /// has ended.
     fn goes_on(&mut self) -> bool {
@@ -289,7 +322,7 @@ impl Peer {
         loop {
             match self.stream.read(&mut bytes) {
                 Ok(0) => return false,
-                Ok(_) => {}
+                Ok(read) => self.count_answers(&bytes[..read]),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(_) => return false,
             }
@@ -311,7 +344,6 @@ mod tests {
     use tungstenite::{Message, protocol::WebSocketConfig};
 
     use super::*;
-    use crate::base::count64;
 
     /// What a server makes of it.
     fn heard(what: What, times: u64) -> (u64, Vec<Message>) {
@@ -351,7 +383,7 @@ mod tests {
 
     #[test]
     fn each_flood_is_of_what_it_says() {
-        for what in [What::Publish, What::Join, What::Ping, What::Lobby] {
+        for what in [What::Publish, What::Join, What::Ping, What::Lobby, What::Leaves] {
             let (counted, messages) = heard(what, 7);
             assert_eq!((counted, count64(messages.len())), (7, 7), "{what:?}");
             assert!(messages.iter().all(|message| message.is_ping() == (what == What::Ping)));
@@ -359,6 +391,24 @@ mod tests {
         let (counted, messages) = heard(What::Fragments, 250);
         assert_eq!((counted, messages.len()), (200, 2));
         assert!(messages[0].to_text().unwrap().contains("heartbeat"));
+    }
+
+    #[test]
+    fn answers_are_counted_wherever_a_read_ends() {
+        let (stream, _other) = pair();
+        let mut peer =
+            Peer { stream, unsent: Vec::new(), joined: 0, answered: 0, tail: Vec::new() };
+        let answers = br#"["1","1","room:a","phx_reply",{}]["2","2","room:b","phx_reply",{}]"#;
+        for bytes in answers.chunks(7) {
+            peer.count_answers(bytes);
+        }
+        assert_eq!(peer.answered, 2);
+    }
+
+    fn pair() -> (TcpStream, TcpStream) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (stream, listener.accept().unwrap().0)
     }
 
     #[test]

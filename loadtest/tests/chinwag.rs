@@ -299,6 +299,7 @@ fn floods() {
             "requests --path /metrics",
             "requests --path /main.js",
             "sessions",
+            "leaves --channels 20",
         ] {
             let options = ["--url", &server.url, "--duration", "300ms", "--rate", "2000"];
             let output = Command::new(LOADTEST)

@@ -8,9 +8,9 @@
 mod with_archive {
     use std::sync::Arc;
 
-    use crate::app::boot::{EXIT_OS, Failure};
     use crate::app::cli::EXIT_CONFIG;
     use crate::app::config::ArchiveConfig;
+    use crate::app::failure::{EXIT_OS, Failure};
     use crate::side::archive::{Archive, Start, StartError};
     use crate::side::engine::older::{ArchiveEnd, OlderEnd, connect};
     use crate::side::engine::{EngineStats, Target};
@@ -80,8 +80,8 @@ mod without_archive {
         use std::sync::Arc;
 
         use super::Stats;
-        use crate::app::boot::Failure;
         use crate::app::config::ArchiveConfig;
+        use crate::app::failure::Failure;
         use crate::side::engine::older::{ArchiveEnd, OlderEnd};
         use crate::side::engine::{EngineStats, Target};
 

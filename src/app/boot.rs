@@ -27,6 +27,7 @@ use signal_hook::iterator::Signals;
 use super::assets::Assets;
 use super::cluster::{self, Cluster};
 use super::config::{Config, CreateRooms, Keys, StoreAck, StoreConfig};
+use super::failure::{EXIT_OS, EXIT_SOFTWARE, Failure};
 use super::keeping::{self, Keeper};
 use super::manager::{self, Pulse};
 use super::memory;
@@ -34,17 +35,13 @@ use super::site::ChatSite;
 use crate::auth::invite::Inviter;
 use crate::auth::session::SessionSigner;
 use crate::limits::{GIVE_UP_OVER_MS, HistoryLimits, Limits, RING_WORDS};
+use crate::link::facts::Keep;
 use crate::link::log::{LogEnd, MemoryLog};
 use crate::link::rates::Rates;
 use crate::mesh::{self, Port};
 use crate::reactor::{self, Addresses, Clock, Control, HandoffQueue, Health, Phase, Reactor};
 use crate::shard::{Settings, Shard, Site};
 use crate::wire::http::forwarded::TrustedProxies;
-
-/// Something outside failed: the address, the descriptors (`EX_OSERR` of sysexits.h).
-pub(super) const EXIT_OS: u8 = 71;
-/// A shard panicked again and again, or could not begin anew (`EX_SOFTWARE`).
-const EXIT_SOFTWARE: u8 = 70;
 
 /// Descriptors that are not connections: standard streams, epoll, wakers, listeners, the log, and
 /// some to spare.
@@ -67,20 +64,6 @@ pub(super) fn serve(config: Config) -> ExitCode {
     }
 }
 
-/// Why a server cannot begin.
-pub(super) struct Failure {
-    /// The process' exit code.
-    pub(super) code: u8,
-    /// For people.
-    pub(super) message: String,
-}
-
-impl From<String> for Failure {
-    fn from(message: String) -> Self {
-        Self { code: EXIT_OS, message }
-    }
-}
-
 struct Server {
     shards: Vec<JoinHandle<io::Result<()>>>,
     control: Arc<Control>,
@@ -88,13 +71,29 @@ struct Server {
     cluster: Option<Cluster>,
 }
 
-fn start(config: Config) -> Result<Server, Failure> {
-    let mut made = [0; 32];
-    let (mut seed, mut node) = ([0; 8], [0; 8]);
-    for bytes in [&mut made[..], &mut seed[..], &mut node[..]] {
-        getrandom::fill(bytes)
-            .map_err(|error| format!("the system has no random numbers: {error}"))?;
+/// Random numbers that are new with each start.
+struct Drawn {
+    /// What guests' tokens are signed with, unless something is kept or configured.
+    secret: [u8; 32],
+    seed: u64,
+    /// The name of this server among several.
+    node: u64,
+}
+
+impl Drawn {
+    fn new() -> Result<Self, String> {
+        let mut secret = [0; 32];
+        let (mut seed, mut node) = ([0; 8], [0; 8]);
+        for bytes in [&mut secret[..], &mut seed[..], &mut node[..]] {
+            getrandom::fill(bytes)
+                .map_err(|error| format!("the system has no random numbers: {error}"))?;
+        }
+        Ok(Self { secret, seed: u64::from_le_bytes(seed), node: u64::from_le_bytes(node) })
     }
+}
+
+fn start(config: Config) -> Result<Server, Failure> {
+    let Drawn { secret: drawn, seed, node } = Drawn::new()?;
     let shards = shards_count(config.shards);
     let is_private = config.is_private();
     let (limits, history, store) = on_this_machine(&config, shards)?;
@@ -106,25 +105,24 @@ fn start(config: Config) -> Result<Server, Failure> {
     // A server that keeps nothing although it should is none.
     let failing = Arc::clone(&control);
     let on_panic: Arc<dyn Fn() + Send + Sync> = Arc::new(move || failing.give_up(GIVE_UP_OVER_MS));
-    let kept = keeping::open(&store, &history, shards, made, Arc::clone(&on_panic))?;
+    let kept = keeping::open(&store, &history, shards, drawn, Arc::clone(&on_panic))?;
     let (keeper, store_ends) = kept.unzip();
-    let node = u64::from_le_bytes(node);
     let engine = (&config.engine, &config.archive);
-    let shared = cluster::open(engine, &history, shards, node, made, on_panic)?;
+    let keep = Keep { seconds: store.keep_s, ..Keep::default() };
+    let shared = cluster::open(engine, (&history, keep), shards, node, drawn, on_panic)?;
     let (cluster, engine_ends) = shared.unzip();
-    let made = match (&keeper, &cluster) {
+    let secret = match (&keeper, &cluster) {
         (Some(keeper), _) => keeper.guest_secret(),
         (None, Some(cluster)) => cluster.secret(),
-        (None, None) => made,
+        (None, None) => drawn,
     };
     let Keys { verifier, signer } =
-        config.auth.keys(&made).map_err(|error| format!("auth: {error}"))?;
+        config.auth.keys(&secret).map_err(|error| format!("auth: {error}"))?;
     let guests = signer.filter(|_| config.auth.guests);
     let has_guests = guests.is_some();
     // The one that the store keeps is as good for guests.
     let has_key = config.auth.has_key() || keeper.is_some();
     let health: Arc<[Arc<Health>]> = (0..shards).map(|_| Arc::default()).collect();
-    let seed = u64::from_le_bytes(seed);
     let rates = Arc::new(Rates::new(seed.rotate_left(32)));
     let site: Arc<dyn Site + Send + Sync> = Arc::new(ChatSite {
         verifier,
@@ -144,27 +142,21 @@ fn start(config: Config) -> Result<Server, Failure> {
         limits: limits.clone(),
         users_make_rooms: config.rooms.create == CreateRooms::All,
     });
-    let trusted = TrustedProxies::from_iter(config.http.trusted_proxies)
+    let trusted = TrustedProxies::from_iter(config.http.trusted_proxies.clone())
         .telling_by(config.http.forwarded_header);
     let addresses = Addresses::new(limits.connections_per_ip);
     let addresses = Arc::new(addresses.behind(trusted.clone(), config.listen_proxy_protocol));
-    let mut settings = Settings::new(shards, limits, history, config.presence, config.http.origins);
+    let drain_ms = config.drain_s.saturating_mul(1_000);
+    let is_shared = cluster.is_some();
+    let has_archive = cluster.as_ref().is_some_and(|of| of.archive_stats().is_some());
+    let mut settings = settings_of(config, shards, (limits, history), &secret)?;
     if keeper.is_some() {
         settings = settings.with_store(store.cache_bytes, store.readers, store.rooms);
     }
-    settings.is_clustered = cluster.is_some();
-    settings.has_archive = cluster.as_ref().is_some_and(|of| of.archive_stats().is_some());
-    settings.sessions = cluster.as_ref().map(|_| Arc::new(SessionSigner::new(node, &made)));
-    settings.chat = config.chat;
+    settings.is_clustered = is_shared;
+    settings.has_archive = has_archive;
+    settings.sessions = is_shared.then(|| Arc::new(SessionSigner::new(node, &secret)));
     settings.keep_s = store.keep_s;
-    settings.implicit_rooms = config.rooms.implicit;
-    let blocked = config.blocked.phrases();
-    let blocked = blocked.map_err(|_| "chat.blocked_file: some line is no phrase".to_owned())?;
-    settings.blocked = blocked.map(Arc::new);
-    settings.inviter = Some(Arc::new(Inviter::new(&made)));
-    settings.echo = config.echo;
-    settings.warn_ms = config.auth.warn_s * 1_000;
-    settings.is_private = is_private;
     settings.trusted_proxies = trusted;
     settings.rates = rates;
     let settings = Arc::new(settings);
@@ -181,15 +173,35 @@ fn start(config: Config) -> Result<Server, Failure> {
     let shards_begun = common.begin_all(listeners, store_ends, engine_ends)?;
     // In the log like everything else, and on one line.
     panic::set_hook(Box::new(|panic| tracing::error!(%panic, "a defect")));
-    obey_signals(Arc::clone(&control), config.drain_s.saturating_mul(1_000))?;
+    obey_signals(Arc::clone(&control), drain_ms)?;
     watch(clock, health)?;
     memory::log(&settings, ring_words(shards));
-    let is_shared = settings.is_clustered;
     let greeting = greeting(address, shards, has_key, has_guests, &store, is_shared);
     manager::say_ready(&greeting);
     // Who starts it may have left: that is no reason not to serve.
     let _ = writeln!(io::stdout(), "{greeting}");
     Ok(Server { shards: shards_begun, control, keeper, cluster })
+}
+
+/// What the configuration alone says of each shard's settings. Invites are signed with `secret`.
+fn settings_of(
+    config: Config,
+    shards: u16,
+    (limits, history): (Limits, HistoryLimits),
+    secret: &[u8; 32],
+) -> Result<Settings, String> {
+    let is_private = config.is_private();
+    let blocked = config.blocked.phrases();
+    let blocked = blocked.map_err(|_| "chat.blocked_file: some line is no phrase".to_owned())?;
+    let mut settings = Settings::new(shards, limits, history, config.presence, config.http.origins);
+    settings.chat = config.chat;
+    settings.implicit_rooms = config.rooms.implicit;
+    settings.blocked = blocked.map(Arc::new);
+    settings.inviter = Some(Arc::new(Inviter::new(secret)));
+    settings.echo = config.echo;
+    settings.warn_ms = config.auth.warn_s * 1_000;
+    settings.is_private = is_private;
+    Ok(settings)
 }
 
 /// What all shards begin with.

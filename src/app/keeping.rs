@@ -7,13 +7,14 @@
 mod with_store {
     use std::sync::Arc;
 
-    use crate::app::boot::{EXIT_OS, Failure};
     use crate::app::cli::EXIT_CONFIG;
     use crate::app::config::{StoreAck, StoreConfig, StoreDeliver};
+    use crate::app::failure::{EXIT_OS, Failure};
     use crate::app::now_unix_ms;
     use crate::limits::{HistoryLimits, RING_WORDS, STORE_ERASE_MS, STORE_SWEEP_MS};
+    use crate::link::facts::Keep;
     use crate::side::store::{
-        Backups, Cause, Keep, Options, Promise, Start, Store, StoreError, StoreLog, TailBounds,
+        Backups, Cause, Options, Promise, Start, Store, StoreError, StoreLog, TailBounds,
     };
 
     pub(in crate::app) use crate::side::store::StoreStats as Stats;
@@ -122,9 +123,9 @@ pub(super) use with_store::*;
 mod without_store {
     use std::sync::Arc;
 
-    use crate::app::boot::Failure;
     use crate::app::cli::EXIT_CONFIG;
     use crate::app::config::StoreConfig;
+    use crate::app::failure::Failure;
     use crate::limits::HistoryLimits;
     use crate::link::log::MemoryLog;
 

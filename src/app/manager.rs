@@ -16,8 +16,8 @@ use listenfd::ListenFd;
 use mio::net::TcpListener;
 use sd_notify::NotifyState;
 
-use super::boot::Failure;
 use super::cli::EXIT_CONFIG;
+use super::failure::Failure;
 use crate::limits::STALL_MS;
 use crate::reactor;
 

@@ -13,6 +13,7 @@ mod cluster_sim;
 pub mod config;
 #[cfg(all(test, feature = "engine-redis"))]
 mod engine_contract;
+mod failure;
 mod health;
 mod keeping;
 pub mod log;
@@ -54,7 +55,7 @@ pub fn main(
         Command::Check(config) => match boot::memory_report(&config) {
             Ok(report) => Ok(say(&Exit { code: 0, text: format!("ok\n{report}") })),
             Err(problem) => {
-                Err(Exit { code: boot::EXIT_OS, text: format!("chinwag: {problem}\n") })
+                Err(Exit { code: failure::EXIT_OS, text: format!("chinwag: {problem}\n") })
             }
         },
         Command::Store(loaded, what) => {
@@ -73,7 +74,7 @@ pub fn main(
         }
         Command::Manual { folder } => {
             cli::write_manual(&folder).map(|()| ExitCode::SUCCESS).map_err(|error| Exit {
-                code: boot::EXIT_OS,
+                code: failure::EXIT_OS,
                 text: format!("chinwag: {}: {error}\n", folder.display()),
             })
         }

@@ -39,10 +39,10 @@ use with_both::move_all;
 mod with_both {
     use std::path::Path;
 
-    use crate::app::boot::EXIT_OS;
     use crate::app::cli::{EXIT_CONFIG, Exit};
     use crate::app::cluster;
     use crate::app::config::{ArchiveConfig, EngineConfig};
+    use crate::app::failure::EXIT_OS;
     use crate::app::store_commands::{complain, damage, exit, random};
     use crate::limits::AUDIT_LINES_MAX;
     use crate::link::whole::WholeRoom;

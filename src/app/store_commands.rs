@@ -42,9 +42,9 @@ mod with_store {
     use std::path::Path;
 
     use super::EXIT_DATA;
-    use crate::app::boot::EXIT_OS;
     use crate::app::cli::{self, EXIT_CONFIG, Exit, StoreCommand};
     use crate::app::config::StoreConfig;
+    use crate::app::failure::EXIT_OS;
     use crate::side::store::tools::{self, Choice, Product, Reapplied, Report, Restored, counted};
     use crate::side::store::{Cause, StoreError};
     use crate::wire::http::date::{for_file_names, rfc3339};

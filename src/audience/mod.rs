@@ -24,11 +24,12 @@ mod log;
 mod seats;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 pub(crate) use flush::NO_SEAT;
 use lobby::Lobby;
 pub(crate) use log::{LogMemory, SPARE_BYTES_MAX, SPARE_MAX};
-pub(crate) use seats::Audience;
+pub(crate) use seats::{Audience, WhyEnding};
 
 use crate::base::arena::Arena;
 use crate::base::slack::{ENTRIES_KEPT, Slack};
@@ -106,6 +107,23 @@ impl Audiences {
         Some((audience.home_shard, audience.home?))
     }
 
+    /// The same for the member in a seat: none, if the room does not know it any more.
+    pub(crate) fn home_of_seat(&self, key: AudienceKey, seat: u32) -> Option<(u16, RoomKey)> {
+        let why = self.arena.get(key)?.why_ending(seat);
+        if why.is_some_and(|why| why.has_lost_home) { None } else { self.home(key) }
+    }
+
+    /// The channels of all who are seated in an audience now are to end: nothing more is written to
+    /// them. False if there is nobody.
+    pub(crate) fn begin_ending(&mut self, key: AudienceKey, why: Arc<WhyEnding>) -> bool {
+        let Some(audience) = self.arena.get_mut(key) else { return false };
+        audience.begin_ending(why);
+        let has_some = audience.ending() > 0;
+        // What only they lagged in may now be let go.
+        self.touch(key);
+        has_some
+    }
+
     /// Finds the audience of a topic, or makes it.
     pub(crate) fn find_or_make(&mut self, topic: &str, home_shard: u16) -> AudienceKey {
         if let Some(key) = self.by_topic.get(topic) {
@@ -136,7 +154,7 @@ impl Audiences {
     ) {
         // The last member may have left while this was on its way.
         let Some(audience) = self.arena.get_mut(key) else { return };
-        metrics.delivered += audience.seats.len() as u64;
+        metrics.delivered += audience.hearers() as u64;
         audience.append(&mut self.log_memory, event, payload);
         self.touch(key);
     }

@@ -2,9 +2,19 @@
 //!
 //! A member here is a [`Seat`] of eight bytes: its connection, and its cursor in the log.
 //!
+//! ```text
+//!   seats   0 .. ending                    ending .. len
+//!           their channels end, in parts   hear what is said
+//! ```
+//!
+//! When the channels of all who are seated end, that takes several turns. Until its own has ended
+//! such a member hears nothing more, and its cursor means nothing. Whoever joins meanwhile sits
+//! behind it.
+//!
 //! Deliberately absent: rights to be here, and the order of what is said. Both belong to the room.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use super::cadence::Cadence;
 use super::log::{Log, LogMemory, Position};
@@ -51,6 +61,19 @@ pub(crate) struct Audience {
     /// A member that has moved to an earlier seat meanwhile is found by [`Audience::release`].
     pub(super) next_seat: usize,
     pub(crate) cadence: Cadence,
+    /// How many of the first seats are of members whose channels end.
+    ending: u32,
+    /// Why they do. Elsewhere, since they do in nearly no audience.
+    why: Option<Arc<WhyEnding>>,
+}
+
+/// Why the channels of all members who were seated end.
+#[derive(Debug)]
+pub(crate) struct WhyEnding {
+    /// What their clients are told.
+    pub(crate) reason: Box<str>,
+    /// Whether their home has begun anew. It knows none of them then, and is told of none.
+    pub(crate) has_lost_home: bool,
 }
 
 impl Audience {
@@ -70,15 +93,44 @@ impl Audience {
             touched: false,
             next_seat: 0,
             cadence: Cadence::default(),
+            ending: 0,
+            why: None,
         }
+    }
+
+    /// The channels of all who are seated now are to end: see the module.
+    pub(super) fn begin_ending(&mut self, why: Arc<WhyEnding>) {
+        self.ending = u32::try_from(self.seats.len()).expect("fewer members than descriptors");
+        self.why = (self.ending > 0).then_some(why);
+        // Whoever waits for the list is one of them.
+        self.newcomers.clear();
+        self.next_seat = 0;
+    }
+
+    /// How many of the first seats are of members whose channels end.
+    pub(crate) fn ending(&self) -> usize {
+        self.ending as usize
+    }
+
+    /// Why the channel of the member in a seat ends; `None` if it goes on.
+    pub(crate) fn why_ending(&self, seat: u32) -> Option<&Arc<WhyEnding>> {
+        self.why.as_ref().filter(|_| seat < self.ending)
+    }
+
+    /// How many hear what is said.
+    pub(super) fn hearers(&self) -> usize {
+        self.seats.len() - self.ending()
     }
 
     pub(super) fn log(&self, speaks_v1: bool) -> &Log {
         if speaks_v1 { &self.log_v1 } else { &self.log }
     }
 
-    /// What a member has not been sent yet.
+    /// What a member has not been sent yet, and is to be.
     pub(crate) fn pending(&self, seat: usize, speaks_v1: bool) -> &[u8] {
+        if seat < self.ending() {
+            return &[];
+        }
         self.log(speaks_v1).after(self.seats[seat].cursor)
     }
 
@@ -99,12 +151,23 @@ impl Audience {
         seat
     }
 
-    /// Removes a seat. The last member moves into it; returns its connection, if there is one.
-    pub(crate) fn stand(&mut self, seat: u32, speaks_v1: bool) -> Option<u32> {
-        self.seats.swap_remove(seat as usize);
+    /// Removes a seat. The last member moves into it, or of those whose channels end the last of
+    /// them, and the last member into that one's. Returns the seats that others have taken.
+    pub(crate) fn stand(&mut self, seat: u32, speaks_v1: bool) -> [Option<u32>; 2] {
+        let mut left = seat;
+        if seat < self.ending {
+            self.ending -= 1;
+            left = self.ending;
+            self.seats.swap(seat as usize, left as usize);
+            if self.ending == 0 {
+                self.why = None;
+            }
+        }
+        self.seats.swap_remove(left as usize);
         self.seats.trim(SEATS_KEPT);
         self.seats_v1 -= u32::from(speaks_v1);
-        self.seats.get(seat as usize).map(|moved| moved.conn)
+        let is_taken = (left as usize) < self.seats.len();
+        [(seat != left).then_some(seat), is_taken.then_some(left)]
     }
 
     pub(super) fn is_deserted(&self) -> bool {
@@ -138,7 +201,7 @@ impl Audience {
     pub(super) fn release(&mut self, memory: &mut LogMemory, conns: &Conns) -> bool {
         let (mut oldest, mut oldest_v1) = (self.log.end(), self.log_v1.end());
         let mut is_missed = false;
-        for Seat { conn, cursor } in &self.seats {
+        for Seat { conn, cursor } in &self.seats[self.ending()..] {
             let flags = conns.flags(*conn);
             let (end, oldest) = if flags.speaks_v1() {
                 (self.log_v1.end(), &mut oldest_v1)

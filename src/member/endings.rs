@@ -1,5 +1,6 @@
-//! The ends of connections, so many in a turn: each ends all its memberships, and closes a socket.
-//! Thousands may break, fall silent or expire at the same moment, and others speak meanwhile.
+//! The ends of connections and channels, so many in a turn. A connection ends all its memberships,
+//! and closes a socket; a room that loses its place ends the channels of all its members. Thousands
+//! may be at the same moment, and others speak meanwhile.
 //!
 //! Every end spends. Those that can wait do, where a turn has none left for them: connections that
 //! are broken, and what a sweep has still to look at. A connection with many channels leaves some
@@ -9,15 +10,24 @@
 //!   close ──> closing ─┐                     ┌─> closing, a member of nothing
 //!                      ├─ parting: a part ───┤
 //!   remove ─> silent ──┘  of them in a turn  └─> removed
+//!
+//!   end_all ────┐
+//!               ├─> ending: a part of the members of an audience in each turn (`audience::seats`)
+//!   lose_homes ─┘
 //! ```
+//!
+//! Who goes on with another token leaves what that does not allow in parts too, out of the same
+//! work (`renew`).
 //!
 //! Called by: `lifecycle`, `leave`, `expire`. Calls: nothing.
 
 use std::collections::{HashMap, VecDeque};
 
+use super::Members;
+use super::renew::Renewal;
 use crate::base::slack::{ENTRIES_KEPT, Slack};
 use crate::limits::LEAVING_PART;
-use crate::link::ids::ConnKey;
+use crate::link::ids::{AudienceKey, ConnKey};
 use crate::link::io::Io;
 use crate::link::outbox::Cx;
 
@@ -41,6 +51,8 @@ pub(super) struct Endings {
     line: VecDeque<ConnKey>,
     /// Those of them that are not gone.
     parting: HashMap<ConnKey, Afterwards, ahash::RandomState>,
+    /// Audiences of which members' channels end, in the order in which they go on. Some may be gone.
+    audiences: VecDeque<AudienceKey>,
     /// Where the sweep that is under way goes on.
     pub(super) swept: usize,
 }
@@ -48,8 +60,14 @@ pub(super) struct Endings {
 impl Endings {
     /// Nothing has ended yet.
     pub(super) fn new(hasher: ahash::RandomState) -> Self {
-        let parting = HashMap::with_hasher(hasher);
-        Self { left: 0, broken: VecDeque::new(), line: VecDeque::new(), parting, swept: 0 }
+        Self {
+            left: 0,
+            broken: VecDeque::new(),
+            line: VecDeque::new(),
+            parting: HashMap::with_hasher(hasher),
+            audiences: VecDeque::new(),
+            swept: 0,
+        }
     }
 
     /// Begins a turn.
@@ -68,7 +86,7 @@ impl Endings {
         cx.budget.spend(work);
     }
 
-    /// The work that one connection may do at a time to leave its channels.
+    /// The work that one connection, or one audience, may do at a time to end channels.
     pub(super) fn part_of<I: Io>(cx: &Cx<'_, I>) -> u32 {
         (cx.settings.endings_work / LEAVING_PART).max(1)
     }
@@ -131,16 +149,65 @@ impl Endings {
         self.parting.len()
     }
 
+    /// Channels of members of an audience are to end, in later turns.
+    pub(super) fn end_audience_later(&mut self, key: AudienceKey) {
+        self.audiences.push_back(key);
+    }
+
+    /// The next audience of which channels are to end, if they may in this turn. It stands in the
+    /// line no more.
+    pub(super) fn next_audience(&mut self) -> Option<AudienceKey> {
+        if self.has_left() { self.audiences.pop_front() } else { None }
+    }
+
+    /// Whether there are audiences of which channels are to end.
+    pub(super) fn has_audiences(&self) -> bool {
+        !self.audiences.is_empty()
+    }
+
+    /// Whether channels of an audience are to end. For tests: it looks at all of them.
+    pub(super) fn ends_audience(&self, key: AudienceKey) -> bool {
+        self.audiences.contains(&key)
+    }
+
     /// Whether some wait.
     pub(super) fn has_work(&self) -> bool {
-        !self.broken.is_empty() || !self.line.is_empty()
+        !self.broken.is_empty() || !self.line.is_empty() || self.has_audiences()
     }
 
     /// Gives back memory that is mostly unused.
     pub(super) fn trim(&mut self) {
-        let Self { left: _, broken, line, parting, swept: _ } = self;
+        let Self { left: _, broken, line, parting, audiences, swept: _ } = self;
+        audiences.trim(ENTRIES_KEPT);
         broken.trim(ENTRIES_KEPT);
         line.trim(ENTRIES_KEPT);
         parting.trim(ENTRIES_KEPT);
+    }
+}
+
+impl Members {
+    /// Whether something is to end in later turns, or to go on with another token.
+    pub(crate) fn has_endings(&self) -> bool {
+        self.endings.has_work() || !self.renewals.is_empty()
+    }
+
+    /// Whether it may in this one.
+    pub(crate) fn may_end(&self) -> bool {
+        self.endings.has_left()
+    }
+
+    /// The work that one may do at a time.
+    pub(crate) fn part_of_ending<I: Io>(cx: &Cx<'_, I>) -> u32 {
+        Endings::part_of(cx)
+    }
+
+    /// Spends what ends may do in a turn.
+    pub(crate) fn spend_ending<I: Io>(&mut self, cx: &mut Cx<'_, I>, work: u32) {
+        self.endings.spend(cx, work);
+    }
+
+    /// Takes the next connection that goes on with another token.
+    pub(crate) fn next_renewal(&mut self) -> Option<Renewal> {
+        self.renewals.next()
     }
 }

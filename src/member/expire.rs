@@ -89,6 +89,10 @@ impl Members {
     /// Requires: live, not closing. Changes: channels, output. Emits: later one `Leave` per joined
     /// channel.
     pub(crate) fn expire<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: ConnKey) {
+        if self.renewals.contains(key) {
+            // It was told that it goes on, and does when its channels have been told.
+            return;
+        }
         self.say_on_own(key, "token_expired", "{}");
         cx.metrics.expired += 1;
         let is_session = self.conns.flags(key.index()).is_session();

@@ -1,6 +1,8 @@
 //! What a room's home says to its members here.
 
 use super::Members;
+use crate::limits::CHANNELS_PER_WORK;
+use crate::link::ids::ConnKey;
 use crate::link::io::Io;
 use crate::link::outbox::{Cx, Tell};
 use crate::link::record::ToMember;
@@ -19,6 +21,10 @@ impl<I: Io> Tell<I> for Members {
 impl Members {
     /// Handles what a room's home says to the members here.
     pub(crate) fn hear<I: Io>(&mut self, cx: &mut Cx<'_, I>, message: ToMember<'_>) {
+        if let Some(conn) = one_told(&message) {
+            // Its channel is looked for among all that it has.
+            cx.budget.spend_for(self.channels_count(conn), CHANNELS_PER_WORK);
+        }
         match message {
             ToMember::Joined { conn, audience, home, slot, response } => {
                 if let Some(audience) = self.audiences.get_mut(audience) {
@@ -47,10 +53,26 @@ impl Members {
             ToMember::Removed { conn, audience, slot, may_return, payload } => {
                 self.removed((conn, audience, slot), may_return, payload);
             }
-            ToMember::Ended { audience, reason } => self.end_all(audience, reason),
+            ToMember::Ended { audience, reason } => self.end_all(cx, audience, reason),
             ToMember::Created { conn, status, retry_ms, body } => {
                 self.conns.created(cx, conn, status, retry_ms, body);
             }
         }
+    }
+}
+
+/// The connection that a message is for, if it is for the channel of one.
+fn one_told(message: &ToMember<'_>) -> Option<ConnKey> {
+    match *message {
+        ToMember::Joined { conn, .. }
+        | ToMember::Refused { conn, .. }
+        | ToMember::Left { conn, .. }
+        | ToMember::Reply { conn, .. }
+        | ToMember::Told { conn, .. }
+        | ToMember::Removed { conn, .. } => Some(conn),
+        ToMember::Deliver { .. }
+        | ToMember::State { .. }
+        | ToMember::Ended { .. }
+        | ToMember::Created { .. } => None,
     }
 }

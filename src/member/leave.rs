@@ -1,10 +1,12 @@
 //! How a channel ends: left by its client, evicted by us, or with its connection.
 
+use std::sync::Arc;
+
 use super::Members;
 use super::channels::{Arrival, Channel, State};
 use super::endings::{Afterwards, Endings};
 use super::refs::JoinRef;
-use crate::audience::NO_SEAT;
+use crate::audience::{NO_SEAT, WhyEnding};
 use crate::limits::{CHANNELS_PER_WORK, ENDING_WORK, LEAVING_WORK};
 use crate::link::ask::Ask;
 use crate::link::ids::{Asker, AudienceKey, ConnKey, Slot};
@@ -69,8 +71,8 @@ impl Members {
     /// Requires: a member. Changes: the channel, its seat. Emits: `phx_error`; later a `Leave`,
     /// unless a newer join is under way, which then begins the channel anew.
     pub(super) fn evict(&mut self, conn: ConnKey, audience: AudienceKey, reason: &str) {
-        let home = self.audiences.home(audience);
         let Some(channel) = self.channel(conn, audience) else { return };
+        let home = self.audiences.home_of_seat(audience, channel.seat);
         let join_ref = self.join_ref(conn, channel);
         self.say_lost(conn, audience, &join_ref, reason);
         let Some(Departed { channel, arrival, .. }) = self.remove_channel(conn, audience) else {
@@ -115,13 +117,86 @@ impl Members {
     }
 
     /// Ends the channels of all members of an audience, whose clients rejoin with their cursors:
-    /// what comes next may not follow on what they have heard.
-    pub(super) fn end_all(&mut self, audience: AudienceKey, reason: &str) {
-        let seats = self.audiences.get(audience).map_or(0, |audience| audience.seats.len());
-        // From the back, since letting one go moves the last into its seat.
-        for seat in (0..seats).rev() {
-            self.evict_seat(audience, seat, reason);
+    /// what comes next may not follow on what they have heard, so they hear nothing more. A part of
+    /// the channels ends now, the others in the next turns.
+    ///
+    /// Requires: nothing. Changes: channels, seats. Emits: as [`Members::evict`], for each.
+    pub(super) fn end_all<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        audience: AudienceKey,
+        reason: &str,
+    ) {
+        let Some(record) = self.audiences.get(audience) else { return };
+        let (ending, seats) = (record.ending(), record.seats.len());
+        if record.why_ending(0).is_some_and(|why| why.has_lost_home) {
+            // The home has turned at once after it had begun anew. It knows only the few who have
+            // joined since. From the back, since letting one go moves the last into its seat.
+            for seat in (ending..seats).rev() {
+                self.evict_seat(audience, seat, reason);
+            }
+            return;
         }
+        let why = Arc::new(WhyEnding { reason: reason.into(), has_lost_home: false });
+        if self.audiences.begin_ending(audience, why) && !self.end_some(cx, audience) && ending == 0
+        {
+            self.endings.end_audience_later(audience);
+        }
+    }
+
+    /// Ends channels of an audience that are to end, as many as it may at a time and the turn has
+    /// work for. True if none is left.
+    fn end_some<I: Io>(&mut self, cx: &mut Cx<'_, I>, audience: AudienceKey) -> bool {
+        let mut part = Endings::part_of(cx);
+        while let Some(conn) = self.next_to_end(audience) {
+            if part == 0 || !self.endings.has_left() {
+                return false;
+            }
+            let work = LEAVING_WORK + self.end_in(conn, audience);
+            part = part.saturating_sub(work);
+            self.endings.spend(cx, work);
+            cx.metrics.left_at_end += 1;
+        }
+        true
+    }
+
+    /// The last of an audience's members whose channels are to end.
+    fn next_to_end(&self, audience: AudienceKey) -> Option<ConnKey> {
+        let record = self.audiences.get(audience)?;
+        let seat = record.ending().checked_sub(1)?;
+        let conn = self.conns.key_at(record.seats[seat].conn);
+        Some(conn.expect("a seat is taken by a live connection"))
+    }
+
+    /// Ends the channel of a member before its turn, if it is to end: whoever says something there
+    /// has left what ends.
+    pub(super) fn end_before_turn(&mut self, conn: ConnKey, audience: AudienceKey) {
+        let channel = self.channel(conn, audience);
+        let record = self.audiences.get(audience);
+        let is_ending = |seat| record.is_some_and(|record| record.why_ending(seat).is_some());
+        if channel.is_some_and(|channel| is_ending(channel.seat)) {
+            self.end_in(conn, audience);
+        }
+    }
+
+    /// Ends a channel that is to end. Returns the work of what was looked through for it.
+    fn end_in(&mut self, conn: ConnKey, audience: AudienceKey) -> u32 {
+        let channels = self.held_channels(conn);
+        let Some(at) = channels.iter().position(|channel| channel.audience == audience) else {
+            unreachable!("a seat is taken by a connection that lists its audience")
+        };
+        let seat = channels[at].seat;
+        let Some(why) = self.audiences.get(audience).and_then(|of| of.why_ending(seat)).cloned()
+        else {
+            unreachable!("it is to end")
+        };
+        if why.has_lost_home {
+            self.lose(conn, audience, &why.reason);
+            self.audiences.drop_if_deserted(audience);
+        } else {
+            self.evict_seat(audience, seat as usize, &why.reason);
+        }
+        u32::try_from(at / CHANNELS_PER_WORK).unwrap_or(u32::MAX)
     }
 
     /// Ends the channel of the member in a seat. False if it was leaving, or is being closed: its
@@ -180,21 +255,25 @@ impl Members {
         false
     }
 
-    /// Goes on with connections that are parting, and removes those that are broken, as far as the
-    /// work of a turn goes. Each has its part before one has another.
-    pub(crate) fn go_on_ending<I: Io>(&mut self, cx: &mut Cx<'_, I>) {
-        while self.endings.has_work() && self.endings.has_left() {
-            if let Some(key) = self.endings.next_broken()
-                && self.conns.contains(key)
-            {
-                self.remove(cx, key);
-            }
-            let Some(key) = self.endings.next_parting() else { continue };
+    /// Removes a connection that is broken, and goes on with one that is parting and with an
+    /// audience whose members' channels end: each has a part of the work of a turn.
+    pub(crate) fn end_some_more<I: Io>(&mut self, cx: &mut Cx<'_, I>) {
+        if let Some(key) = self.endings.next_broken()
+            && self.conns.contains(key)
+        {
+            self.remove(cx, key);
+        }
+        if let Some(key) = self.endings.next_parting() {
             if !self.leave_some(cx, key) {
                 self.endings.go_on_later(key);
             } else if self.endings.end_parting(key) == Some(Afterwards::Goes) {
                 self.let_go(cx, key);
             }
+        }
+        if let Some(audience) = self.endings.next_audience()
+            && !self.end_some(cx, audience)
+        {
+            self.endings.end_audience_later(audience);
         }
     }
 
@@ -227,8 +306,8 @@ impl Members {
     /// Ends the membership of a connection by its place among its channels. Returns the work of
     /// what was looked through for it.
     fn leave_at(&mut self, conn: ConnKey, at: usize) -> u32 {
-        let audience = self.held_channels(conn)[at].audience;
-        let home = self.audiences.home(audience);
+        let Channel { audience, seat, .. } = self.held_channels(conn)[at];
+        let home = self.audiences.home_of_seat(audience, seat);
         let (departed, looks) = self.remove_channel_at(conn, at);
         let Departed { channel, .. } = departed;
         // If a change is under way, its answer says it too: one to a join that finds nobody is a
@@ -273,59 +352,78 @@ impl Members {
         (Departed { channel: Channel { seat: NO_SEAT, ..channel }, join_ref, arrival }, looks)
     }
 
-    /// Removes a seat from the audience, if there is one, and updates the channel of the member
-    /// that moves into it. Returns how many channels of that one were looked through.
+    /// Removes a seat from the audience, if there is one, and updates the channels of the members
+    /// that move. Returns how many channels of these were looked through.
     fn vacate(&mut self, conn: ConnKey, audience: AudienceKey, seat: u32) -> usize {
         let record = self.audiences.get_mut(audience).filter(|_| seat != NO_SEAT);
         let Some(record) = record else { return 0 };
-        let moved = record.stand(seat, self.conns.flags(conn.index()).speaks_v1());
-        let Some(moved) = moved.and_then(|moved| self.conns.key_at(moved)) else { return 0 };
-        let channels = &mut self.channels[moved.index() as usize];
-        let at = channels.iter().position(|channel| channel.audience == audience);
-        let at = at.expect("a seat is taken by a connection that lists its audience");
-        channels[at].seat = seat;
-        at
+        let taken = record.stand(seat, self.conns.flags(conn.index()).speaks_v1());
+        let mut looks = 0;
+        for seat in taken.into_iter().flatten() {
+            let Some(record) = self.audiences.get(audience) else { continue };
+            let moved = record.seats[seat as usize].conn;
+            let channels = &mut self.channels[moved as usize];
+            let at = channels.iter().position(|channel| channel.audience == audience);
+            let at = at.expect("a seat is taken by a connection that lists its audience");
+            channels[at].seat = seat;
+            looks += at;
+        }
+        looks
     }
 
     /// Ends the channels in rooms of a shard that has begun anew, with `phx_error`: stock clients
-    /// join again.
-    pub(crate) fn lose_homes(&mut self, shard: u16) {
+    /// join again. A part of the members' channels ends now, the others in the next turns.
+    pub(crate) fn lose_homes<I: Io>(&mut self, cx: &mut Cx<'_, I>, shard: u16) {
         let of_shard = self.audiences.iter().filter(|(_, audience)| audience.home_shard == shard);
         let lost: Vec<_> = of_shard.map(|(key, _)| key).collect();
-        for key in &lost {
-            if let Some(audience) = self.audiences.get_mut(*key) {
-                audience.home = None;
-                audience.joining = 0;
-            }
-        }
         let is_lost = |key: &AudienceKey| {
             self.audiences.get(*key).is_some_and(|audience| audience.home_shard == shard)
         };
-        let mut members = Vec::new();
+        // Joins under way, of which a connection has few, and those who wait to leave unheard: no
+        // answer will come.
+        let mut unseated = Vec::new();
         for conn in self.conns.keys() {
-            let audiences = self.held_channels(conn).iter().map(|channel| channel.audience);
-            members.extend(audiences.filter(is_lost).map(|key| (conn, key)));
+            let channels = self.held_channels(conn).iter();
+            let unseated_here = channels.filter(|channel| channel.seat == NO_SEAT);
+            let audiences = unseated_here.map(|channel| channel.audience);
+            unseated.extend(audiences.filter(is_lost).map(|key| (conn, key)));
         }
-        for (conn, audience) in members {
-            let departed = self.remove_channel(conn, audience);
-            // Whoever is being closed is told nothing more.
-            if let Some(departed) = departed.filter(|_| !self.conns.is_closing(conn)) {
-                self.end_lost(conn, audience, departed);
-                self.conns.unpark(conn);
-            }
+        for (conn, audience) in unseated {
+            self.lose(conn, audience, RESTARTED);
         }
+        let why = Arc::new(WhyEnding { reason: RESTARTED.into(), has_lost_home: true });
         for audience in lost {
+            if let Some(record) = self.audiences.get_mut(audience) {
+                record.home = None;
+                record.joining = 0;
+            }
+            let was_ending = self.audiences.get(audience).is_some_and(|of| of.ending() > 0);
+            let has_some = self.audiences.begin_ending(audience, Arc::clone(&why));
+            let has_more = has_some && !self.end_some(cx, audience);
+            if has_more && !was_ending {
+                self.endings.end_audience_later(audience);
+            }
             self.audiences.drop_if_deserted(audience);
         }
     }
 
-    /// Tells a client that its channel has ended with the room's home.
-    fn end_lost(&mut self, conn: ConnKey, audience: AudienceKey, departed: Departed) {
+    /// Ends a channel whose room's home has begun anew, and tells its client.
+    fn lose(&mut self, conn: ConnKey, audience: AudienceKey, reason: &str) {
+        let Some(departed) = self.remove_channel(conn, audience) else { return };
+        // Whoever is being closed is told nothing more.
+        if self.conns.is_closing(conn) {
+            return;
+        }
         let Departed { channel, join_ref, arrival } = departed;
         if matches!(channel.state, State::Leaving | State::LeavingUnheard) {
-            return self.say_closed(conn, audience, &join_ref);
+            self.say_closed(conn, audience, &join_ref);
+        } else {
+            let join_ref = arrival.map_or(join_ref, |arrival| arrival.join_ref);
+            self.say_lost(conn, audience, &join_ref, reason);
         }
-        let join_ref = arrival.map_or(join_ref, |arrival| arrival.join_ref);
-        self.say_lost(conn, audience, &join_ref, "restarted");
+        self.conns.unpark(conn);
     }
 }
+
+/// Why a channel ends whose room's home has begun anew, as clients are told.
+const RESTARTED: &str = "restarted";

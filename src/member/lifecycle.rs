@@ -13,15 +13,29 @@ use crate::wire::ws::FrameError;
 use crate::wire::ws::close::CloseCode;
 
 impl Members {
-    /// Sends the output of every connection that has some.
+    /// Sends the output of connections that have some, as many as the turn may still write to, in
+    /// order. The others are the first in the next turn.
     pub(crate) fn flush_conns<I: Io>(&mut self, cx: &mut Cx<'_, I>) {
+        let most = self.conn_writes_left;
+        self.conn_writes_left -= self.flush_some_conns(cx, most);
+    }
+
+    /// Sends the output of every connection that has some, for the memory that it takes.
+    pub(crate) fn flush_all_conns<I: Io>(&mut self, cx: &mut Cx<'_, I>) {
+        self.flush_some_conns(cx, usize::MAX);
+    }
+
+    /// The same for so many at most. Returns how many these were.
+    fn flush_some_conns<I: Io>(&mut self, cx: &mut Cx<'_, I>, most: usize) -> usize {
         let mut touched = self.conns.take_touched();
-        for conn in touched.drain(..) {
+        let count = touched.len().min(most);
+        for conn in touched.drain(..count) {
             if let Some(key) = self.conns.untouch(conn) {
                 self.flush_conn(cx, key);
             }
         }
         self.conns.put_touched(touched);
+        count
     }
 
     /// Sends a connection's own output. False if its socket does not take all of it.

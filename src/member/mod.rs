@@ -48,12 +48,15 @@ use std::collections::{HashMap, VecDeque};
 use channels::{Arrival, Channel, Channels};
 use endings::Endings;
 use refs::{JoinRef, PackedRef};
+use renew::Renewals;
 
 use crate::audience::{Audiences, NO_SEAT};
 use crate::base::dense::Dense;
 use crate::base::slack::{ENTRIES_KEPT, Slack};
 use crate::conn::{Conns, Stage};
-use crate::limits::{ANSWERS_UNDER_WAY_MAX, JOINS_UNDER_WAY_MAX, PUSHES_UNDER_WAY_MAX};
+use crate::limits::{
+    ANSWERS_UNDER_WAY_MAX, CONN_WRITES_PER_TURN, JOINS_UNDER_WAY_MAX, PUSHES_UNDER_WAY_MAX,
+};
 use crate::link::ask::Ask;
 use crate::link::ids::{AudienceKey, ConnKey};
 use crate::link::io::Io;
@@ -66,6 +69,7 @@ pub(crate) use channels::State;
 pub(crate) use expire::ExpiresAt;
 pub(crate) use join::Joiner;
 pub(crate) use push::Push;
+pub(crate) use renew::Renewal;
 
 /// The connections of a shard, their channels, and the audiences that they sit in.
 pub(crate) struct Members {
@@ -81,6 +85,9 @@ pub(crate) struct Members {
     /// Ends of memberships by eviction. Homes are told at the end of a flush.
     evicted: Vec<Ask<'static>>,
     endings: Endings,
+    renewals: Renewals,
+    /// How many connections' own output may still be written in this turn.
+    conn_writes_left: usize,
 }
 
 /// What a message asks for.
@@ -111,6 +118,8 @@ impl Members {
             asks: VecDeque::new(),
             evicted: Vec::new(),
             endings: Endings::new(hasher(13)),
+            renewals: Renewals::new(hasher(14)),
+            conn_writes_left: CONN_WRITES_PER_TURN,
             conns: Conns::new(settings.warn_ms, hasher),
         }
     }
@@ -124,6 +133,7 @@ impl Members {
     /// Begins a turn: its work is before it.
     pub(crate) fn begin_turn<I: Io>(&mut self, cx: &Cx<'_, I>) {
         self.endings.refill(cx);
+        self.conn_writes_left = CONN_WRITES_PER_TURN;
         // Connections that waited for a way go first: their input came before that of this turn.
         self.conns.unpause(cx);
     }
@@ -136,6 +146,9 @@ impl Members {
         channels_max: u32,
         message: &'m Message<'_>,
     ) -> Dispatch<'m> {
+        if self.renewals.contains(conn) {
+            return Dispatch::Park;
+        }
         let Some(topic) = message.topic() else { return self.answer_unmatched(conn, message) };
         let event = message.event();
         if topic == topic::PHOENIX {
@@ -145,6 +158,11 @@ impl Members {
             return self.answer_alone(conn, message, "null", "ok", "{}");
         }
         let audience = self.audiences.find(&topic);
+        if let Some(audience) = audience
+            && self.endings.has_audiences()
+        {
+            self.end_before_turn(conn, audience);
+        }
         let channel = audience.and_then(|audience| self.channel(conn, audience)).copied();
         let Some(channel) = channel else {
             return match event.as_deref() {
@@ -306,14 +324,24 @@ impl Members {
     /// Whether the next turn has work here.
     pub(crate) fn has_work(&self) -> bool {
         let has_asks = !self.asks.is_empty() || !self.evicted.is_empty();
-        let has_endings = self.endings.has_work();
+        let has_endings = self.has_endings();
         self.conns.has_work() || self.audiences.is_behind() || has_asks || has_endings
     }
 
     /// Gives back memory that is mostly unused.
     pub(crate) fn tidy(&mut self) {
-        let Self { conns, audiences, channels: _, arrivals, odd_refs, asks, evicted, endings } =
-            self;
+        let Self {
+            conns,
+            audiences,
+            channels: _,
+            arrivals,
+            odd_refs,
+            asks,
+            evicted,
+            endings,
+            renewals,
+            conn_writes_left: _,
+        } = self;
         conns.tidy();
         audiences.tidy();
         arrivals.trim(ENTRIES_KEPT);
@@ -321,6 +349,7 @@ impl Members {
         asks.trim(ENTRIES_KEPT);
         evicted.trim(ENTRIES_KEPT);
         endings.trim();
+        renewals.trim();
     }
 
     /// Panics if the parts do not agree. For tests: it looks at everything.
@@ -357,6 +386,10 @@ impl Members {
         let kept = (self.odd_refs.len(), self.arrivals.len());
         assert_eq!(kept, (odd, arriving), "and no other is kept");
         assert_eq!(self.endings.parting_count(), parting, "who is parting is there");
+        for (key, _) in self.audiences.iter().filter(|(_, audience)| audience.ending() > 0) {
+            assert!(self.endings.ends_audience(key), "what is to end is in the line");
+        }
+        self.renewals.check();
         let all = (0..self.channels.len()).map(|index| self.channels[index].len()).sum::<usize>();
         assert_eq!(all, channels, "channels are of live connections");
     }

@@ -133,12 +133,27 @@ impl Room {
     /// # Errors
     ///
     /// Why not.
+    #[inline]
     pub(crate) fn may_send(
         &self,
         slot: Slot,
         body: &str,
         mentions: Option<&str>,
         blocked: Option<&Phrases>,
+        now_ms: u64,
+    ) -> Result<(), Refusal> {
+        // So it is with nearly all, and with each message.
+        if self.facts.is_none() && mentions.is_none() && blocked.is_none() {
+            return Ok(());
+        }
+        self.judge_text(slot, body, (mentions, blocked), now_ms)
+    }
+
+    fn judge_text(
+        &self,
+        slot: Slot,
+        body: &str,
+        (mentions, blocked): (Option<&str>, Option<&Phrases>),
         now_ms: u64,
     ) -> Result<(), Refusal> {
         self.may_speak(slot, now_ms)?;

@@ -405,6 +405,12 @@ impl Rooms {
         self.pending.queue(membership, ticket, push.into_record(), (kind, thread));
     }
 
+    /// Queues a push before all that wait in its room, until what is under way has its place.
+    pub(super) fn wait_first(&mut self, membership: Membership, reference: &str, push: ToHome<'_>) {
+        let ticket = self.hold_waiting(membership, reference);
+        self.pending.queue_first(membership, ticket, push.into_record());
+    }
+
     /// Goes on with what waits in a room: first entries that conflicted, then pushes behind them.
     pub(super) fn release<I: Io>(
         &mut self,

@@ -68,7 +68,7 @@ impl Rooms {
         shard: u16,
         push: ToHome<'_>,
     ) {
-        let ToHome::Publish { home: key, asker, reference, message } = push else {
+        let ToHome::Publish { home: key, asker, reference, .. } = push else {
             unreachable!("called for messages")
         };
         let membership = Membership { room: key, shard, asker };
@@ -78,8 +78,28 @@ impl Rooms {
         if !self.is_releasing && self.pending.must_message_wait(membership, judged) {
             return self.wait(cx, members, membership, Some(reference), push);
         }
+        if let Err(refusal) = self.try_publish(cx, members, (membership, reference), push) {
+            self.answer_refused(cx, members, membership, reference, refusal);
+        }
+    }
+
+    /// The same for a message whose turn it is.
+    ///
+    /// # Errors
+    ///
+    /// Why it is not taken: nothing has changed then.
+    fn try_publish<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        (membership, reference): (Membership, &str),
+        push: ToHome<'_>,
+    ) -> Result<(), Refusal> {
+        let Membership { room: key, asker, .. } = membership;
+        let ToHome::Publish { message, .. } = push else { unreachable!("called for messages") };
+        let Some(Registered { room, .. }) = self.arena.get(key) else { return Ok(()) };
         let Some(author) = room.member(asker.slot).map(|member| member.identity.clone()) else {
-            return;
+            return Ok(());
         };
         let NewMessage { body, key: message_key, reply_to, mentions, data, stream } = message;
         let (now_ms, blocked) = (cx.now.unix_ms, cx.settings.blocked.as_deref());
@@ -88,24 +108,28 @@ impl Rooms {
         match said_before {
             None => {
                 if let Err(refusal) = room.may_send(asker.slot, body, mentions, blocked, now_ms) {
-                    let asked = ((membership, reference), (author.user(), message_key));
-                    return self.refuse_unless_said(cx, members, asked, refusal);
+                    let said = (author.user(), message_key);
+                    return self.refuse_unless_said(cx, (membership, reference), said, refusal);
                 }
             }
             // It goes to the log again: that knows the key, and says when it is kept.
             Some(SaidBefore::Heard) => {}
             // An earlier message with this key is still under way: both get its answer.
-            Some(SaidBefore::UnderWay(ticket)) => return self.hold(membership, ticket, reference),
+            Some(SaidBefore::UnderWay(ticket)) => {
+                self.hold(membership, ticket, reference);
+                return Ok(());
+            }
             Some(SaidBefore::Answered(answer)) => {
-                return self.answer_again(cx, members, (membership, reference), answer);
+                self.answer_again(cx, members, (membership, reference), answer);
+                return Ok(());
             }
         }
         if self.pending.is_behind(key) {
-            return self.answer_refused(cx, members, membership, reference, Refusal::Busy);
+            return Err(Refusal::Busy);
         }
         let (user, name) = (author.user(), author.name());
-        if stream && let Err(refusal) = may_change_at_all(cx) {
-            return self.answer_refused(cx, members, membership, reference, refusal);
+        if stream {
+            may_change_at_all(cx)?;
         }
         let mut thread = None;
         if let Some(reply_to) = reply_to {
@@ -113,26 +137,24 @@ impl Rooms {
             let known = || thread_of(cx, room, self.fetched.as_ref(), (key, reply_to));
             thread = read.or_else(known);
             if thread.is_none() {
-                return self.fetch(cx, members, membership, reference, reply_to, push);
+                self.fetch(cx, members, membership, reference, reply_to, push);
+                return Ok(());
             }
         }
         let said =
             Said { user, name, body, key: message_key, reply_to, thread, mentions, data, stream };
-        let entry = match room.propose(said) {
-            Ok(entry) => entry,
-            Err(refusal) => {
-                return self.answer_refused(cx, members, membership, reference, refusal);
-            }
-        };
+        let entry = room.propose(said)?;
         // Nobody waits to say what was said before.
         let is_slow = room.settings().slow_s > 0 && said_before.is_none();
         let speaker = if is_slow { self.key_hashers[0].hash_one(user) } else { 0 };
-        let allowed = room
-            .may_speak_again(asker.slot, speaker, (now_ms, cx.now.mono_ms))
-            .and_then(|()| take_fanout(cx, room, user, message.bytes()));
-        if let Err(refusal) = allowed {
-            return self.answer_refused(cx, members, membership, reference, refusal);
+        if is_slow
+            && let Err(refusal) =
+                room.may_speak_again(asker.slot, speaker, (now_ms, cx.now.mono_ms))
+        {
+            let said = (user, message_key);
+            return self.refuse_unless_said(cx, (membership, reference), said, refusal);
         }
+        take_fanout(cx, room, user, message.bytes())?;
         let receipt = room.next_receipt(cx.now);
         let ticket = self.pending.next_ticket();
         let append = append_of(key, room, ticket, receipt.at_ms, entry);
@@ -146,7 +168,7 @@ impl Rooms {
             Appended::Refused(why) => {
                 let is_heard = self.heard(key, key_hash).is_some();
                 let why = if is_heard { Why::Unconfirmed } else { why };
-                return self.answer_refused(cx, members, membership, reference, why.refusal());
+                return Err(why.refusal());
             }
         }
         if is_slow && let Some(registered) = self.arena.get_mut(key) {
@@ -171,6 +193,7 @@ impl Rooms {
         if appended != Appended::Later {
             self.tell_along(cx, members, key);
         }
+        Ok(())
     }
 
     /// Notes that entries of a room are kept up to here.
@@ -194,6 +217,7 @@ impl Rooms {
 
     /// What is known of the message that used a key, if one did. Whoever may not be here any more
     /// learns nothing by a key.
+    #[inline]
     fn said_before(
         &self,
         key: RoomKey,
@@ -201,11 +225,12 @@ impl Rooms {
         key_hash: Option<KeyHash>,
         now_ms: u64,
     ) -> Option<SaidBefore> {
-        let before = match self.pending.of_key(key, key_hash) {
+        let key_hash = key_hash?;
+        let before = match self.pending.of_key(key, Some(key_hash)) {
             Some((_, true)) => SaidBefore::Answered(Err(Why::Unconfirmed)),
             Some((ticket, false)) => SaidBefore::UnderWay(ticket),
             None => {
-                let receipt = room.history().of_key(key_hash?)?;
+                let receipt = room.history().of_key(key_hash)?;
                 let is_kept = room.journal().is_kept(receipt.offset);
                 if is_kept { SaidBefore::Answered(Ok(receipt)) } else { SaidBefore::Heard }
             }
@@ -213,16 +238,21 @@ impl Rooms {
         room.may_be_here(slot, now_ms).is_ok().then_some(before)
     }
 
-    /// Refuses a message of which it is not known that it was said before, unless its log knows.
+    /// Asks the log of a room whether a message was said before that is to be refused, and of which
+    /// the room does not know that.
+    ///
+    /// # Errors
+    ///
+    /// The refusal, if there is nothing to be asked.
     fn refuse_unless_said<I: Io>(
         &mut self,
         cx: &mut Cx<'_, I>,
-        members: &mut impl Tell<I>,
-        ((membership, reference), (user, message_key)): ((Membership, &str), (&str, Option<&str>)),
+        (membership, reference): (Membership, &str),
+        (user, message_key): (&str, Option<&str>),
         refusal: Refusal,
-    ) {
+    ) -> Result<(), Refusal> {
         let key = membership.room;
-        let Some(Registered { room, .. }) = self.arena.get(key) else { return };
+        let Some(Registered { room, .. }) = self.arena.get(key) else { return Ok(()) };
         let may_be_here = room.may_be_here(membership.asker.slot, cx.now.unix_ms).is_ok();
         let judged = room.journal().judged();
         let asks = message_key.filter(|_| may_be_here && !self.pending.is_behind(key));
@@ -230,21 +260,21 @@ impl Rooms {
         let recalled = asks.and_then(|message_key| {
             cx.io.log().recall(Recall { room: key, ticket, user, key: message_key })
         });
-        let refusal = match recalled {
-            None => refusal,
-            Some(Appended::Refused(why)) => why.refusal(),
+        match recalled {
+            None => Err(refusal),
+            Some(Appended::Refused(why)) => Err(why.refusal()),
             Some(Appended::Later) => {
                 let again = Again::Recall(refusal);
                 let key_hash = message_key.map(|key| self.hash_key(user, key));
                 let entry =
                     UnderWay { again, key_hash, ..UnderWay::new(membership, ticket, judged) };
-                return self.hold_under_way(ticket, reference, entry);
+                self.hold_under_way(ticket, reference, entry);
+                Ok(())
             }
             Some(Appended::Kept | Appended::Ordered) => {
                 unreachable!("a home that gives the order remembers all keys")
             }
-        };
-        self.answer_refused(cx, members, membership, reference, refusal);
+        }
     }
 
     /// Answers a message that was said before as the first one was.

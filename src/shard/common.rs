@@ -17,6 +17,8 @@ pub(super) struct Common {
     pub(super) settings: Arc<Settings>,
     pub(super) metrics: Metrics,
     pub(super) timers: Timers<Timer>,
+    /// Whether timers that are due were left for the next turn.
+    pub(super) has_due_timers: bool,
     /// How near its memory is to its bound, when that was last looked at.
     pub(super) pressure: Pressure,
     pub(super) draining: Option<Draining>,

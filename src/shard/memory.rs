@@ -157,7 +157,7 @@ impl Shard {
         }
         self.relay(turn);
         self.relay_evicted(turn);
-        self.members.flush_conns(&mut self.common.cx(turn));
+        self.members.flush_all_conns(&mut self.common.cx(turn));
         self.relay(turn);
         has_closed || !lost.is_empty()
     }

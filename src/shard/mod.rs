@@ -53,7 +53,7 @@ use crate::base::slack::{ENTRIES_KEPT, SCRATCH_BYTES_KEPT, Slack};
 use crate::base::time::Now;
 use crate::base::timers::Timers;
 use crate::directory::Directory;
-use crate::limits::SWEEP_MS;
+use crate::limits::{SWEEP_MS, TIMER_WORK, TIMERS_PART};
 use crate::link::ask::Desk;
 use crate::link::ids::ConnKey;
 use crate::link::outbox::Timer;
@@ -128,6 +128,7 @@ impl Shard {
                 id,
                 metrics: Metrics::default(),
                 timers,
+                has_due_timers: false,
                 pressure: Pressure::None,
                 draining: None,
                 budget: Budget::new(settings.turn_work, settings.shards),
@@ -143,8 +144,7 @@ impl Shard {
         self.members.begin_turn(&self.common.cx(turn));
         self.handle_starved(turn);
         // Before others are let in: those who go make place.
-        self.members.go_on_ending(&mut self.common.cx(turn));
-        self.relay(turn);
+        self.go_on_ending(turn);
         self.admit_waiting(turn);
         // Whatever the steps before have unparked goes on in this turn.
         self.handle_unparked(turn);
@@ -154,9 +154,7 @@ impl Shard {
         self.rooms.greet(&mut self.common.cx(turn), &mut self.members);
         self.relay(turn);
         // Before the flush, so that what ticks say goes out with it.
-        while let Some(timer) = self.common.timers.pop_due(turn.now.mono_ms) {
-            self.fire(turn, timer);
-        }
+        self.fire_due(turn);
         // All that was said in this turn is in the logs by now, so each member is written to once.
         self.members.flush_audiences(&mut self.common.cx(turn));
         self.relay(turn);
@@ -174,6 +172,21 @@ impl Shard {
         self.rooms.ask_for_kept(cx, &self.directory);
         self.rooms.set_listings_tick(cx);
         self.members.audiences.set_lobby_tick(cx, &self.directory);
+    }
+
+    /// Fires the timers that are due, in order, as far as their part of a turn's work goes: rooms
+    /// tick on a common grid, and thousands may be due at once. Those that are not reached are due
+    /// in the next turn.
+    fn fire_due<I: Io>(&mut self, turn: &mut Turn<'_, I>) {
+        let part = u64::from(self.common.settings.turn_work / TIMERS_PART);
+        let end = self.common.budget.done() + part.max(1);
+        while self.common.budget.done() < end {
+            let Some(timer) = self.common.timers.pop_due(turn.now.mono_ms) else { break };
+            self.common.budget.spend(TIMER_WORK);
+            self.fire(turn, timer);
+        }
+        let next_ms = self.common.timers.next_due();
+        self.common.has_due_timers = next_ms.is_some_and(|due_ms| due_ms <= turn.now.mono_ms);
     }
 
     fn fire<I: Io>(&mut self, turn: &mut Turn<'_, I>, timer: Timer) {
@@ -215,7 +228,8 @@ impl Shard {
     pub fn next_due(&self) -> Option<u64> {
         let rooms = &self.rooms;
         let has_work = self.members.has_work() || self.admission.has_more();
-        if has_work || rooms.has_newcomers() || rooms.has_awaiting() {
+        let has_timers = self.common.has_due_timers;
+        if has_work || has_timers || rooms.has_newcomers() || rooms.has_awaiting() {
             return Some(0);
         }
         let late_ms = self.admission.late_ms(self.common.settings.limits.admission_wait_ms);

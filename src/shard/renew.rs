@@ -1,7 +1,8 @@
 //! Another token on a connection that there is: `access_token`.
 //!
 //! A push as any other, but that it is for the server alone: it needs the site, which knows tokens,
-//! and then each channel of its connection. So the shard leads it from part to part.
+//! and then each channel of its connection. So the shard leads it from part to part, and where
+//! these channels are many, from turn to turn.
 //!
 //! Called by: `receive`. Calls: `member`, `route`, [`Site`](crate::shard::Site).
 
@@ -9,18 +10,18 @@ use std::fmt::Write as _;
 
 use super::{Shard, Turn};
 use crate::auth::identity::Identity;
-use crate::limits::TOKEN_WORK;
+use crate::limits::{LEAVING_WORK, TOKEN_WORK};
 use crate::link::io::Io;
 use crate::link::refusal::Refusal;
-use crate::member::{ExpiresAt, Push};
+use crate::member::{ExpiresAt, Members, Push, Renewal};
 use crate::wire::json::push_string;
 use crate::wire::phx::Payload;
 
 impl Shard {
     /// Verifies the token of a push, and goes on with it; or says why not, and changes nothing.
     ///
-    /// Requires: joined, no join under way. Changes: identity, warning, deadline, channels. Emits:
-    /// the answer, then a `Renew` for each channel that stays, and a `Leave` for each that ends.
+    /// Requires: joined, no join under way. Changes: as [`Shard::renew_some`]. Emits: the answer, and
+    /// then the same.
     pub(super) fn renew<I: Io>(&mut self, turn: &mut Turn<'_, I>, push: Push<'_>) {
         let mut desk = std::mem::take(&mut self.desk);
         desk.bytes.clear();
@@ -51,20 +52,43 @@ impl Shard {
         self.desk = desk;
         if let Ok(identity) = renewed {
             self.common.metrics.renewed += 1;
-            self.members.renew(turn.now, push.conn, &identity);
-            self.relay(turn);
-            let mut at = 0;
-            while at < self.members.channels_count(push.conn) {
-                let count = self.members.channels_count(push.conn);
-                if let Some(ask) = self.members.tell_renewed(push.conn, at, &identity) {
-                    self.ask(turn, ask);
-                }
-                // Its home may have ended that channel in the call: the next one is in its place.
-                if self.members.channels_count(push.conn) == count {
-                    at += 1;
-                }
+            if let Some(renewal) = self.members.begin_renewal(push.conn, identity) {
+                self.renew_some(turn, renewal);
             }
         }
+    }
+
+    /// Goes on with what ends, and with connections that go on with another token, as far as the
+    /// work of a turn goes. Each has its part before one has another.
+    pub(super) fn go_on_ending<I: Io>(&mut self, turn: &mut Turn<'_, I>) {
+        while self.members.has_endings() && self.members.may_end() {
+            self.members.end_some_more(&mut self.common.cx(turn));
+            if let Some(renewal) = self.members.next_renewal() {
+                self.renew_some(turn, renewal);
+            }
+        }
+        self.relay(turn);
+    }
+
+    /// Goes on with channels of a connection that goes on with another token, as many as it may at
+    /// a time and the turn has work for. It has that token when none is left.
+    ///
+    /// Requires: no join under way. Changes: identity, warning, deadline, channels. Emits: `Renew`
+    /// for each channel that stays, `Leave` for each that ends.
+    fn renew_some<I: Io>(&mut self, turn: &mut Turn<'_, I>, mut renewal: Renewal) {
+        let mut part = Members::part_of_ending(&self.common.cx(turn));
+        while self.members.has_to_renew(&renewal) {
+            if part == 0 || !self.members.may_end() {
+                return self.members.renew_later(renewal);
+            }
+            part = part.saturating_sub(LEAVING_WORK);
+            self.members.spend_ending(&mut self.common.cx(turn), LEAVING_WORK);
+            if let Some(ask) = self.members.renew_next(&mut renewal) {
+                self.ask(turn, ask);
+            }
+            self.relay(turn);
+        }
+        self.members.end_renewal(turn.now, renewal);
     }
 
     /// Whose token a push brings.

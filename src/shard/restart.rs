@@ -113,7 +113,7 @@ impl Shard {
         self.handoffs.forget(shard, life);
         let cx = &mut self.common.cx(turn);
         self.rooms.forget_members(cx, shard);
-        self.members.lose_homes(shard);
+        self.members.lose_homes(cx, shard);
         self.members.conns.forget_pollers(cx.now, shard);
         Api::answer_waiting(cx, &mut self.members.conns, shard);
         let rooms: Vec<Box<str>> = self.directory.names().map(Box::from).collect();

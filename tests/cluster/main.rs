@@ -24,6 +24,7 @@ mod moving;
 mod nodes;
 mod polls;
 mod removed;
+mod retention;
 mod rooms;
 mod sentinels;
 mod slots;

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use chinwag::link::log::Marks;
 use chinwag::side::engine::command::{Act, Command, Entry, Founded, Pushed, Reply};
 use chinwag::side::engine::redis::{Event, Library, Target};
 use redis::{Connection, FromRedisValue, Value};
@@ -205,11 +206,13 @@ fn done_and_published(server: &Server, look: &mut Connection) -> Vec<String> {
         };
         while !is_turned(&node.append(TOPIC, 0xE2, Vec::new()).await) {}
         node.append(TOPIC, 0, vec![message(b"last")]).await;
+        let act = Act::LetGo { upto: Marks { offset: 2, change: 0 }, due_in_ms: Some(0) };
+        node.append(TOPIC, 0, vec![Entry { act, ..message(b"") }]).await;
     });
     let keys = ["m:room:tea", "s:room:tea", "h", "d"].map(|key| format!("cw:{{6}}:{key}"));
     let mut note = redis::cmd("FCALL");
     note.arg(Library::ours().function("archived")).arg(4).arg(&keys).arg(TOPIC);
-    note.arg("00000000000000e2").arg(4).arg(3).arg(0).arg(0).arg(60);
+    note.arg("00000000000000e2").arg(4).arg(3).arg(0).arg(0).arg(60).arg(0);
     note.exec(look).expect("it is noted");
     told::<u64>(look, &["SPUBLISH", "cw:l:{6}", "that is all"]);
     let mut published = Vec::new();

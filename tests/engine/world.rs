@@ -77,6 +77,9 @@ impl World {
             rooms.iter_mut().for_each(round_hour);
             rooms.sort_by(|one, other| one.topic.cmp(&other.topic));
         }
+        if let Ok(Reply::Due { topics, .. }) = &mut answer {
+            topics.sort();
+        }
         let (expected, told) = self.expect(by, &command, &answer, before_ms)?;
         equal(&command, "answer", &answer, &expected)?;
         let other = self.nodes[1 - by].node.hear().await;
@@ -159,6 +162,21 @@ impl World {
             Command::Forget { topics, .. } => {
                 self.model.forget(topics);
                 (Ok(Reply::Done), Vec::new())
+            }
+            Command::Age { topics, in_ms, .. } => {
+                self.model.age(topics, *in_ms, before_ms);
+                (Ok(Reply::Done), Vec::new())
+            }
+            Command::Due { partition, count, again_ms } => {
+                let Ok(Reply::Due { now_ms, .. }) = answer else {
+                    return Err(format!("{command:?}: {answer:?}"));
+                };
+                let asked = (*count, *again_ms);
+                let mut due = self.model.due((*partition, PARTITIONS), asked, *now_ms);
+                if let Reply::Due { topics, .. } = &mut due {
+                    topics.sort();
+                }
+                (Ok(due), Vec::new())
             }
             Command::Leave { node, life } => {
                 self.model.leave(*node, *life);

@@ -2,9 +2,15 @@
 //! ends of connections.
 
 use super::{World, frame, upgrade};
-use crate::limits::{ENDING_WORK, LEAVING_PART, LEAVING_WORK, SWEEP_MS};
-use crate::link::ids::ConnKey;
+use crate::base::arena::Key;
+use crate::limits::{
+    CHANNELS_PER_WORK, CONN_WRITES_PER_TURN, ENDING_WORK, LEAVING_PART, LEAVING_WORK, SWEEP_MS,
+    TIMER_WORK, TIMERS_PART,
+};
+use crate::link::ids::{AudienceKey, ConnKey, Slot};
+use crate::link::record::{Received, ToHome, ToMember, read};
 use crate::link::topic::of_room;
+use crate::wire::phx::Payload;
 use crate::wire::ws::frame::Opcode;
 
 /// Rooms whose home is the shard.
@@ -83,6 +89,87 @@ fn a_room_that_speaks_on_and_on_does_not_keep_the_others_waiting() {
     let heads: Vec<_> = world.shard.members.audiences.iter().collect();
     let waiting = heads.iter().filter(|(_, audience)| audience.log_bytes() > 0).count();
     assert!(waiting <= 1, "only the room that goes on has more to say: {waiting}");
+}
+
+#[test]
+fn of_rooms_that_tick_at_the_same_time_a_turn_ticks_so_many() {
+    const PER_TURN: u32 = 3;
+    let mut world =
+        World::with_settings(|settings| settings.turn_work = PER_TURN * TIMER_WORK * TIMERS_PART);
+    let rooms = rooms(20);
+    let conns = ["ann", "bob"].map(|user| {
+        let conn = world.accept();
+        world.receive(conn, &upgrade(&format!("/socket/websocket?vsn=2.0.0&token={user}")));
+        for (at, room) in rooms.iter().enumerate() {
+            world.say(conn, &format!(r#"["{at}","{at}","room:{room}","phx_join",{{}}]"#));
+        }
+        world.pass(5_000);
+        while is_due(&world) {
+            world.pass(0);
+        }
+        conn
+    });
+    world.with(|shard, turn| shard.hung_up(turn, conns[1]));
+    while is_due(&world) {
+        world.pass(0);
+    }
+    world.net.told.clear();
+    let told = |world: &World| {
+        world.net.told.iter().filter(|told| told.starts_with("presence_diff")).count()
+    };
+    world.pass(5_000);
+    let mut heard = told(&world);
+    assert!(heard <= PER_TURN as usize, "{heard} in the first turn");
+    while heard < rooms.len() {
+        assert!(is_due(&world), "the next turn has work");
+        world.pass(0);
+        let more = told(&world) - heard;
+        assert!(more <= PER_TURN as usize, "{more} in a turn, after {heard}");
+        heard += more;
+    }
+    assert_eq!(heard, rooms.len(), "each tells once who has gone");
+}
+
+#[test]
+fn of_connections_that_are_each_told_something_a_turn_writes_to_so_many() {
+    let mut crowd = Crowd::of(CONN_WRITES_PER_TURN + 100);
+    crowd.world.net.told.clear();
+    let (audience, payload) = (crowd.audience, r#"{"reason":"members"}"#);
+    let conns = crowd.conns.clone();
+    crowd.world.with(|shard, turn| {
+        for (slot, conn) in (0..).map(Slot).zip(conns) {
+            let removed = ToMember::Removed { conn, audience, slot, may_return: false, payload };
+            shard.members.hear(&mut shard.common.cx(turn), removed);
+        }
+    });
+    let told = |crowd: &Crowd| crowd.told("room_removed members");
+    assert_eq!(told(&crowd), CONN_WRITES_PER_TURN);
+    while is_due(&crowd.world) {
+        crowd.world.pass(0);
+    }
+    assert_eq!(told(&crowd), crowd.conns.len(), "each is told once");
+}
+
+#[test]
+fn what_one_of_many_channels_is_told_costs_the_search_for_it() {
+    let work = |channels: usize| {
+        let mut world = World::with_settings(|settings| {
+            settings.limits.join_per_s = 0;
+            settings.limits.channels_per_conn = 1_000;
+            settings.limits.rooms_per_s = 0;
+        });
+        let rooms = rooms(channels);
+        let conn = enter(&mut world, "ann", &rooms);
+        let topic = of_room(&rooms[0]);
+        let audience = world.shard.members.audiences.find(&topic).expect("it is in it");
+        let done = world.shard.common.budget.done();
+        let (slot, event, payload) = (Slot(0), "room_you", "{}");
+        let told = ToMember::Told { conn, audience, slot, event, payload };
+        world.with(|shard, turn| shard.members.hear(&mut shard.common.cx(turn), told));
+        world.shard.common.budget.done() - done
+    };
+    let (channels, few) = (1_000, work(1));
+    assert_eq!(work(channels) - few, (channels / CHANNELS_PER_WORK) as u64);
 }
 
 /// How many connections are left after each turn, until none is.
@@ -271,4 +358,215 @@ fn a_room_that_loses_its_place_and_one_that_speaks_much_do_not_wait_for_who_is_p
     }
     assert!(world.shard.members.audiences.log_bytes() <= 2 * lag_bytes);
     assert_eq!(world.shard.metrics().lagged, lagged, "nobody lags who hears nothing");
+}
+
+/// How many members a room has here.
+const MEMBERS: usize = 200;
+
+/// A shard with so many members of a room whose home is the other shard.
+struct Crowd {
+    world: World,
+    topic: String,
+    conns: Vec<ConnKey>,
+    audience: AudienceKey,
+    slots: u32,
+}
+
+impl Crowd {
+    fn new() -> Self {
+        Self::of(MEMBERS)
+    }
+
+    fn of(members: usize) -> Self {
+        let work = LEAVING_WORK * u32::try_from(LEFT_PER_TURN).expect("a few");
+        let mut world = World::with_settings(|settings| {
+            settings.endings_work = work;
+            settings.limits.join_per_s = 0;
+        });
+        let topic = of_room(&World::room(1));
+        let conns = (0..members).map(|_| world.take_over()).collect();
+        let mut crowd = Self { world, topic, conns, audience: Key::from_u64(9 << 32), slots: 0 };
+        for at in 0..members {
+            crowd.enter(at);
+        }
+        crowd.world.pass(0);
+        assert_eq!(crowd.seats(), members);
+        crowd
+    }
+
+    /// One of them joins, and the home takes it in.
+    fn enter(&mut self, at: usize) {
+        let (conn, topic) = (self.conns[at], &self.topic);
+        self.world.say(conn, &format!(r#"["{at}","j","{topic}","phx_join",{{}}]"#));
+        // The last that was sent may be what ends in this turn.
+        if let Received::ToHome(ToHome::Join { audience, .. }) = read(&self.world.net.sent) {
+            self.audience = audience;
+        }
+        let audience = self.audience;
+        let (home, slot) = (Key::from_u64(1 << 32), Slot(self.slots));
+        self.slots += 1;
+        self.world.hear(ToMember::Joined { conn, audience, home, slot, response: "{}" });
+    }
+
+    fn deliver(&mut self) {
+        let (audience, payload) = (self.audience, Payload::Json("{}"));
+        self.world.hear(ToMember::Deliver { audience, event: "new_msg", payload });
+    }
+
+    fn seats(&self) -> usize {
+        let audience = self.world.shard.members.audiences.get(self.audience);
+        audience.map_or(0, |audience| audience.seats.len())
+    }
+
+    fn told(&self, what: &str) -> usize {
+        self.world.net.told.iter().filter(|told| *told == what).count()
+    }
+
+    /// Passes turns until all channels have ended that are to, and something is said meanwhile.
+    /// Returns how many turns it took.
+    fn pass_all(&mut self, stay: usize) -> usize {
+        let mut turns = 0;
+        while self.seats() > stay {
+            let before = self.seats();
+            assert!(is_due(&self.world), "the next turn has work");
+            self.deliver();
+            self.world.shard.check_invariants();
+            // It has had a part of the turn before.
+            let most = LEFT_PER_TURN + PART;
+            assert!(before - self.seats() <= most, "{} in a turn", before - self.seats());
+            turns += 1;
+        }
+        turns
+    }
+}
+
+#[test]
+fn when_a_room_ends_all_its_channels_a_turn_ends_so_many_and_none_of_them_hears_what_follows() {
+    let mut crowd = Crowd::new();
+    crowd.world.net.told.clear();
+    let audience = crowd.audience;
+    crowd.world.hear(ToMember::Ended { audience, reason: "turned" });
+    assert!(crowd.seats() >= MEMBERS - LEFT_PER_TURN - PART, "{}", crowd.seats());
+    // One comes back before its turn: first its channel ends, and the home hears so.
+    crowd.world.net.told.clear();
+    crowd.enter(0);
+    let told = &crowd.world.net.told;
+    let at = |what: &str| told.iter().position(|told| told == what).expect(what);
+    assert!(at("Leave") < at("Join"), "{told:?}");
+    crowd.world.shard.check_invariants();
+    let ended = MEMBERS - crowd.seats() + 1;
+    crowd.world.net.told.clear();
+    let turns = crowd.pass_all(1);
+    assert!(turns >= MEMBERS / LEFT_PER_TURN / 2, "{turns}");
+    assert_eq!(crowd.told("phx_error turned"), MEMBERS - ended);
+    assert_eq!(crowd.told("Leave"), MEMBERS - ended, "the home is told of each");
+    assert_eq!(crowd.told("new_msg"), turns, "only who has come back hears");
+}
+
+#[test]
+fn when_a_home_begins_anew_a_turn_ends_so_many_channels_and_it_is_told_of_none() {
+    let mut crowd = Crowd::new();
+    crowd.world.net.told.clear();
+    crowd.world.hear_restart();
+    assert!(crowd.seats() >= MEMBERS - LEFT_PER_TURN - PART, "{}", crowd.seats());
+    crowd.enter(0);
+    // Others go meanwhile, or say something first.
+    let (gone, conn) = (crowd.conns[1], crowd.conns[2]);
+    crowd.world.with(|shard, turn| shard.hung_up(turn, gone));
+    let leave = format!(r#"["2","l","{}","phx_leave",{{}}]"#, crowd.topic);
+    crowd.world.say(conn, &leave);
+    crowd.world.shard.check_invariants();
+    let turns = crowd.pass_all(1);
+    assert!(turns >= MEMBERS / LEFT_PER_TURN / 2, "{turns}");
+    assert_eq!(crowd.told("phx_error restarted"), MEMBERS - 1, "all but who has gone");
+    assert_eq!(crowd.told("Leave"), 0, "the home knows none of them");
+    assert_eq!(crowd.told("new_msg"), turns, "only who has come back hears");
+}
+
+#[test]
+fn a_home_that_turns_at_once_after_it_began_anew_ends_the_channels_of_those_it_knows() {
+    let mut crowd = Crowd::new();
+    crowd.world.hear_restart();
+    crowd.enter(0);
+    crowd.world.net.told.clear();
+    let audience = crowd.audience;
+    crowd.world.hear(ToMember::Ended { audience, reason: "turned" });
+    assert_eq!((crowd.told("Leave"), crowd.told("phx_error turned")), (1, 1));
+    crowd.pass_all(0);
+    assert_eq!(crowd.told("Leave"), 1, "it knows no other");
+    assert!(crowd.told("phx_error restarted") > 0);
+}
+
+#[test]
+fn a_token_that_ends_many_channels_ends_so_many_in_a_turn_and_is_heard_no_further_until_then() {
+    let (mut world, rooms, ann, bob) = full_house();
+    let token =
+        format!(r#"["0","t","room:{}","access_token",{{"token":"ann nowhere"}}]"#, rooms[0]);
+    let heartbeat = |world: &mut World, conn, how: &str| {
+        world.say(conn, &format!(r#"[null,"{how}","phoenix","heartbeat",{{}}]"#));
+    };
+    world.net.told.clear();
+    world.say(ann, &token);
+    let is_told = |world: &World, what: &str| world.net.told.iter().any(|told| told == what);
+    assert!(is_told(&world, "ok"), "it is answered at once");
+    let left = world.shard.members.channels_count(ann);
+    assert!(left >= CHANNELS - LEFT_PER_TURN - PART, "{left} of the first turn");
+    world.net.told.clear();
+    heartbeat(&mut world, ann, "h");
+    assert!(!is_told(&world, "ok"), "it waits");
+    let mut left = world.shard.members.channels_count(ann);
+    let mut turns = 2;
+    while left > 0 {
+        assert!(is_due(&world), "the next turn has work");
+        world.net.told.clear();
+        heartbeat(&mut world, bob, "h");
+        assert!(is_told(&world, "ok"), "others are answered");
+        world.shard.check_invariants();
+        let now = world.shard.members.channels_count(ann);
+        assert!(left - now <= LEFT_PER_TURN, "{} in a turn", left - now);
+        left = now;
+        turns += 1;
+    }
+    assert!(turns >= CHANNELS / LEFT_PER_TURN, "{turns}");
+    assert_eq!(world.net.told.iter().filter(|told| *told == "ok").count(), 2, "and it is heard");
+    assert_eq!(world.shard.population().members, CHANNELS, "bob stays");
+    assert!(!world.shard.members.has_work());
+}
+
+#[test]
+fn a_token_that_ends_while_another_is_told_everywhere_ends_nothing() {
+    let (mut world, rooms, ann, _) = full_house();
+    let room = &rooms[0];
+    world.say(ann, &format!(r#"["0","t","room:{room}","access_token",{{"token":"ann nowhere"}}]"#));
+    let expire = |world: &mut World| {
+        world.net.told.clear();
+        world.with(|shard, turn| shard.members.expire(&mut shard.common.cx(turn), ann));
+        world.net.told.iter().filter(|told| *told == "close 4001").count()
+    };
+    assert_eq!(expire(&mut world), 0, "it was told that it goes on");
+    assert!(world.shard.members.channels_count(ann) > 0);
+    while is_due(&world) {
+        world.pass(0);
+    }
+    assert_eq!(expire(&mut world), 1, "the other one ends, too");
+}
+
+#[test]
+fn who_goes_while_its_token_is_renewed_is_gone_and_one_that_may_stay_is_told_everywhere() {
+    let (mut world, rooms, ann, bob) = full_house();
+    let token = |user: &str| {
+        format!(r#"["0","t","room:{}","access_token",{{"token":"{user}"}}]"#, rooms[0])
+    };
+    world.say(ann, &token("ann nowhere"));
+    world.say(bob, &token("bob"));
+    assert!(world.shard.members.channels_count(ann) > 0);
+    world.with(|shard, turn| shard.hung_up(turn, ann));
+    while is_due(&world) {
+        world.pass(0);
+        world.shard.check_invariants();
+    }
+    assert_eq!((world.shard.conns_count(), world.shard.population().members), (1, CHANNELS));
+    world.net.told.clear();
+    world.say(bob, &format!(r#"["1","m","room:{}","new_msg",{{"body":"hi"}}]"#, rooms[1]));
+    assert!(world.net.told.iter().any(|told| told == "new_msg"), "{:?}", world.net.told);
 }

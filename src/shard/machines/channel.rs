@@ -124,7 +124,7 @@ const TABLE: &[Row<At, Event>] = &[
 /// What a token tells that allows no room, pushed in the lobby: its list is another one then.
 const FORBIDDEN: &str = "ok, ok, phx_error token";
 /// The same, where it ends the channel.
-const REMOVED: &str = "Leave, ok, ok, room_removed token, phx_close, phx_error token";
+const REMOVED: &str = "Leave, ok, ok, phx_error token, room_removed token, phx_close";
 /// The same, where it waits.
 const PARKED: &str = "ok, parked";
 

@@ -97,6 +97,25 @@ pub enum Command {
         /// Their topics.
         topics: Vec<Box<str>>,
     },
+    /// Look at rooms of a partition within so many milliseconds, whether something of them is too
+    /// old. Answered by [`Reply::Done`].
+    Age {
+        /// The partition.
+        partition: u16,
+        /// Their topics.
+        topics: Vec<Box<str>>,
+        /// If one is to be looked at sooner anyway, that stays. `None`: they are not looked at.
+        in_ms: Option<u64>,
+    },
+    /// Which rooms of a partition are to be looked at now. Answered by [`Reply::Due`].
+    Due {
+        /// The partition.
+        partition: u16,
+        /// So many at most.
+        count: u32,
+        /// In how many milliseconds they are answered again, unless they were looked at.
+        again_ms: u64,
+    },
     /// Look whether the engine answers: the first primary, if there are several. Answered by
     /// [`Reply::Done`].
     Ping,
@@ -169,6 +188,13 @@ pub enum Act {
     },
     /// Nothing, but it is told, and its line is kept.
     Note,
+    /// The room lets go of its oldest messages. Its receipt is [`Receipt::Decided`].
+    LetGo {
+        /// Of those up to this offset. Of their changes up to this one nobody can be told any more.
+        upto: Marks,
+        /// In how many milliseconds it is looked at again, if so.
+        due_in_ms: Option<u64>,
+    },
 }
 
 /// How a room is listed that was made on purpose.
@@ -211,6 +237,8 @@ pub struct Head {
     pub floor: u64,
     /// When the last entry was accepted, in milliseconds of Unix time.
     pub at_ms: u64,
+    /// Up to where it has let go of messages since they were too old, or too many.
+    pub gone: Marks,
     /// The epochs before, the latest first.
     pub lineage: Vec<Ended>,
 }
@@ -358,6 +386,13 @@ pub enum Reply {
         /// The rooms.
         rooms: Vec<Listed>,
     },
+    /// Rooms that are to be looked at now.
+    Due {
+        /// The engine's time, in milliseconds of Unix time.
+        now_ms: u64,
+        /// Their topics, those that have waited longest first.
+        topics: Vec<Box<str>>,
+    },
     /// How many replicas have it.
     Replicas(u32),
     /// How many have heard it: none, if its node has no connection now, or is gone.
@@ -381,8 +416,8 @@ pub enum Failure {
     Lost,
 }
 
-/// What is said on a room's channel by the engine, when entries have been appended or the room has
-/// turned.
+/// What is said on a room's channel by the engine, when entries have been appended, the room has
+/// turned, or has let go of messages.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct News {
     /// Where the room stands behind them.
@@ -468,6 +503,9 @@ impl Reply {
             }
             Self::Nodes { nodes, .. } => size_of_val(&**nodes),
             Self::Listed { rooms, .. } => rooms.iter().map(Listed::bytes).sum(),
+            Self::Due { topics, .. } => {
+                size_of_val(&**topics) + topics.iter().map(|topic| topic.len()).sum::<usize>()
+            }
             Self::Replicas(_) | Self::Heard(_) | Self::Done => 0,
         }
     }

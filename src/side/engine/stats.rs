@@ -19,8 +19,8 @@ const RTT_US: [u64; 15] = [
 const BATCH_MESSAGES: [u64; 7] = [1, 2, 4, 8, 16, 32, 64];
 
 /// What commands are counted as, in the order of [`Op`].
-const OPS: [&str; 10] =
-    ["append", "read", "look", "hear", "say", "lines", "beat", "list", "ping", "wait"];
+const OPS: [&str; 11] =
+    ["append", "read", "look", "hear", "say", "lines", "beat", "list", "ping", "wait", "age"];
 
 /// What results are counted as, in the order of [`result_number`].
 const RESULTS: [&str; 5] = ["ok", "refused", "layout", "elsewhere", "lost"];
@@ -42,6 +42,7 @@ impl Op {
             Command::List { .. } | Command::Forget { .. } => 7,
             Command::Ping => 8,
             Command::Wait { .. } => 9,
+            Command::Age { .. } | Command::Due { .. } => 10,
         })
     }
 }
@@ -76,6 +77,7 @@ pub struct EngineStats {
     told_bytes: AtomicU64,
     overflows: AtomicU64,
     foreign: AtomicU64,
+    let_go: AtomicU64,
     unreadable: AtomicU64,
     rooms: AtomicU64,
     listed: AtomicU64,
@@ -123,7 +125,8 @@ impl EngineStats {
 
     /// What the follower has counted by now.
     pub(super) fn set_counted(&self, counted: Counted, nodes: usize) {
-        let Counted { holes, repairs, turns, told, reopened, foreign, unreadable } = counted;
+        let Counted { holes, repairs, turns, told, reopened, foreign, let_go, unreadable } =
+            counted;
         for (place, value) in [
             (&self.holes, holes),
             (&self.repairs, repairs),
@@ -132,6 +135,7 @@ impl EngineStats {
             (&self.told, told),
             (&self.reopened, reopened),
             (&self.foreign, foreign),
+            (&self.let_go, let_go),
             (&self.unreadable, unreadable),
             (&self.nodes, nodes as u64),
         ] {
@@ -216,7 +220,18 @@ impl EngineStats {
                 &self.foreign,
                 "What was published on channels of rooms that no server says.",
             ),
-            ("engine_unreadable_total", "counter", &self.unreadable, "What cannot be read here."),
+            (
+                "engine_retention_deleted_total",
+                "counter",
+                &self.let_go,
+                "Messages that were too old, or too many.",
+            ),
+            (
+                "engine_unreadable_total",
+                "counter",
+                &self.unreadable,
+                "What was found or heard there that this version cannot read.",
+            ),
             ("engine_rooms", "gauge", &self.rooms, "Rooms that are followed in it."),
             ("engine_listed_rooms", "gauge", &self.listed, "Rooms in the list of all servers."),
             (
@@ -305,8 +320,9 @@ mod tests {
         stats.count_answer(Op::of(&look), &Err(Failure::Lost), Duration::from_secs(9));
         let turns = Turns { kept: 3, lost: 4 };
         let (holes, repairs, told, reopened) = (1, 2, 5, 6);
-        let (foreign, unreadable) = (8, 9);
-        let counted = Counted { holes, repairs, turns, told, reopened, foreign, unreadable };
+        let (foreign, unreadable, let_go) = (8, 9, 10);
+        let counted =
+            Counted { holes, repairs, turns, told, reopened, foreign, let_go, unreadable };
         stats.set_counted(counted, 7);
         for (series, is) in [
             ("chinwag_engine_up", "1"),
@@ -315,6 +331,7 @@ mod tests {
             ("chinwag_engine_told_bytes", "10"),
             ("chinwag_engine_overflows_total", "1"),
             ("chinwag_engine_foreign_total", "8"),
+            ("chinwag_engine_retention_deleted_total", "10"),
             ("chinwag_engine_unreadable_total", "9"),
             ("chinwag_engine_calls_total{op=\"look\",result=\"ok\"}", "1"),
             ("chinwag_engine_calls_total{op=\"look\",result=\"layout\"}", "1"),

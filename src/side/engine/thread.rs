@@ -35,6 +35,7 @@ use super::stats::{EngineStats, Op};
 use super::view::TailBounds;
 use crate::limits::{EngineLimits, MESH_BUSY_BYTES, TOLD_BYTES_MAX};
 use crate::link::engine::FromEngine;
+use crate::link::facts::Keep;
 use crate::link::kept::read_whole;
 use crate::link::record::Field;
 use crate::mesh::{self, Port, Wake};
@@ -64,6 +65,8 @@ pub struct Start {
     pub shards: u16,
     /// How much of a room's end is told when it is opened.
     pub tail: TailBounds,
+    /// What is kept of a room that has no bounds of its own, of what the engine keeps at all.
+    pub keep: Keep,
     /// What the thread takes at a time, and for how long it waits.
     pub limits: EngineLimits,
     /// The way to the archive of what the engine lets go of, if there is one.
@@ -303,6 +306,7 @@ impl Turns {
             tail: start.tail,
             partitions: start.target.partitions,
             has_archive: start.archive.is_some(),
+            keep: start.keep,
             room_s: start.target.room_s,
             limits: start.limits,
         };

@@ -114,10 +114,13 @@ impl Follower {
         is_current: bool,
     ) -> Found {
         let followed = self.rooms.get_mut(&id).filter(|of| of.stage == Stage::Live);
-        let Some(known) = followed.and_then(|of| of.known.as_ref()) else {
+        let Some(followed) = followed.filter(|of| of.known.is_some()) else {
             return Found::BeingRead;
         };
-        if is_current && head.is_some_and(|head| has_missed_nothing(known, head)) {
+        let has_missed_nothing =
+            |head: &&Head| followed.known.as_ref().is_some_and(|of| has_missed_nothing(of, head));
+        if let Some(head) = head.filter(|_| is_current).filter(has_missed_nothing) {
+            followed.tell_gone(ways, head.gone);
             return Found::Nothing;
         }
         // Where the engine is on another history the room turns, of which nobody was told yet.

@@ -12,9 +12,11 @@ use super::awaiting::Awaits;
 use super::catch_up::{Missed, missed};
 #[cfg(test)]
 use super::planted::{self, Planted};
+use super::sweeping::Aging;
 use crate::limits::LINEAGE_EPOCHS_MAX;
 use crate::link::audit::AuditLine;
-use crate::link::engine::FromEngine;
+use crate::link::engine::{FromEngine, Told};
+use crate::link::facts::RoomSettings;
 use crate::link::ids::RoomKey;
 use crate::link::log::{Marks, Why};
 use crate::side::engine::command::{Done, Ended, Entry, Head, News, Place, State};
@@ -124,6 +126,8 @@ pub(super) struct Followed {
     /// Who waits until all of it is told.
     pub(super) awaits: Awaits,
     touches: u32,
+    /// When it is to be looked at whether something of it is too old.
+    pub(super) aging: Aging,
     /// Whether something may have been said meanwhile that is not kept.
     pub(super) is_cut_off: bool,
     /// Whether it is being looked at, since somebody else has said something on its channel.
@@ -175,6 +179,7 @@ impl Followed {
             says: BTreeSet::new(),
             awaits: Awaits::default(),
             touches: 0,
+            aging: Aging::default(),
             is_cut_off: false,
             is_suspect: false,
             has_hole: false,
@@ -350,6 +355,7 @@ impl Followed {
         let Some(room) = room else { return false };
         let (shard, key) = self.key;
         let (is_new, rev, found) = (room.is_new(), head.rev, room.found());
+        self.aging.begins(room.keep());
         ways.tell(shard, &FromEngine::Opened { room: key, is_new, rev, found });
         self.known = Some(head.clone());
         true
@@ -437,13 +443,36 @@ impl Followed {
             if self.is_new(done) {
                 let rev = self.known.as_ref().map_or(0, |known| known.rev);
                 self.tell(ways, node, (done, read), (head.at_ms, rev));
+                self.note_aging(done, read);
             }
         }
         if let Some(known) = &mut self.known {
             known.floor = known.floor.max(head.floor);
             known.at_ms = known.at_ms.max(head.at_ms);
         }
+        self.tell_gone(ways, head.gone);
         LeadsOn::Yes
+    }
+
+    /// Tells its home up to where the room has let go of messages, if that is news.
+    pub(super) fn tell_gone(&mut self, ways: &mut impl Ways, gone: Marks) {
+        let (shard, room) = self.key;
+        let Some(known) = self.known.as_mut().filter(|known| known.gone != gone) else { return };
+        known.gone = gone;
+        ways.tell(shard, &FromEngine::LetGo { room, floor: gone });
+    }
+
+    /// Notes what was told that bears on what the room keeps.
+    fn note_aging(&mut self, done: &Done, read: Read<'_>) {
+        match done.place {
+            Place::Message(_) => self.aging.was_spoken_in(),
+            Place::Decision(_) => {
+                if let Told::Settings { settings, .. } = read.told {
+                    self.aging.keeps(RoomSettings::keep_in(settings));
+                }
+            }
+            Place::Change { .. } | Place::Note => {}
+        }
     }
 
     /// Whether an entry is new to its home; from now on it is not.
@@ -467,7 +496,7 @@ impl Followed {
         &self,
         ways: &mut impl Ways,
         node: u64,
-        (done, Read { origin, record, line }): (&Done, Read<'_>),
+        (done, Read { origin, record, line, .. }): (&Done, Read<'_>),
         (at_ms, rev): (u64, u64),
     ) {
         let (of, room) = self.key;
@@ -486,7 +515,9 @@ impl Followed {
 struct Read<'a> {
     /// Who has written it.
     origin: Origin,
-    /// What it says: a [`Told`](crate::link::engine::Told).
+    /// What it says,
+    told: Told<'a>,
+    /// and the bytes of that.
     record: &'a [u8],
     /// Its line of the audit trail.
     line: Option<AuditLine<'a>>,
@@ -507,12 +538,12 @@ fn read<'a, 'p>(topic: &'p str, done: &'a Done) -> Result<Read<'a>, Unreadable<'
         Place::Change { offset, .. } => Purpose::Changed { topic, offset },
         Place::Decision(_) | Place::Note => Purpose::Decided { topic },
     };
-    let Written { origin, inside: record, .. } = read_told(place, &done.record)?;
+    let Written { origin, told, inside: record } = read_told(place, &done.record)?;
     let line = match &done.line {
         (0, _) => None,
         (number, line) => Some(read_line(topic, *number, line)?.1),
     };
-    Ok(Read { origin, record, line })
+    Ok(Read { origin, told, record, line })
 }
 
 impl Head {

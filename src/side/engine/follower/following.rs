@@ -173,6 +173,7 @@ impl Follower {
         for held in followed.go_live() {
             self.heard(ways, id, held);
         }
+        self.note_age(ways, id, state);
         self.tell_caught_up(ways, id);
         self.call(ways, now_ms, id);
     }

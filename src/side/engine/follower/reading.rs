@@ -148,6 +148,9 @@ impl Follower {
         asked: u64,
         result: Result<Older, Why>,
     ) {
+        if self.sweep_is_answered(ways, asked, result.as_ref().ok()) {
+            return;
+        }
         let Some(WaitsForOlder { id, number, epoch, .. }) = self.older.remove(&asked) else {
             return;
         };
@@ -186,6 +189,8 @@ impl Follower {
                 let more_before = *more_before;
                 ways.tell(shard, &FromEngine::Found { number, more_before, hits });
             }
+            // No home asks for that.
+            Older::Oldest(_) => {}
         }
     }
 

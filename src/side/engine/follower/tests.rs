@@ -6,6 +6,7 @@ use super::*;
 use crate::base::arena::Key;
 use crate::limits::ARCHIVE_READS_BYTES_MAX;
 use crate::link::engine::{Act, Told};
+use crate::link::facts::Keep;
 use crate::link::log::{Judged, Marks, Part, View, Wanted};
 use crate::link::said::{Fate, Said};
 use crate::side::engine::command::{
@@ -40,6 +41,9 @@ impl Ways for Recorder {
                 format!("entry {} {}", room.to_u64(), marks.offset)
             }
             FromEngine::Turned { room, .. } => format!("turned {}", room.to_u64()),
+            FromEngine::LetGo { room, floor } => {
+                format!("let go {} {}", room.to_u64(), floor.offset)
+            }
             FromEngine::Read { number, run } => {
                 let stretch = run.stretch();
                 let offsets = (stretch.first..).take(stretch.messages.len());
@@ -74,7 +78,16 @@ pub(super) fn with_rooms(topics: &[&str]) -> (Follower, Recorder) {
     let tail = TailBounds { messages: 10, bytes: 1_000 };
     let limits = EngineLimits::default();
     let (partitions, has_archive) = (1, false);
-    let node = Node { id: NODE, shards: 1, tail, partitions, has_archive, room_s: 3_600, limits };
+    let node = Node {
+        id: NODE,
+        shards: 1,
+        tail,
+        partitions,
+        has_archive,
+        keep: Keep::default(),
+        room_s: 3_600,
+        limits,
+    };
     let (mut follower, mut ways) = (Follower::new(node), Recorder::default());
     follower.connected(&mut ways, 0, Connected { replicas: vec![0] });
     for (topic, room) in topics.iter().zip(1..) {

@@ -2,7 +2,8 @@
 //! one slot, and braces in a topic do not matter: `{p}` is the topic's partition.
 //!
 //! ```text
-//! cw:{p}:m:TOPIC  text        1 EPOCH top changes rev floor audited at BRANCH LINEAGE   room_s
+//! cw:{p}:m:TOPIC  text        1 EPOCH top changes rev floor audited at gone gone_change
+//!                             BRANCH LINEAGE                                            room_s
 //! cw:{p}:s:TOPIC  stream      OFFSET-0: d RECORD, t `AT EPOCH`; the last `history`      history_s
 //! cw:{p}:x:TOPIC  hash        OFFSET: `CHANGE d RECORD`; `-` if it is not deleted       history_s
 //! cw:{p}:r:TOPIC  hash        facts                                                     room_s
@@ -12,6 +13,7 @@
 //! cw:{p}:f        hash        TOPIC: `-HOUR `, or `oHOUR TITLE` or `pHOUR TITLE`         always
 //! cw:{p}:h        hash        TOPIC: what of it is in the archive (`archiving`)            always
 //! cw:{p}:d        sorted set  TOPIC of which something is not, by when that was said     always
+//! cw:{p}:w        sorted set  TOPIC, by when it is looked at what of it is too old       always
 //! cw:l:{p}        channel     what has changed in `f`: TOPIC and its value
 //! cw:{p}:TOPIC    channel     `E` and news of the engine, or `S` and what a node says
 //! cw:nodes        sorted set  `NODE:LIFE` by when its lease ends
@@ -115,6 +117,11 @@ impl Names {
         format!("{}:{{{partition}}}:d", self.prefix)
     }
 
+    /// Those of them that are looked at whether something of them is too old.
+    pub(super) fn due(&self, partition: u16) -> String {
+        format!("{}:{{{partition}}}:w", self.prefix)
+    }
+
     /// The node that writes the archive.
     pub(super) fn archiver(&self) -> String {
         format!("{}:archiver", self.prefix)
@@ -178,15 +185,15 @@ impl RoomNames<'_> {
     }
 
     /// All keys that `append` asks for, in its order.
-    pub(super) fn all(self) -> [String; 10] {
+    pub(super) fn all(self) -> [String; 11] {
         let Self { prefix, partition, .. } = self;
-        let [listed, unarchived] =
-            ['f', 'd'].map(|kind| format!("{prefix}:{{{partition}}}:{kind}"));
+        let [listed, unarchived, due] =
+            ['f', 'd', 'w'].map(|kind| format!("{prefix}:{{{partition}}}:{kind}"));
         let archived = self.archived();
         let [keys, older] = ['k', 'o'].map(|kind| self.key(kind));
         let [meta, stream, changed] = [self.meta(), self.stream(), self.changed()];
         let (facts, audit) = (self.facts(), self.audit());
-        [meta, stream, keys, older, changed, facts, audit, listed, archived, unarchived]
+        [meta, stream, keys, older, changed, facts, audit, listed, archived, unarchived, due]
     }
 
     /// What of the rooms of its partition is in the archive.

@@ -45,6 +45,8 @@ impl Whom {
             | Command::Lines { topic, .. } => names.slot_of_room(topic),
             Command::HearList { partition }
             | Command::List { partition, .. }
+            | Command::Age { partition, .. }
+            | Command::Due { partition, .. }
             | Command::Forget { partition, .. } => names.slot_of(*partition),
             Command::Tell { node, .. } => slot(&names.node(*node)),
             Command::Beat { .. } | Command::Leave { .. } => slot(&names.nodes()),
@@ -109,6 +111,19 @@ pub(super) fn write(command: &Command, names: &Names, target: &Target) -> Writte
             }
             forget
         }
+        Command::Age { partition, topics, in_ms } => {
+            let mut age = fcall("age");
+            age.arg(1).arg(names.due(*partition)).arg(or_nothing(*in_ms));
+            for topic in topics {
+                age.arg(&**topic);
+            }
+            age
+        }
+        Command::Due { partition, count, again_ms } => {
+            let mut due = fcall("due");
+            due.arg(1).arg(names.due(*partition)).arg(count).arg(again_ms);
+            due
+        }
         Command::Ping => cmd("PING"),
         Command::Wait { replicas, timeout_ms, .. } => {
             let mut wait = cmd("WAIT");
@@ -116,6 +131,11 @@ pub(super) fn write(command: &Command, names: &Names, target: &Target) -> Writte
             wait
         }
     })
+}
+
+/// A number, or an empty argument.
+fn or_nothing(number: Option<u64>) -> String {
+    number.map(|number| number.to_string()).unwrap_or_default()
 }
 
 /// Hears a channel from now on. Channels are of slots, so that a cluster tells no node that hears
@@ -170,6 +190,7 @@ fn write_entry(call: &mut Cmd, entry: &Entry) {
         Act::Change { .. } => "c",
         Act::Decision { .. } => "d",
         Act::Note => "n",
+        Act::LetGo { .. } => "o",
     };
     let judged = entry.judged.map(|(epoch, rev)| format!("{epoch:016x} {rev}"));
     call.arg(kind).arg(judged.unwrap_or_default()).arg(&entry.record).arg(&entry.line);
@@ -193,6 +214,9 @@ fn write_entry(call: &mut Cmd, entry: &Entry) {
             for (field, value) in facts {
                 call.arg(&**field).arg(value);
             }
+        }
+        Act::LetGo { upto, due_in_ms } => {
+            call.arg(upto.offset).arg(upto.change).arg(or_nothing(*due_in_ms));
         }
         Act::Note => {}
     }
