@@ -136,6 +136,22 @@ def keeping():
         seconds=9,
     )
     for count in BATCHES:
+        yield Scenario(
+            f"accept-{count}",
+            f"the store alone, while messages are said to 100 rooms of 1, {count:,} under way",
+            f"keep --members 1 --in-flight {count} {WINDOW}",
+            [
+                Figure("kept in a second of its commits", "kept", "messages/s"),
+                Figure("of what the bare disk does with as many at a time", "of the bare disk", "×"),
+                Figure("messages a commit", "messages a commit"),
+                Figure("the log is moved into the database, a second", "checkpoints"),
+            ],
+            kind="accept",
+            settings=UNBOUNDED,
+            seconds=9,
+            **STORED,
+        )
+    for count in BATCHES:
         spread = "--rooms 100000 --members 1 --connections 1000"
         yield Scenario(
             f"keep-spread-{count}",

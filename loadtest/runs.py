@@ -86,11 +86,15 @@ class Bench(Clusters):
         return figures
 
     def disk(self, scenario, _server, _file, folder, log):
-        words = [self.loadtest, *shlex.split(scenario.load), "--folder", str(folder)]
+        return self.appended(scenario.load, scenario.seconds, folder, log)
+
+    def appended(self, load, seconds, folder, log):
+        """What the bare disk does."""
+        words = [self.loadtest, *shlex.split(load), "--folder", str(folder)]
         told = folder / "table"
         with open(told, "w", encoding="utf-8") as table:
             with running(words, log, stdout=table) as run:
-                finish(run, scenario.seconds + PATIENCE_S)
+                finish(run, seconds + PATIENCE_S)
         table = told.read_text(encoding="utf-8")
         log.write(table)
         scales = {"ns": 1, "µs": 1e3, "ms": 1e6, "s": 1e9}
@@ -101,6 +105,39 @@ class Bench(Clusters):
             figures[f"{batch} at a time, p50"] = float(p50) * scales[p50_unit]
             figures[f"{batch} at a time, p99"] = float(p99) * scales[p99_unit]
         return figures
+
+    def accept(self, scenario, server, _file, folder, log):
+        """What the store alone takes of a load, by its own counts; and then what the bare disk does
+        with as many messages at a time as were under way."""
+        port = free_port()
+        store = folder / "store"
+        words = server.words(scenario, port, store, {"http.metrics": "true"})
+        load = [self.loadtest, *shlex.split(scenario.load), "--quiet"]
+        load += ["--url", f"ws://127.0.0.1:{port}{server.path}"]
+        with serving(words, port, log):
+            began = time.monotonic()
+            with running(load, log, stdout=subprocess.DEVNULL) as run:
+                finish(run, scenario.seconds + PATIENCE_S, well=(0, 1))
+            took_s = time.monotonic() - began
+            metrics = ask(port, "/metrics") or ""
+
+        def count(name):
+            found = re.search(rf"^chinwag_store_{name} (\d+)$", metrics, re.M)
+            if not found:
+                raise NoResult(f"the server does not count {name}")
+            return int(found[1])
+
+        messages, commits = count("batch_messages_sum"), count("commit_us_count")
+        kept = messages * 1e6 / count("commit_us_sum")
+        under_way = re.search(r"--in-flight (\d+)", scenario.load)[1]
+        bare = f"disk --bytes 300 --batch {under_way} --duration 2s"
+        bare = self.appended(bare, 2, folder, log)[f"{under_way} at a time"]
+        return {
+            "kept": kept,
+            "of the bare disk": kept / bare,
+            "messages a commit": messages / commits,
+            "checkpoints": count("checkpoint_us_count") / took_s,
+        }
 
     def start(self, scenario, server, _file, _folder, log):
         folder, filled = self.filled(scenario, server, log)

@@ -70,7 +70,7 @@ impl Asset {
 }
 
 /// Every file of `src/web`. A test fails when one is missing here.
-const FILES: [(&str, &[u8]); 40] = files![
+const FILES: [(&str, &[u8]); 41] = files![
     "index.html",
     "style.css",
     "favicon.svg",
@@ -92,6 +92,7 @@ const FILES: [(&str, &[u8]); 40] = files![
     "state/rows.js",
     "state/ruling.js",
     "state/store.js",
+    "state/stretch.js",
     "view/actions.js",
     "view/audit.js",
     "view/composer.js",

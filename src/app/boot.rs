@@ -35,6 +35,7 @@ use super::site::ChatSite;
 use crate::auth::invite::Inviter;
 use crate::auth::session::SessionSigner;
 use crate::limits::{GIVE_UP_OVER_MS, HistoryLimits, Limits, RING_WORDS};
+use crate::link::facts::Keep;
 use crate::link::log::{LogEnd, MemoryLog};
 use crate::link::rates::Rates;
 use crate::mesh::{self, Port};
@@ -107,7 +108,8 @@ fn start(config: Config) -> Result<Server, Failure> {
     let kept = keeping::open(&store, &history, shards, drawn, Arc::clone(&on_panic))?;
     let (keeper, store_ends) = kept.unzip();
     let engine = (&config.engine, &config.archive);
-    let shared = cluster::open(engine, &history, shards, node, drawn, on_panic)?;
+    let keep = Keep { seconds: store.keep_s, ..Keep::default() };
+    let shared = cluster::open(engine, (&history, keep), shards, node, drawn, on_panic)?;
     let (cluster, engine_ends) = shared.unzip();
     let secret = match (&keeper, &cluster) {
         (Some(keeper), _) => keeper.guest_secret(),
@@ -146,11 +148,13 @@ fn start(config: Config) -> Result<Server, Failure> {
     let addresses = Arc::new(addresses.behind(trusted.clone(), config.listen_proxy_protocol));
     let drain_ms = config.drain_s.saturating_mul(1_000);
     let is_shared = cluster.is_some();
+    let has_archive = cluster.as_ref().is_some_and(|of| of.archive_stats().is_some());
     let mut settings = settings_of(config, shards, (limits, history), &secret)?;
     if keeper.is_some() {
         settings = settings.with_store(store.cache_bytes, store.readers, store.rooms);
     }
     settings.is_clustered = is_shared;
+    settings.has_archive = has_archive;
     settings.sessions = is_shared.then(|| Arc::new(SessionSigner::new(node, &secret)));
     settings.keep_s = store.keep_s;
     settings.trusted_proxies = trusted;

@@ -15,6 +15,7 @@ mod with_engine {
     use crate::limits::{
         ARCHIVE_WAITS_FACTOR, ARCHIVE_WAITS_MIN, AUDIT_LINES_MAX, HistoryLimits, RING_WORDS,
     };
+    use crate::link::facts::Keep;
     use crate::side::engine::{Ack, Engine, EngineLog, Start, StartError, TailBounds, Target};
 
     pub(in crate::app) use crate::side::engine::EngineStats as Stats;
@@ -33,7 +34,7 @@ mod with_engine {
     /// the first.
     pub(in crate::app) fn open(
         (config, archive): (&EngineConfig, &ArchiveConfig),
-        history: &HistoryLimits,
+        (history, keep): (&HistoryLimits, Keep),
         shards: u16,
         node: u64,
         made_secret: [u8; 32],
@@ -53,6 +54,7 @@ mod with_engine {
             ack,
             shards,
             tail,
+            keep,
             limits,
             archive: older,
             ring_words,
@@ -143,6 +145,7 @@ mod without_engine {
     use crate::app::config::{ArchiveConfig, EngineConfig};
     use crate::app::failure::Failure;
     use crate::limits::HistoryLimits;
+    use crate::link::facts::Keep;
     use crate::link::log::MemoryLog;
 
     /// There are none.
@@ -158,7 +161,7 @@ mod without_engine {
     #[expect(clippy::unnecessary_wraps, reason = "where there is an engine, it may fail")]
     pub(in crate::app) fn open(
         _: (&EngineConfig, &ArchiveConfig),
-        _: &HistoryLimits,
+        _: (&HistoryLimits, Keep),
         _: u16,
         _: u64,
         _: [u8; 32],

@@ -5,7 +5,7 @@ use std::panic::catch_unwind;
 
 use crate::link::ids::RoomKey;
 use crate::link::log::{
-    Append, Appended, Audit, Log, Marks, Opening, Read, Say, Spoken, Ticket, Why,
+    Append, Appended, Audit, Log, Marks, Opening, Read, Recall, Say, Spoken, Ticket, Why,
 };
 use crate::rooms::contract::{Heard, Subject, check_some};
 use crate::side::engine::Pretended;
@@ -40,6 +40,10 @@ impl Log for Pretended {
 
     fn read(&mut self, read: Read<'_>) -> Result<(), Why> {
         self.log.read(read)
+    }
+
+    fn recall(&mut self, recall: Recall<'_>) -> Option<Appended> {
+        self.log.recall(recall)
     }
 
     fn catch_up(&mut self, room: RoomKey, ticket: Ticket) -> Result<(), Why> {

@@ -12,8 +12,9 @@ mod with_store {
     use crate::app::failure::{EXIT_OS, Failure};
     use crate::app::now_unix_ms;
     use crate::limits::{HistoryLimits, RING_WORDS, STORE_ERASE_MS, STORE_SWEEP_MS};
+    use crate::link::facts::Keep;
     use crate::side::store::{
-        Backups, Cause, Keep, Options, Promise, Start, Store, StoreError, StoreLog, TailBounds,
+        Backups, Cause, Options, Promise, Start, Store, StoreError, StoreLog, TailBounds,
     };
 
     pub(in crate::app) use crate::side::store::StoreStats as Stats;

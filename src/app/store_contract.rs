@@ -5,13 +5,12 @@ use std::sync::Arc;
 use std::thread;
 
 use crate::limits::StoreLimits;
+use crate::link::facts::Keep;
 use crate::link::ids::RoomKey;
 use crate::link::log::{Append, Appended, Audit, Log, LogEnd, Opening, Read, Why};
 use crate::mesh::Wake;
 use crate::rooms::contract::{Heard, Subject, check_some};
-use crate::side::store::{
-    Folder, Keep, Kept, Options, Promise, Start, Store, StoreLog, TailBounds,
-};
+use crate::side::store::{Folder, Kept, Options, Promise, Start, Store, StoreLog, TailBounds};
 
 /// How many runs there are: each commit is one on the disk.
 const SEEDS: u64 = 32;

@@ -464,9 +464,10 @@ pub const SLICE_AUDIT_MS: u64 = 300_000;
 /// an audit in the time of two of another.
 pub const SLICE_SILENT_ROUNDS: u8 = 3;
 
-/// What an engine has pushed and its thread has not taken, in bytes, about: past it the connection
-/// ends. As much as busy rooms say in a second or two, for which a machine may stand still.
-pub const PUSHED_BYTES_MAX: usize = 64 * 1_024 * 1_024;
+/// What an engine has told, asked or not, and its thread has not taken, in bytes, about. Past it
+/// the connection ends. As much as busy rooms say in a second or two, for which a machine may stand
+/// still. One answer has place always, or a room that is larger could never be read.
+pub const TOLD_BYTES_MAX: usize = 64 * 1_024 * 1_024;
 
 /// How long a room that other nodes have, too, stays when nobody is in it here any more, in
 /// milliseconds: who reloads a page is back by then. Until it goes, this node hears all that is
@@ -709,6 +710,21 @@ pub const REPLICAS_WAIT_MS: u64 = 50;
 /// forgotten.
 pub const LISTS_READ_AGAIN_MS: u64 = 3_600_000;
 
+/// How often one of all nodes asks which rooms of a partition are to be looked at whether something
+/// of them is too old, in milliseconds: of the next one, and of the same one.
+pub const RETENTION_STEP_MS: u64 = 50;
+/// See [`RETENTION_STEP_MS`].
+pub const RETENTION_SWEEP_MS: u64 = 10_000;
+
+/// A room is looked at no sooner again than in so many milliseconds.
+pub const RETENTION_REST_MS: u64 = 10_000;
+
+/// How many rooms of a partition are answered at a time that are to be looked at, and in how many
+/// milliseconds others may ask for them, should they not have been.
+pub const RETENTION_ROOMS_AT_ONCE: u32 = 32;
+/// See [`RETENTION_ROOMS_AT_ONCE`].
+pub const RETENTION_AGAIN_MS: u64 = 60_000;
+
 /// How often a node tells others how many are in its rooms, in milliseconds, if that has changed.
 pub const COUNTS_MS: u64 = 500;
 
@@ -767,6 +783,10 @@ pub const STORE_SYNC_MS: u64 = 1_000;
 /// From how many bytes on the store's log is moved into the database when there is nothing to
 /// commit.
 pub const STORE_CHECKPOINT_IDLE_BYTES: usize = 1_024 * 1_024;
+
+/// A log of so many times what is moved into the database at a time is emptied, for which reads are
+/// waited for: it begins anew only when none is under way, and there might always be one.
+pub const STORE_LOG_FACTOR: usize = 4;
 
 /// With how many messages a room of a store is opened at most, whatever it may have in memory: they
 /// are taken in by one turn, which is some 10 ms.
@@ -1008,6 +1028,10 @@ impl Default for HistoryLimits {
 /// than the engine does, and searches. Beyond it they are refused.
 pub const ARCHIVE_READS_MAX: usize = 256;
 
+/// What the engine has of the rooms of these, which waits with them, in bytes, about. Beyond it
+/// they are refused, but for one.
+pub const ARCHIVE_READS_BYTES_MAX: usize = 64 * 1_024 * 1_024;
+
 /// How many of them the archive answers at a time: each has a connection of its own.
 pub const ARCHIVE_READERS: usize = 4;
 
@@ -1038,6 +1062,9 @@ pub const ARCHIVE_LOOK_MS: u64 = 500;
 /// For how long the archive remembers what a message was before its last change, in seconds: a
 /// failover of the engine may take that change back.
 pub const ARCHIVE_BEFORE_S: u32 = 86_400;
+
+/// How many messages of a room are deleted at a time that it has let go of.
+pub const ARCHIVE_DELETED_AT_ONCE: i64 = 10_000;
 
 // A page fits.
 const _: () = assert!(PAGE_MESSAGES_MAX < ARCHIVE_READ_MESSAGES_MAX);

@@ -231,6 +231,41 @@ pub struct RoomKeep {
     pub bytes: Option<u64>,
 }
 
+/// What is kept of each room, unless it has its own. 0: no bound.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Keep {
+    /// For how long, in seconds.
+    pub seconds: u64,
+    /// How many messages.
+    pub messages: u64,
+    /// How many bytes: of a message its text, its author, its key, who has reacted, and 32.
+    pub bytes: u64,
+}
+
+impl Keep {
+    /// Whether anything is bounded.
+    #[must_use]
+    pub fn is_bound(self) -> bool {
+        self != Self::default()
+    }
+
+    /// What is kept of a room that has bounds of its own. Its own time goes before that of all
+    /// rooms, whichever is longer; of its own number of messages or bytes, and that of all rooms,
+    /// the less counts.
+    #[must_use]
+    pub fn of_room(self, own: RoomKeep) -> Self {
+        let less = |own: Option<u64>, of_all: u64| match own {
+            Some(own) if of_all == 0 || own < of_all => own,
+            _ => of_all,
+        };
+        Self {
+            seconds: own.seconds.unwrap_or(self.seconds),
+            messages: less(own.messages, self.messages),
+            bytes: less(own.bytes, self.bytes),
+        }
+    }
+}
+
 /// What `room_set` asks for; what it does not name stays as it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SettingsWish<'a> {

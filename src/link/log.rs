@@ -32,8 +32,8 @@
 //!    propose again. What has changed is told, too, before that or behind it. What was judged in an
 //!    epoch that has ended is a conflict;
 //! 4. a log that gives the order remembers keys: a key that was used before gets the first receipt,
-//!    in [`FromLog::Kept`], and no second entry. Where the home gives the order, the home remembers
-//!    them;
+//!    in [`FromLog::Kept`], and no second entry. [`Log::recall`] asks for that alone. Where the
+//!    home gives the order, the home remembers them;
 //! 5. an entry is a final state: one that comes twice is applied once;
 //! 6. a log that opens a room later says nothing of it before [`FromLog::Opened`] or
 //!    [`FromLog::NotOpened`]. One of them always comes, unless the room is closed first;
@@ -102,6 +102,19 @@ pub struct Append<'a> {
     pub at_ms: u64,
     /// What is to be kept.
     pub entry: Entry<'a>,
+}
+
+/// Which message may have been said before.
+#[derive(Clone, Copy, Debug)]
+pub struct Recall<'a> {
+    /// The room, as answers name it.
+    pub room: RoomKey,
+    /// Names the question in answers.
+    pub ticket: Ticket,
+    /// Its author.
+    pub user: &'a str,
+    /// The key that its author has given it.
+    pub key: &'a str,
 }
 
 /// What a log says in the call.
@@ -567,6 +580,14 @@ pub trait Log {
 
     /// Takes an entry of an open room.
     fn append(&mut self, append: Append<'_>) -> Appended;
+
+    /// Asks whether a message was said before in an open room, where the log remembers keys of
+    /// which its home may know nothing; else none. If so, [`FromLog::Kept`] has the first receipt,
+    /// and if not, [`FromLog::Refused`] says [`Why::Conflict`].
+    #[inline]
+    fn recall(&mut self, _: Recall<'_>) -> Option<Appended> {
+        None
+    }
 
     /// Whether so much waits for it that what may come later should: messages have the rest of the
     /// place.

@@ -112,7 +112,7 @@ pub(crate) fn push_message(
     }
     out.extend_from_slice(b",\"user\":");
     push_string(out, said.user);
-    if !said.is_plain() || *fate != Fate::default() {
+    if !said.is_plain() || !fate.is_plain() {
         push_more(out, said, fate);
     }
     out.push(b'}');

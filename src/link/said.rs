@@ -71,6 +71,16 @@ pub struct Fate<'a> {
     pub epoch: Option<u64>,
 }
 
+impl Fate<'_> {
+    /// Whether nothing became of the message that it has fields for: so it is of nearly all.
+    #[must_use]
+    pub const fn is_plain(&self) -> bool {
+        let Self { change, edited, deleted, pinned, reacted, replies: _, epoch: _ } = self;
+        let is_acted_on = edited.is_some() || deleted.is_some() || pinned.is_some();
+        *change == 0 && !is_acted_on && reacted.is_none()
+    }
+}
+
 /// How often a message was answered that is the first of a thread. Derived from the answers, and
 /// not kept: deleted ones count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -35,6 +35,8 @@ pub struct Settings {
     pub store_readers: u16,
     /// Whether other nodes have the same rooms: their members take memory here, too.
     pub is_clustered: bool,
+    /// Whether an archive is asked for what these have no more.
+    pub has_archive: bool,
     /// Bounds of connections and messages.
     pub limits: Limits,
     /// The same, for a message that has been put together already.
@@ -117,6 +119,7 @@ impl Settings {
             store_rooms: 0,
             store_readers: 0,
             is_clustered: false,
+            has_archive: false,
             resumed: Limits { frame_bytes: limits.message_bytes, ..limits.clone() },
             limits,
             history,

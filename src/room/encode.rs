@@ -26,6 +26,8 @@ pub(crate) struct JoinQuestion<'a> {
     pub(crate) limit: u32,
     /// What there is of the messages before those in memory.
     pub(crate) older: Older<'a>,
+    /// Whether messages change at all where this server runs: a client is told how far they have.
+    pub(crate) may_change: bool,
 }
 
 /// Appends the answer to a join.
@@ -36,7 +38,7 @@ pub(crate) fn push_joined(
     question: JoinQuestion<'_>,
     limits: &HistoryLimits,
 ) {
-    let JoinQuestion { now_ms, since, limit, older } = question;
+    let JoinQuestion { now_ms, since, limit, older, may_change } = question;
     let start = out.len();
     out.push(b'{');
     if room.name().is_some() {
@@ -49,14 +51,18 @@ pub(crate) fn push_joined(
         #[cfg(test)]
         let changed =
             if planted::is(Planted::RecoveryWithoutChanged) { Vec::new() } else { changed };
-        out.extend_from_slice(b"\"change\":");
-        push_unsigned(out, journal.top().change);
-        if !changed.is_empty() {
-            out.extend_from_slice(b",\"changed\":[");
-            out.extend_from_slice(&changed);
-            out.push(b']');
+        if may_change {
+            out.extend_from_slice(b"\"change\":");
+            push_unsigned(out, journal.top().change);
+            out.push(b',');
         }
-        out.extend_from_slice(b",\"epoch\":\"");
+        // They may have changed before that was switched off.
+        if !changed.is_empty() {
+            out.extend_from_slice(b"\"changed\":[");
+            out.extend_from_slice(&changed);
+            out.extend_from_slice(b"],");
+        }
+        out.extend_from_slice(b"\"epoch\":\"");
         push_epoch(out, journal.epoch());
         out.extend_from_slice(b"\",");
         // What was missed begins where the client stands, so it has what is before; the page may

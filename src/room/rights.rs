@@ -101,11 +101,30 @@ impl Room {
         }
         self.may_be_here(slot, now_ms)?;
         let Some(member) = self.member(slot) else { return Err(Refusal::Unauthorized) };
-        let standing = self.standing(member.identity.user());
-        if standing.is_muted(now_ms) {
-            return Err(Refusal::Muted { until_ms: told_until(standing.muted_until_ms) });
+        Err(self.silenced(member.identity.user(), now_ms))
+    }
+
+    /// Whether something may still be said that a user said who has left since, and whose token
+    /// allowed to speak: nobody knows here what it allows beyond that.
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    pub(crate) fn may_have_said(&self, user: &str, now_ms: u64) -> Result<(), Refusal> {
+        if self.facts.is_none() || self.level(user, Level::Speak, now_ms) >= Level::Speak {
+            return Ok(());
         }
-        Err(Refusal::Unauthorized)
+        self.may_join(user, Level::Speak, now_ms)?;
+        Err(self.silenced(user, now_ms))
+    }
+
+    /// Why a user that may be here may not speak.
+    fn silenced(&self, user: &str, now_ms: u64) -> Refusal {
+        let standing = self.standing(user);
+        if standing.is_muted(now_ms) {
+            return Refusal::Muted { until_ms: told_until(standing.muted_until_ms) };
+        }
+        Refusal::Unauthorized
     }
 
     /// Whether a member may send a text, a JSON string, that mentions these users. `blocked` is
@@ -114,12 +133,27 @@ impl Room {
     /// # Errors
     ///
     /// Why not.
+    #[inline]
     pub(crate) fn may_send(
         &self,
         slot: Slot,
         body: &str,
         mentions: Option<&str>,
         blocked: Option<&Phrases>,
+        now_ms: u64,
+    ) -> Result<(), Refusal> {
+        // So it is with nearly all, and with each message.
+        if self.facts.is_none() && mentions.is_none() && blocked.is_none() {
+            return Ok(());
+        }
+        self.judge_text(slot, body, (mentions, blocked), now_ms)
+    }
+
+    fn judge_text(
+        &self,
+        slot: Slot,
+        body: &str,
+        (mentions, blocked): (Option<&str>, Option<&Phrases>),
         now_ms: u64,
     ) -> Result<(), Refusal> {
         self.may_speak(slot, now_ms)?;

@@ -17,6 +17,8 @@ use crate::link::said::{Fate, MessageText, Said};
 
 const HISTORY: HistoryLimits =
     HistoryLimits { messages: 3, room_bytes: 10_000, total_bytes: 0, page_bytes: 10_000 };
+const QUESTION: JoinQuestion<'_> =
+    JoinQuestion { now_ms: 0, since: None, limit: 50, older: Older::Gone, may_change: true };
 const PRESENCE: PresenceLimits =
     PresenceLimits { tick_ms: 50, tick_max_ms: 2_000, full_max: 1_000, listed: 100 };
 
@@ -97,16 +99,27 @@ fn a_join_is_answered_with_the_cursor_the_page_and_who_one_is() {
     let ann = join(&mut room, "ann", 0, 1);
     publish(&mut room, ann, "\"hi\"", None);
     let bob = join_as(&mut room, "bob", Level::Join, 2);
-    let question = JoinQuestion { now_ms: 0, since: None, limit: 50, older: Older::Gone };
     assert_eq!(
-        written(|out| room.push_joined(out, bob, question, &HISTORY)),
+        written(|out| room.push_joined(out, bob, QUESTION, &HISTORY)),
         r#"{"change":0,"epoch":"000000000000005f","messages":[{"at":1000005,"body":"hi","id":"000000000000005f-1","name":"ann","offset":1,"user":"ann"}],"more":false,"offset":1,"recovered":false,"room":{"members":2,"room":"tea","title":"tea"},"you":{"name":"bob","speak":false,"user":"bob"}}"#
     );
     let since = Some(Cursor { epoch: 0x5f, offset: 1, change: None });
     let recovered = written(|out| {
-        room.push_joined(out, bob, JoinQuestion { since, ..question }, &HISTORY);
+        room.push_joined(out, bob, JoinQuestion { since, ..QUESTION }, &HISTORY);
     });
     assert!(recovered.contains(r#""messages":[],"more":false,"offset":1,"recovered":true"#));
+}
+
+#[test]
+fn where_no_message_changes_a_join_is_not_told_how_far_changes_are() {
+    let mut room = Room::new("room:tea", 0x5f);
+    let ann = join(&mut room, "ann", 0, 1);
+    publish(&mut room, ann, "\"hi\"", None);
+    let told = |question| written(|out| room.push_joined(out, ann, question, &HISTORY));
+    let [may, may_not] =
+        [true, false].map(|may_change| told(JoinQuestion { may_change, ..QUESTION }));
+    assert_eq!(may.replace(r#""change":0,"#, ""), may_not);
+    assert_ne!(may, may_not);
 }
 
 #[test]
@@ -115,9 +128,8 @@ fn a_users_own_topic_has_neither_history_nor_a_list() {
     assert_eq!(room.name(), None);
     let ann = join(&mut room, "ann", 0, 1);
     assert_eq!((room.members_count(), room.present_count()), (1, 0));
-    let question = JoinQuestion { now_ms: 0, since: None, limit: 50, older: Older::Gone };
     assert_eq!(
-        written(|out| room.push_joined(out, ann, question, &HISTORY)),
+        written(|out| room.push_joined(out, ann, QUESTION, &HISTORY)),
         r#"{"you":{"name":"ann","speak":true,"user":"ann"}}"#
     );
 }

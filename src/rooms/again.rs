@@ -45,7 +45,7 @@ impl Rooms {
     ) -> bool {
         let Some(entry) = self.pending.get(key, ticket) else { return false };
         match &entry.again {
-            Again::Never => return false,
+            Again::Never | Again::Recall(_) => return false,
             Again::Collect => {
                 if !self.collect_again(cx, key, ticket) {
                     return false;
@@ -96,7 +96,9 @@ impl Rooms {
                 Again::Found => self.with_proposals(proposals, |rooms| {
                     rooms.found_again(cx, members, key, ticket);
                 }),
-                Again::Never | Again::Collect => unreachable!("it is not parked"),
+                Again::Never | Again::Recall(_) | Again::Collect => {
+                    unreachable!("it is not parked")
+                }
             }
         }
     }
@@ -118,10 +120,13 @@ impl Rooms {
     ) {
         let Membership { room: key, shard, asker } = entry.membership;
         let Some(Registered { room, .. }) = self.arena.get(key) else { return };
-        // What has changed may be what its author may do. One that has left said it before.
-        if room.is_member(shard, asker)
-            && let Err(refusal) = room.may_speak(asker.slot, cx.now.unix_ms)
-        {
+        // What has changed may be what its author may do, who may have left meanwhile.
+        let allowed = if room.is_member(shard, asker) {
+            room.may_speak(asker.slot, cx.now.unix_ms)
+        } else {
+            room.may_have_said(text.said().user, cx.now.unix_ms)
+        };
+        if let Err(refusal) = allowed {
             self.pending.insert(ticket, entry);
             return self.fail(cx, members, key, ticket, refusal);
         }

@@ -19,8 +19,8 @@
 //!
 //! Deliberately absent: what may be done (`room::verbs`).
 //!
-//! Called by: `rooms`, `speech`, `collecting`, `streaming`, `deciding`. Calls: `room`, `registry`,
-//! `reading`, `reads`, `speech`, `pending`, `held`, the log.
+//! Called by: `rooms`, `speech`, `collecting`, `streaming`, `deciding`, `membership`. Calls:
+//! `room`, `registry`, `reading`, `reads`, `speech`, `collecting`, `pending`, `held`, the log.
 
 use crate::limits::MOVED_BYTES_PER_WORK;
 use crate::link::audit::AuditLine;
@@ -113,6 +113,10 @@ impl Rooms {
             .and_then(|()| may_change_at_all(cx));
         if let Err(refusal) = allowed {
             return self.answer_refused(cx, members, membership, reference, refusal);
+        }
+        if matches!(verb, Verb::Edit { .. }) && self.tell_appended(cx, members, membership, offset)
+        {
+            return self.wait_first(membership, reference, push);
         }
         let message = match self.message_at(cx, key, offset) {
             Ok(Some(message)) => message,

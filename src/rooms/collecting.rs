@@ -6,6 +6,7 @@
 //!   tell_collected ── each message as it is by then, and all that is added ── Log::append ── told
 //!        └────────────────────────── a conflict: with the next tick ──┘ └─ each is answered when
 //!                                                                          it is kept
+//!   an edit ── what its author has appended before is told first: tell_appended
 //! ```
 //!
 //! However many react to a message, it changes once in a tick. What is answered is kept: so all
@@ -21,8 +22,8 @@
 //! Deliberately absent: who may add what (`room::rights`), and what becomes of it
 //! (`room::reactions`, `room::growth`).
 //!
-//! Called by: `rooms`, `again`, and `shard` for the timer. Calls: `room`, `changing`, `committing`,
-//! `reads`, `speech`, `pending`, `held`.
+//! Called by: `rooms`, `again`, `changing`, and `shard` for the timer. Calls: `room`, `changing`,
+//! `committing`, `reads`, `speech`, `pending`, `held`.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -196,8 +197,19 @@ impl Collected {
     /// Takes what is collected for the first message, as many additions as a turn tells. The others
     /// stay, and are the next.
     fn pop(&mut self, room: RoomKey) -> Option<(u64, Batch)> {
+        let offset = self.rooms.get_mut(&room)?.order.pop_front()?;
+        Some((offset, self.take(room, offset)?))
+    }
+
+    /// The same of a message before its turn.
+    fn pop_of(&mut self, room: RoomKey, offset: u64) -> Option<Batch> {
+        self.rooms.get_mut(&room)?.order.retain(|other| *other != offset);
+        self.take(room, offset)
+    }
+
+    /// Takes what is collected for a message that is in the order no more.
+    fn take(&mut self, room: RoomKey, offset: u64) -> Option<Batch> {
         let of = self.rooms.get_mut(&room)?;
-        let offset = of.order.pop_front()?;
         let mut batch = of.by_offset.remove(&offset)?;
         let mut bytes = 0;
         let fits = |added: &Added| {
@@ -216,7 +228,7 @@ impl Collected {
         of.count -= batch.added.len();
         of.bytes -= taken;
         self.bytes -= taken;
-        Some((offset, batch))
+        Some(batch)
     }
 
     /// Keeps what its log has been given until it is known to be no conflict.
@@ -268,6 +280,19 @@ impl Collected {
     /// Whether something is collected for a message.
     fn has(&self, room: RoomKey, offset: u64) -> bool {
         self.rooms.get(&room).is_some_and(|of| of.by_offset.contains_key(&offset))
+    }
+
+    /// Whether something that a member appends to a message is collected, and was no conflict yet:
+    /// that waits for what it is one with.
+    fn has_text(&self, membership: Membership, offset: u64) -> bool {
+        let of = if self.rooms.is_empty() { None } else { self.rooms.get(&membership.room) };
+        let batch = of.and_then(|of| of.by_offset.get(&offset)).filter(|of| of.conflicts == 0);
+        let is_own_text = |added: &Added| {
+            let is_text =
+                matches!(added.push(), ToHome::Add { addition: Addition::Text { .. }, .. });
+            is_text && added.membership == membership
+        };
+        batch.is_some_and(|batch| batch.added.iter().any(is_own_text))
     }
 
     /// Forgets what is collected in a room that is gone: nobody waits for it.
@@ -535,6 +560,30 @@ impl Rooms {
         of.due_ms = now_ms + if of.by_offset.is_empty() || is_filling { tick_ms } else { 1 };
         let due_ms = of.due_ms;
         self.arm_collected(cx, key, due_ms);
+    }
+
+    /// Tells what a member has appended to a message, before it says that in another way: the edit
+    /// comes behind. Returns whether it has to wait until the log has given what was told a place.
+    pub(super) fn tell_appended<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        membership: Membership,
+        offset: u64,
+    ) -> bool {
+        let key = membership.room;
+        while self.collected.has_text(membership, offset) {
+            if self.pending.must_change_wait(key) {
+                return true;
+            }
+            let Some(batch) = self.collected.pop_of(key, offset) else { break };
+            self.tell_batch(cx, members, key, offset, batch);
+            self.read_ends(key);
+            if self.pending.must_change_wait(key) {
+                return true;
+            }
+        }
+        false
     }
 
     /// Tells what is added to a message. Returns how much that is, in bytes: what each member is

@@ -37,6 +37,7 @@ use crate::rooms::held::Membership;
 use crate::rooms::pending::Kind;
 use crate::rooms::registry::Registered;
 use crate::rooms::speech::deliver;
+use crate::rooms::under_way::Again;
 use crate::wire::phx::Payload;
 
 /// The reason that channels end with when their room has lost what they may have seen.
@@ -256,9 +257,13 @@ impl Rooms {
         }
         let Some(entry) = self.pending.get(key, ticket) else { return };
         if entry.placed.is_none() {
-            // A message with its key may have been heard: then it is in doubt, not refused.
-            let why = if entry.applied_at.is_some() { Why::Unconfirmed } else { why };
-            return self.fail(cx, members, key, ticket, why.refusal());
+            let refusal = match (why, &entry.again) {
+                // A message with its key may have been heard: then it is in doubt, not refused.
+                _ if entry.applied_at.is_some() => Why::Unconfirmed.refusal(),
+                (Why::Conflict, Again::Recall(refusal)) => *refusal,
+                _ => why.refusal(),
+            };
+            return self.fail(cx, members, key, ticket, refusal);
         }
         // The home gave the order and members have seen it: the log keeps it in the end, or the
         // room turns. Until then it is in doubt, and so is every message with its key.
@@ -398,6 +403,12 @@ impl Rooms {
             _ => None,
         };
         self.pending.queue(membership, ticket, push.into_record(), (kind, thread));
+    }
+
+    /// Queues a push before all that wait in its room, until what is under way has its place.
+    pub(super) fn wait_first(&mut self, membership: Membership, reference: &str, push: ToHome<'_>) {
+        let ticket = self.hold_waiting(membership, reference);
+        self.pending.queue_first(membership, ticket, push.into_record());
     }
 
     /// Goes on with what waits in a room: first entries that conflicted, then pushes behind them.

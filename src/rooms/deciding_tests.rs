@@ -7,7 +7,7 @@ use crate::directory::{Directory, Scope};
 use crate::link::facts::{MemberWish, MembersWanted, Sentence, SettingsWish};
 use crate::link::ids::{Asker, Receipt, RoomKey};
 use crate::link::log::{
-    Append, Appended, FromLog, Log, MemoryLog, Opened, Opening, Placed, Ticket, What, Why,
+    Append, Appended, FromLog, Log, MemoryLog, Opened, Opening, Placed, Recall, Ticket, What, Why,
 };
 use crate::link::record::{Given, Received, ToHome, ToMember, Verb, Who, read};
 use crate::link::said::Said;
@@ -392,6 +392,68 @@ fn what_was_only_heard_is_asked_of_the_log_though_its_author_is_muted() {
     assert!(told[0].contains(r#""offset":1"#), "{told:?}");
 }
 
+#[test]
+fn of_what_is_not_known_the_log_is_asked_before_its_author_is_told_to_be_muted() {
+    let mut home = Home::with_log(DecidingLog::default());
+    let ann = home.enter(0, 1, "ann", Level::Speak);
+    let (room, bob) = home.enter(0, 2, "bob", Level::Speak);
+    home.stand(ann, mutes("bob"));
+    (home.mesh.log.is_late, home.mesh.log.recalls) = (true, true);
+    for (reference, why) in [("5", Some(Why::Conflict)), ("6", Some(Why::Unavailable)), ("7", None)]
+    {
+        (home.mesh.log.asked, _) = (Vec::new(), home.take_told());
+        home.publish_to(0, room, bob, reference, "\"hi\"", Some("k"));
+        assert_eq!(home.take_told(), [] as [&str; 0]);
+        let (ticket, what) = home.mesh.log.asked.pop().expect("it was asked");
+        assert_eq!(what, "recall k of bob");
+        let placed = Placed::message(Receipt { offset: 1, at_ms: 1 });
+        let answer = match why {
+            Some(why) => FromLog::Refused { room, ticket, why },
+            None => FromLog::Kept { room, ticket, placed },
+        };
+        home.with(|rooms, cx, told| rooms.hear_log(cx, told, answer));
+        if why.is_none() {
+            // Another node has said so, which is not heard yet.
+            assert_eq!(home.take_told(), [] as [&str; 0]);
+            let said = Said { user: "bob", name: "bob", body: "\"hi\"", ..Said::default() };
+            let (what, line, rev) = (What::Message(said), None, 1);
+            let heard = FromLog::Entry { room, ticket: None, placed, rev, what, line };
+            home.with(|rooms, cx, told| rooms.hear_log(cx, told, heard));
+        }
+        let answer = home.take_told().pop().expect("an answer");
+        let expected = match why {
+            Some(Why::Conflict) => r#"error {"reason":"muted","until":0}"#,
+            Some(_) => r#"error {"reason":"unavailable""#,
+            None => "ok {",
+        };
+        assert!(answer.starts_with(&format!("0 reply {reference} {expected}")), "{answer}");
+    }
+    // Without a key it cannot have been.
+    home.publish(room, bob, "8", "\"hi\"");
+    assert_eq!(home.take_told(), [r#"0 reply 8 error {"reason":"muted","until":0}"#]);
+}
+
+#[test]
+fn what_conflicts_with_a_mute_is_not_said_though_its_author_has_left() {
+    for of in ["bob", "cat"] {
+        let mut home = Home::with_log(DecidingLog { is_late: true, ..DecidingLog::default() });
+        home.enter(0, 1, "ann", Level::Speak);
+        let (room, bob) = home.enter(0, 2, "bob", Level::Speak);
+        home.publish_to(0, room, bob, "5", "\"hi\"", Some("k"));
+        let (ticket, _) = home.mesh.log.asked.pop().expect("it is under way");
+        home.hear(0, ToHome::Leave { home: room, asker: bob, reference: None });
+        // Decided at another node.
+        let standing = Standing { muted_until_ms: u64::MAX, ..Standing::default() };
+        let (what, placed) = (What::Standing { user: of, standing }, Placed::decision(1));
+        let heard = FromLog::Entry { room, ticket: None, placed, rev: 1, what, line: None };
+        home.with(|rooms, cx, told| rooms.hear_log(cx, told, heard));
+        let why = Why::Conflict;
+        let refused = FromLog::Refused { room, ticket, why };
+        home.with(|rooms, cx, told| rooms.hear_log(cx, told, refused));
+        assert_eq!(home.mesh.log.asked.is_empty(), of == "bob", "{:?}", home.mesh.log.asked);
+    }
+}
+
 /// A log that keeps what is decided when it is told to, and remembers it.
 #[derive(Default)]
 struct DecidingLog {
@@ -399,6 +461,8 @@ struct DecidingLog {
     fails: bool,
     /// Whether it gives an entry its place later.
     is_late: bool,
+    /// Whether it remembers keys of which nothing is known here.
+    recalls: bool,
 }
 
 impl Log for DecidingLog {
@@ -422,6 +486,13 @@ impl Log for DecidingLog {
         };
         self.asked.push((append.ticket, what));
         if self.is_late { Appended::Later } else { Appended::Ordered }
+    }
+    fn recall(&mut self, recall: Recall<'_>) -> Option<Appended> {
+        let Recall { ticket, user, key, .. } = recall;
+        self.recalls.then(|| {
+            self.asked.push((ticket, format!("recall {key} of {user}")));
+            Appended::Later
+        })
     }
     fn close(&mut self, _: RoomKey) {}
 }

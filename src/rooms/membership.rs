@@ -2,8 +2,8 @@
 //!
 //! Deliberately absent: the pace of joins (`shard::admission`).
 //!
-//! Called by: `rooms`, `shard`. Calls: `room`, `registry`, `returning`, `deciding`, `listings`,
-//! `greeting`, `ticks`.
+//! Called by: `rooms`, `shard`. Calls: `room`, `registry`, `returning`, `deciding`, `changing`,
+//! `listings`, `greeting`, `ticks`.
 
 use crate::auth::level::Level;
 use crate::limits::LEAVING_WORK;
@@ -18,6 +18,7 @@ use crate::room::encode::JoinQuestion;
 use crate::room::journal::Older;
 use crate::room::pacing::Urgency;
 use crate::room::{Arrival, Room};
+use crate::rooms::changing::may_change_at_all;
 use crate::rooms::held::Membership;
 use crate::rooms::registry::{Found, Purpose, Registered};
 use crate::rooms::{Answer, Rooms};
@@ -165,7 +166,8 @@ impl Rooms {
         self.held.hand_over(Membership { room: key, shard, asker: Asker { conn, slot } });
         let is_greeted = visible && room.name().is_some();
         let out = &mut self.scratch.response;
-        let question = JoinQuestion { now_ms: cx.now.unix_ms, since, limit, older };
+        let may_change = may_change_at_all(cx).is_ok();
+        let question = JoinQuestion { now_ms: cx.now.unix_ms, since, limit, older, may_change };
         room.push_joined(out, slot, question, &cx.settings.history);
         let joined = ToMember::Joined { conn, audience, home: key, slot, response: text(out) };
         members.tell(cx, shard, joined);

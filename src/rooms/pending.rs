@@ -498,6 +498,22 @@ impl Pending {
         of.queue.push_back(waiting);
     }
 
+    /// Queues a change in its room before all others, behind the entries that are there by now.
+    pub(super) fn queue_first(
+        &mut self,
+        membership: Membership,
+        ticket: Ticket,
+        record: Box<[u8]>,
+    ) {
+        let (kind, behind) = (Kind::Change, self.tickets);
+        let ticket = Some(ticket);
+        let waiting = Waiting { membership, ticket, record, kind, behind, thread: None };
+        self.bytes += waiting.bytes();
+        let of = self.rooms.entry(membership.room).or_default();
+        of.entries += 1;
+        of.queue.push_front(waiting);
+    }
+
     /// The next entry to be proposed again, in a room that is at `judged` now. They go in the order
     /// in which they were proposed first, and none goes while one before it may still conflict.
     /// `is_as_was` says whether a message is still what it was when its change was proposed.

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   publish ─┬ only the log has what it answers ── fetch      (`changing` goes on)
+//!            ├ refused ── Log::recall: was it said before?
 //!            └ Room::propose ── Log::append ─┬ Kept, Ordered: commit ── deliver, answer
 //!                                            └ Later: hold    (`committing` goes on)
 //!   custom, typing ── Log::say ─┬ Now: deliver, answer
@@ -26,7 +27,7 @@ use crate::limits::ANSWER_BYTES_PER_WORK;
 use crate::link::ids::{Receipt, RoomKey, Slot};
 use crate::link::io::Io;
 use crate::link::log::{
-    Append, Appended, Entry, Log, Marks, NodeId, Placed, Say, Spoken, Ticket, Unkept, Why,
+    Append, Appended, Entry, Log, Marks, NodeId, Placed, Recall, Say, Spoken, Ticket, Unkept, Why,
 };
 use crate::link::message::text;
 use crate::link::outbox::{Cx, Tell};
@@ -105,7 +106,12 @@ impl Rooms {
         let key_hash = message_key.map(|key| self.hash_key(author.user(), key));
         let said_before = self.said_before(key, (room, asker.slot), key_hash, now_ms);
         match said_before {
-            None => room.may_send(asker.slot, body, mentions, blocked, now_ms)?,
+            None => {
+                if let Err(refusal) = room.may_send(asker.slot, body, mentions, blocked, now_ms) {
+                    let said = (author.user(), message_key);
+                    return self.refuse_unless_said(cx, (membership, reference), said, refusal);
+                }
+            }
             // It goes to the log again: that knows the key, and says when it is kept.
             Some(SaidBefore::Heard) => {}
             // An earlier message with this key is still under way: both get its answer.
@@ -141,7 +147,13 @@ impl Rooms {
         // Nobody waits to say what was said before.
         let is_slow = room.settings().slow_s > 0 && said_before.is_none();
         let speaker = if is_slow { self.key_hashers[0].hash_one(user) } else { 0 };
-        room.may_speak_again(asker.slot, speaker, (now_ms, cx.now.mono_ms))?;
+        if is_slow
+            && let Err(refusal) =
+                room.may_speak_again(asker.slot, speaker, (now_ms, cx.now.mono_ms))
+        {
+            let said = (user, message_key);
+            return self.refuse_unless_said(cx, (membership, reference), said, refusal);
+        }
         take_fanout(cx, room, user, message.bytes())?;
         let receipt = room.next_receipt(cx.now);
         let ticket = self.pending.next_ticket();
@@ -205,6 +217,7 @@ impl Rooms {
 
     /// What is known of the message that used a key, if one did. Whoever may not be here any more
     /// learns nothing by a key.
+    #[inline]
     fn said_before(
         &self,
         key: RoomKey,
@@ -212,16 +225,56 @@ impl Rooms {
         key_hash: Option<KeyHash>,
         now_ms: u64,
     ) -> Option<SaidBefore> {
-        let before = match self.pending.of_key(key, key_hash) {
+        let key_hash = key_hash?;
+        let before = match self.pending.of_key(key, Some(key_hash)) {
             Some((_, true)) => SaidBefore::Answered(Err(Why::Unconfirmed)),
             Some((ticket, false)) => SaidBefore::UnderWay(ticket),
             None => {
-                let receipt = room.history().of_key(key_hash?)?;
+                let receipt = room.history().of_key(key_hash)?;
                 let is_kept = room.journal().is_kept(receipt.offset);
                 if is_kept { SaidBefore::Answered(Ok(receipt)) } else { SaidBefore::Heard }
             }
         };
         room.may_be_here(slot, now_ms).is_ok().then_some(before)
+    }
+
+    /// Asks the log of a room whether a message was said before that is to be refused, and of which
+    /// the room does not know that.
+    ///
+    /// # Errors
+    ///
+    /// The refusal, if there is nothing to be asked.
+    fn refuse_unless_said<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        (membership, reference): (Membership, &str),
+        (user, message_key): (&str, Option<&str>),
+        refusal: Refusal,
+    ) -> Result<(), Refusal> {
+        let key = membership.room;
+        let Some(Registered { room, .. }) = self.arena.get(key) else { return Ok(()) };
+        let may_be_here = room.may_be_here(membership.asker.slot, cx.now.unix_ms).is_ok();
+        let judged = room.journal().judged();
+        let asks = message_key.filter(|_| may_be_here && !self.pending.is_behind(key));
+        let ticket = self.pending.next_ticket();
+        let recalled = asks.and_then(|message_key| {
+            cx.io.log().recall(Recall { room: key, ticket, user, key: message_key })
+        });
+        match recalled {
+            None => Err(refusal),
+            Some(Appended::Refused(why)) => Err(why.refusal()),
+            Some(Appended::Later) => {
+                let again = Again::Recall(refusal);
+                let key_hash = message_key.map(|key| self.hash_key(user, key));
+                let entry =
+                    UnderWay { again, key_hash, ..UnderWay::new(membership, ticket, judged) };
+                self.hold_under_way(ticket, reference, entry);
+                Ok(())
+            }
+            Some(Appended::Kept | Appended::Ordered) => {
+                unreachable!("a home that gives the order remembers all keys")
+            }
+        }
     }
 
     /// Answers a message that was said before as the first one was.

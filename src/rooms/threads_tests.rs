@@ -7,7 +7,7 @@ use crate::limits::{PROPOSALS_MAX, READS_OF_ONE_MAX};
 use crate::link::facts::{MemberWish, Sentence};
 use crate::link::ids::{Asker, RoomKey};
 use crate::link::log::{
-    Append, Appended, FromLog, Log, Marks, Opening, Read, Stretch, Ticket, View, Why,
+    Append, Appended, FromLog, Log, Marks, Opening, Placed, Read, Stretch, Ticket, View, What, Why,
 };
 use crate::link::message::thread_of;
 use crate::link::record::{Addition, From, Given, NewMessage, ToHome, Verb};
@@ -25,6 +25,8 @@ struct SlowLog {
     /// Whether others have it too: then it says later what becomes of what it is given.
     is_shared: bool,
     given: Vec<Ticket>,
+    /// What became of messages by that.
+    changed: Vec<MessageText>,
 }
 
 impl Log for SlowLog {
@@ -39,6 +41,9 @@ impl Log for SlowLog {
             return Appended::Kept;
         }
         self.given.push(append.ticket);
+        if let What::Changed { message, .. } = append.entry.what {
+            self.changed.push(message.clone());
+        }
         Appended::Later
     }
     fn reads(&self) -> bool {
@@ -187,6 +192,64 @@ fn what_a_member_does_to_a_message_is_done_in_order_whatever_it_pushes_between()
         let told = home.take_told().join("\n");
         let places = ["+first", "6 ok", "+second"].map(|what| told.find(what).expect(what));
         assert!(places.is_sorted(), "{told}");
+    }
+}
+
+#[test]
+fn an_edit_comes_behind_what_was_appended_before_it_and_before_what_is_appended_next() {
+    let edit = Verb::Edit { body: Some("\"E\""), mentions: Given::Nothing, data: Given::Nothing };
+    for is_shared in [false, true] {
+        let mut home = Home::with_log(SlowLog::default());
+        let (room, asker) = home.enter(0, 1, "ann", Level::Speak);
+        let message = NewMessage { body: "\"\"", stream: true, ..NewMessage::default() };
+        home.hear(0, ToHome::Publish { home: room, asker, reference: "1", message });
+        home.take_told();
+        home.mesh.log.is_shared = is_shared;
+        let append = |home: &mut Home<SlowLog>, reference, text| {
+            let addition = Addition::Text { text, is_last: false };
+            home.hear(0, ToHome::Add { home: room, asker, reference, offset: 1, addition });
+        };
+        append(&mut home, "2", "\"a\"");
+        append(&mut home, "3", "\"b\"");
+        append(&mut home, "4", "\"c\"");
+        home.hear(0, ToHome::Change { home: room, asker, reference: "5", offset: 1, verb: edit });
+        append(&mut home, "6", "\"d\"");
+        let mut told = String::new();
+        for change in 1..=4 {
+            told += &home.take_told().join("\n");
+            if is_shared && !home.mesh.log.given.is_empty() {
+                assert_eq!(home.mesh.log.given.len(), 1, "one change of a room is under way");
+                let (ticket, message) =
+                    (home.mesh.log.given.remove(0), home.mesh.log.changed.remove(0));
+                let placed = Placed::change(change, home.now_ms);
+                let (what, line) = (What::Changed { offset: 1, message: &message }, None);
+                let ours = Some(ticket);
+                for said in [
+                    FromLog::Entry { room, ticket: ours, placed, rev: 0, what, line },
+                    FromLog::Kept { room, ticket, placed },
+                ] {
+                    home.with(|rooms, cx, told| rooms.hear_log(cx, told, said));
+                }
+            }
+            if home.mesh.log.given.is_empty() {
+                home.now_ms += home.settings.chat.react_tick_ms;
+                home.with(|rooms, cx, told| rooms.collected_due(cx, told, room));
+            }
+        }
+        told += &home.take_told().join("\n");
+        let expected = [
+            r#""append":"a""#,
+            "reply 2 ok",
+            r#""append":"bc""#,
+            "reply 3 ok",
+            "reply 4 ok",
+            r#""body":"E""#,
+            "reply 5 ok",
+            r#""append":"d""#,
+            "reply 6 ok",
+        ];
+        let places = expected.map(|what| told.find(what));
+        assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{is_shared}: {told}");
     }
 }
 

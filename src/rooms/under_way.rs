@@ -8,6 +8,7 @@
 use crate::limits::PENDING_MEMORY_BYTES;
 use crate::link::log::{Judged, Marks, Placed, Ticket};
 use crate::link::record::{Received, read};
+use crate::link::refusal::Refusal;
 use crate::link::said::{MessageText, SaidText};
 use crate::room::keys::KeyHash;
 use crate::rooms::held::Membership;
@@ -29,6 +30,8 @@ pub(super) struct Was {
 pub(super) enum Again {
     /// It is refused.
     Never,
+    /// It only asked whether a message was said before, which is refused for this if it was not.
+    Recall(Refusal),
     /// A message is proposed again as it was said.
     Said(SaidText),
     /// The push that asked for it is judged from the beginning.
@@ -56,7 +59,7 @@ impl Again {
             Self::Said(said) => said.text_bytes(),
             Self::Push(record) => record.len(),
             Self::Purge { by, .. } => by.len(),
-            Self::Never | Self::Collect | Self::Join | Self::Found => 0,
+            Self::Never | Self::Recall(_) | Self::Collect | Self::Join | Self::Found => 0,
         }
     }
 }
@@ -155,7 +158,7 @@ impl UnderWay {
                 push.about()
             }
             Again::Purge { .. } => self.was.as_ref().map(|was| was.offset),
-            Again::Never | Again::Collect | Again::Join | Again::Found => None,
+            Again::Never | Again::Recall(_) | Again::Collect | Again::Join | Again::Found => None,
         };
         about.is_some_and(|about| about > offset)
     }

@@ -1,7 +1,9 @@
 /** What becomes of messages, in Chromium against the real server: edited, deleted, pinned, answered, and who is mentioned in them. */
 import assert from "node:assert/strict";
+import { writeFileSync } from "node:fs";
 import { test } from "node:test";
 import { connect, join, ok, VERSIONS } from "../clients/support/client.js";
+import { newFolder } from "../clients/support/folder.js";
 import { assertAccessible, freePort, Server, setUp, write } from "./harness.mjs";
 
 const SETTINGS = { "auth.guests": false, "auth.secret": "aEQYTpD+4wEPCQEcH206uMvn2CwlK1Y9EWjSjA7hz6AdyfTIG1cl/SN1bYkQPh7L" };
@@ -172,32 +174,119 @@ test("what is deleted stands nowhere on anybody's page", async () => {
   assert.equal(await ann.page.locator("#strip").isVisible(), false, "the edit of it has ended");
 });
 
+test("what was written for an edit is not lost when a moderator has deleted the message, or its time is over", async (t) => {
+  const room = aRoom();
+  const bob = await arrive("Bob", room);
+  const mo = await moderator("Mo", room);
+  await bob.say("a typo", "another");
+  await mo.hears("another");
+  await bob.choose("a typo", "Edit");
+  await write(bob).fill("what I meant");
+  await mo.choose("a typo", "Delete for everybody");
+  await mo.page.getByRole("button", { name: "Delete", exact: true }).click();
+  await bob.page.locator("#strip").waitFor({ state: "hidden" });
+  assert.equal(await write(bob).inputValue(), "what I meant");
+
+  const token = server.token("owner", "--rooms", "*=own");
+  const { channel } = await join(connect(t, VERSIONS.at(-1), server, "owner", { params: { token } }), `room:${room}`);
+  await bob.choose("another", "Edit");
+  await write(bob).fill("one more");
+  await ok(channel.push("room_set", { edit_s: 0 }));
+  await write(bob).press("Enter");
+  const refusal = bob.message("another").getByRole("alert");
+  await refusal.getByText("Not changed: it is too late to change this message.").waitFor();
+  await refusal.getByRole("button", { name: "Write it anew" }).click();
+  await bob.until(() => document.getElementById("write").value === "what I meant\none more");
+  await refusal.waitFor({ state: "hidden" });
+});
+
+test("what is pinned and lies further back is counted, and can be read", async (t) => {
+  const free = new Server(await freePort(), { ...SETTINGS, "limits.publish_per_s": 0 });
+  t.after(() => free.stop());
+  await free.start();
+  const room = aRoom();
+  const token = free.token("zoe", "--rooms", "*=moderate");
+  const { channel } = await join(connect(t, VERSIONS.at(-1), free, "zoe", { params: { token } }), `room:${room}`);
+  await ok(channel.push("new_msg", { body: "the rules:\nbe kind" }));
+  // More than a page has; what is further back comes when one scrolls there.
+  for (let count = 0; count < 220; count += 1) await ok(channel.push("new_msg", { body: `m${count}` }));
+  const bob = await arrive("Bob", room, { of: free });
+  await bob.hears("m219");
+  await ok(channel.push("msg_pin", { offset: 1 }));
+  const cat = await arrive("Cat", room, { of: free });
+  const button = ({ page }) => page.getByRole("button", { name: "1 pinned message" });
+  for (const person of [bob, cat]) await button(person).waitFor();
+  assert.equal(await stands(bob, "be kind"), false);
+
+  await button(bob).click();
+  const listed = (text) => bob.page.locator("#pins-list").getByText(text).waitFor();
+  await listed("the rules:\nbe kind");
+  await assertAccessible(bob, "pins further back");
+  await bob.screenshot("pins-further");
+  await ok(channel.push("msg_edit", { offset: 1, body: "be kinder" }));
+  await listed("be kinder");
+  await ok(channel.push("msg_delete", { offset: 1 }));
+  for (const person of [bob, cat]) await button(person).waitFor({ state: "hidden" });
+  assert.equal(await stands(bob, "kind"), false);
+});
+
 test("what the server refuses is taken back, and the page says why", async (t) => {
-  const strict = new Server(await freePort(), { ...SETTINGS, "chat.changes": 0 });
+  const phrases = `${newFolder()}/phrases.txt`;
+  writeFileSync(phrases, "otherwise\n");
+  const strict = new Server(await freePort(), { ...SETTINGS, "chat.blocked_file": phrases, "limits.pins": 1 });
   t.after(() => strict.stop());
   await strict.start();
-  const ann = await moderator("Ann", aRoom(), { of: strict });
+  const room = aRoom();
+  const ann = await arrive("Ann", room, { of: strict });
   await ann.say("as it was");
   await ann.hears("as it was");
   await ann.choose("as it was", "Edit");
   await write(ann).fill("otherwise");
   await write(ann).press("Enter");
-  const row = ann.page.locator("#log .said");
-  await row.getByRole("alert").getByText("Not changed: nothing can be changed here.").waitFor();
+  const row = ann.message("as it was");
+  await row.getByRole("alert").getByText("Not changed: the message has words that are not taken here.").waitFor();
   assert.deepEqual(await seen(ann), [["as it was"]]);
+  await assertAccessible(ann, "refused");
+  await ann.screenshot("change-refused");
   await row.getByRole("button", { name: "Edit", exact: true }).click();
   await ann.until(() => document.getElementById("write").value === "otherwise"); // it is not lost
   await write(ann).press("Escape");
   assert.equal(await row.getByRole("alert").count(), 0);
 
-  await ann.choose("as it was", "Delete");
-  await ann.page.getByRole("button", { name: "Delete", exact: true }).click();
-  await row.getByText("Not deleted: nothing can be changed here.").waitFor();
-  assert.deepEqual(await seen(ann), [["as it was"]]);
-  await assertAccessible(ann, "refused");
-  await ann.screenshot("change-refused");
-  await row.getByRole("button", { name: "Dismiss" }).click();
-  await row.getByRole("alert").waitFor({ state: "hidden" });
+  const mo = await moderator("Mo", room, { of: strict });
+  await mo.say("one more");
+  await mo.hears("one more");
+  await mo.choose("one more", "Pin");
+  await mo.message("one more").getByText("Pinned by Mo").waitFor();
+  await mo.choose("as it was", "Pin");
+  const refused = mo.message("as it was");
+  await refused.getByText("Not pinned: there can be 1 at most (limits.pins).").waitFor();
+  assert.deepEqual(await seen(mo), [["as it was"], ["Pinned by Mo", "one more"]]);
+  await refused.getByRole("button", { name: "Dismiss" }).click();
+  await refused.getByRole("alert").waitFor({ state: "hidden" });
+});
+
+test("where no message changes, the page offers what is left", async (t) => {
+  const fixed = new Server(await freePort(), { ...SETTINGS, "chat.changes": 0 });
+  t.after(() => fixed.stop());
+  await fixed.start();
+  const room = aRoom();
+  const bob = await arrive("Bob", room, { of: fixed });
+  const mo = await moderator("Mo", room, { of: fixed });
+  await bob.say("here I am");
+  await mo.hears("here I am");
+  const offered = async (person) => {
+    await person.message("here I am").hover();
+    await person.message("here I am").getByRole("button", { name: "More", exact: true }).click();
+    const items = await person.page.locator("#actions [role=menuitem] > span").allTextContents();
+    await person.page.keyboard.press("Escape");
+    return items;
+  };
+  assert.deepEqual(await offered(bob), ["Reply", "Copy the text"]);
+  assert.deepEqual(await offered(mo), ["Reply", "Copy the text", "Mute…", "Remove from room", "Ban…"]);
+  await mo.choose("here I am", "Reply");
+  await mo.say("so I see");
+  await bob.message("so I see").getByRole("button", { name: "Bob here I am" }).waitFor();
 });
 
 test("what one changes while away shows at once, is done when the wire is mended, and yields to what came before it", async () => {

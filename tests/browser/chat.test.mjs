@@ -137,6 +137,63 @@ test("older history comes in while scrolling up, and what one reads stays where 
   await eve.until(() => document.title.startsWith("room"));
 });
 
+test("scrolling back reaches the first message of a large room, and back again, and no message is passed over", async (t) => {
+  const count = Number(process.env.LARGE_ROOM ?? 4_000);
+  const far = count - 5;
+  const id = (offset) => `0000000000000001-${offset}`;
+  const large = new Server(await freePort());
+  large.import([
+    { kind: "chinwag", format: 1 },
+    { kind: "room", room: "large", title: "", founded: 0, created_at: 1, floor: 0, last: count, last_change: 0, changed_floor: 0 },
+    { kind: "era", room: "large", first: 1, first_change: 1, epoch: id(0).split("-")[0], life: 1 },
+    ...Array.from({ length: count }, (_, i) => ({
+      kind: "message", room: "large", offset: i + 1, id: id(i + 1), at: 1_700_000_000_000 + i, user: "u", name: "Cid", body: `m${i + 1}`,
+      ...(i === 0 && { reply_to: far }),
+    })),
+    { kind: "end", rooms: 1, messages: count },
+  ].map((line) => JSON.stringify(line)));
+  await large.start();
+  t.after(() => large.stop());
+  const ann = await arrive("Ann", { room: "large", url: large.url });
+  ann.page.setDefaultTimeout(count * 10 + 30_000);
+  await ann.hears(`m${count}`);
+  // At each turn of the screen: which messages have elements. Scrolls as far as it goes while `window.goal` is a number.
+  await ann.page.evaluate(() => {
+    const scroller = document.getElementById("scroller");
+    Object.assign(window, { goal: 0, passed: new Set(), most: 0 });
+    const look = () => {
+      if (window.goal !== null) scroller.scrollTop = window.goal;
+      const rows = document.querySelectorAll("#log .said");
+      window.most = Math.max(window.most, rows.length);
+      for (const row of rows) window.passed.add(row.dataset.key);
+      requestAnimationFrame(look);
+    };
+    look();
+  });
+  await ann.page.getByText("This is where it began.").waitFor();
+  assert.equal((await ann.said())[0], "m1");
+  assert.equal(await ann.page.evaluate(() => window.passed.size), count);
+  const most = await ann.page.evaluate(() => window.most);
+  assert.ok(most <= 2_000, `${most} have elements at once`);
+
+  // Down again by hand, through what is here by now.
+  await ann.page.evaluate(() => Object.assign(window, { goal: 1e9, passed: new Set() }));
+  await ann.hears(`m${count}`);
+  assert.equal(await ann.page.evaluate(() => window.passed.size), count);
+  // From the beginning to a message that is far away, and to the end, at once.
+  await ann.page.evaluate(() => { window.goal = 0; });
+  await ann.page.getByText("This is where it began.").waitFor();
+  await ann.page.evaluate(() => { window.goal = null; });
+  await ann.message("m1").locator(".answered").click();
+  await ann.until((text) => document.activeElement.querySelector(".body")?.textContent === text, `m${far}`);
+  await ann.page.evaluate(() => { document.getElementById("scroller").scrollTop = 0; });
+  await ann.page.getByRole("button", { name: "To the newest" }).click();
+  await ann.say("after all");
+  await ann.hears("after all");
+  await ann.until(() => document.getElementById("jump").hidden);
+  assert.deepEqual(ann.complaints, []);
+});
+
 test("markup in names, rooms and messages is text, and addresses are safe links", async () => {
   const probe = "<img src=x onerror=document.title='!'>"; // as long as a name may be
   const room = `${probe} ${aRoom()}`;

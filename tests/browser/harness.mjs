@@ -60,6 +60,12 @@ export class Server {
     return execFileSync(BINARY, args, { env: SERVER_ENV, encoding: "utf8" }).trim();
   }
 
+  /** Takes in what an export has, before the first start. */
+  import(lines) {
+    const input = `${lines.join("\n")}\n`;
+    execFileSync(BINARY, ["import", ...this.#settings], { env: SERVER_ENV, input, stdio: ["pipe", "ignore", "inherit"] });
+  }
+
   async start() {
     this.#process = spawn(BINARY, ["--listen", `127.0.0.1:${this.port}`, ...this.#settings], {
       stdio: ["ignore", "ignore", "inherit"], env: SERVER_ENV,

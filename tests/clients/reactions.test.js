@@ -199,7 +199,8 @@ test("no message has more reactions than it may, and nobody more of them", async
   await react(bob, 1, "a", false);
   await react(cat, 1, "a");
   const none = await started(t, { "chat.changes": 0 }, 1);
-  const { channel } = await join(tab(t, none, "ann"), TOPIC);
+  const { channel, response } = await join(tab(t, none, "ann"), TOPIC);
+  assert.ok(!("change" in response), "it is not said that messages change");
   await ok(channel.push("new_msg", { body: "hi" }));
   const told = await refused(channel.push("msg_react", { offset: 1, emoji: UP }));
   assert.deepEqual(told, { reason: "too_many", limit: "chat.changes", max: 0 });

@@ -6,7 +6,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 
 import { MODERATES, V1, VERSIONS, inboxOf, join, leave, ok, refused, roomOfEachShard, tab } from "./support/client.js";
-import { LOGS, started } from "./support/server.js";
+import { LOGS, started, startedWithEngine } from "./support/server.js";
 import { look, page } from "./support/verbs.js";
 
 const TOPIC = "room:tea";
@@ -80,6 +80,26 @@ for (const [name, settings] of Object.entries(LOGS)) {
       assert.equal(view.list[0].body, "abc");
       assert.deepEqual(await refused(again.push("msg_append", { offset: 1, text: "d" })), { reason: "too_late" });
     });
+  });
+}
+
+for (const [name, settings] of Object.entries({ ...LOGS, "with an engine": null })) {
+  test(`an edit comes behind what was appended before it, ${name}`, async (t) => {
+    const slow = { "chat.react_tick_ms": 500 };
+    const server = await (settings ? started(t, { ...settings, ...slow }) : startedWithEngine(t, slow));
+    const { channel, view } = await look(tab(t, server, "bot"), TOPIC);
+    await ok(channel.push("new_msg", { body: "", stream: true }));
+    const append = (text) => ok(channel.push("msg_append", { offset: 1, text }));
+    const [first, second, third] = ["Helo ", "wor", "ld"].map(append);
+    const edited = ok(channel.push("msg_edit", { offset: 1, body: "Hello, wor" }));
+    const last = ok(channel.push("msg_append", { offset: 1, text: "ld!", done: true }));
+    assert.deepEqual(await Promise.all([first, second, third]), [5, 8, 10].map((bytes) => ({ bytes })));
+    await edited;
+    assert.deepEqual(await last, { bytes: 13 });
+    let change;
+    do change = await view.changes.next();
+    while (change.stream !== null);
+    assert.equal(view.list[0].body, "Hello, world!");
   });
 }
 

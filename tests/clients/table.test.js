@@ -19,7 +19,7 @@ import { test } from "node:test";
 
 import { V1, VERSIONS } from "./support/client.js";
 import { newFolder } from "./support/folder.js";
-import { logs, pushes, reasons, textOf } from "./support/protocol.js";
+import { fieldsRefused, limits, logs, pushes, reasons, textOf } from "./support/protocol.js";
 import { LOGS, started, startedWithEngine } from "./support/server.js";
 import { ACTORS, GIVEN, OUTCOMES, World } from "./support/table.js";
 
@@ -87,11 +87,15 @@ const TABLE = {
     [{ body: "hi", key: longer(64) },               "--- uu!!!! !! !! !! r+", tooLarge("key", 64)],
     [{ body: "hi", reply_to: "1" },                 "--- uu!!!! !! !! !! r+", invalid("reply_to")],
     [{ body: "hi", reply_to: NEVER_GIVEN },         "--- uuuumm !! !! !! r+", invalid("reply_to")],
+    [{ body: "hi", reply_to: 0 },                   "--- uuuumm !! !! !! r+", invalid("reply_to")],
+    [{ body: "hi", reply_to: OTHERS_DELETED },      "--- uuuumm ++ ++ ++ r+"],
     [{ body: "hi", mentions: [] },                  "--- uu!!!! !! !! !! r+", invalid("mentions")],
+    [{ body: "hi", mentions: ["zoe", ""] },         "--- uu!!!! !! !! !! r+", invalid("mentions")],
     [{ body: "hi", mentions: MANY },                "--- uu!!!! !! !! !! r+", tooMany("limits.mentions", 50)],
     [{ body: "hi", data: [] },                      "--- uu!!!! !! !! !! r+", invalid("data")],
     [{ body: "hi", data: { a: longer(4_096) } },    "--- uu!!!! !! !! !! r+", tooLarge("data", 4_096)],
     [{ body: "hi", stream: 1 },                     "--- uu!!!! !! !! !! r+", invalid("stream")],
+    [{ body: "\ud83d" },                            "--- uu!!!! !! !! !! r!", invalid("payload")],
   ],
 
   msg_edit: [
@@ -101,6 +105,7 @@ const TABLE = {
     [{ offset: OWN, mentions: null },               "--- uuuumm ++ ++ ++ re"],
     [{ offset: OWN, data: { a: 1 } },               "--- uuuumm ++ ++ ++ re"],
     [{ offset: OWN, data: null },                   "--- uuuumm ++ ++ ++ re"],
+    [{ offset: OWN, body: "", data: {} },           "--- uuuumm ++ ++ ++ re"],
     [{ offset: OWN_GROWING, body: "uno" },          "--- uuuumm ++ ++ ++ re"],
     [{ offset: OWN, mentions: ["@room"] },          "--- uuuumm uu ++ ++ re"],
     [{ offset: OTHERS, body: "uno" },               "--- uuuumm nn nn nn re"],
@@ -117,6 +122,7 @@ const TABLE = {
     [{ offset: OWN, body: "" },                     "--- uuuumm !! !! !! re", invalid("body")],
     [{ offset: OWN, body: longer(16_384) },         "--- uu!!!! !! !! !! re", tooLarge("body", 16_384)],
     [{ offset: OWN, mentions: [] },                 "--- uu!!!! !! !! !! re", invalid("mentions")],
+    [{ offset: OWN, mentions: [1] },                "--- uu!!!! !! !! !! re", invalid("mentions")],
     [{ offset: OWN, mentions: MANY },               "--- uu!!!! !! !! !! re", tooMany("limits.mentions", 50)],
     [{ offset: OWN, data: [] },                     "--- uu!!!! !! !! !! re", invalid("data")],
     [{ offset: OWN, data: { a: longer(4_096) } },   "--- uu!!!! !! !! !! re", tooLarge("data", 4_096)],
@@ -452,6 +458,31 @@ const TABLE = {
   presence_diff: [[{},                              "--- ###### ## ## ## ##"]],
 };
 
+/** What a push of bytes is answered, with the letters of a row: only version 2 of the protocol has such ones. */
+const BYTES = {
+  phx_join: "+",
+  phx_leave: "+",
+  new_msg: invalid("body"),
+  msg_edit: invalid("offset"),
+  msg_delete: invalid("offset"),
+  msg_pin: invalid("offset"),
+  msg_react: invalid("offset"),
+  msg_append: invalid("offset"),
+  history: "+",
+  msg_search: invalid("query"),
+  typing: "~",
+  echo: "+",
+  access_token: invalid("token"),
+  room_set: invalid("title"),
+  room_member: invalid("user"),
+  room_meta: invalid("meta"),
+  room_members: invalid("after"),
+  room_invite: invalid("for_s"),
+  room_audit: invalid("before"),
+  msg_report: invalid("offset"),
+  drawing: "+",
+};
+
 /** What an answer has in it, if it is one; what ends in a question mark need not be there. */
 const ANSWERS = {
   new_msg: "at id offset",
@@ -473,7 +504,7 @@ const ANSWERS = {
   msg_report: "",
 };
 
-/** The settings under which `LIMITS` are met. */
+/** The settings under which those of `LIMITS` are met that have none of their own. */
 const TIGHT = {
   "limits.channels_per_conn": 2,
   "limits.publish_per_s": 1,
@@ -488,7 +519,14 @@ const TIGHT = {
   "limits.reactions_per_user": 1,
 };
 
-/** Pushes of a user of its own each time, of which the last is one too many, and what that is answered. */
+/** Nothing can become of messages. */
+const NO_CHANGES = { "chat.changes": 0 };
+const changed = (...push) => [inRoom([["new_msg", { body: "hi" }], push]), tooMany("chat.changes", 0), NO_CHANGES];
+
+/**
+ * Pushes of a user of its own each time, of which the last is one too many, and what that is answered; and the settings
+ * of the server, if it is one of its own.
+ */
 const LIMITS = [
   [[["lobby", "phx_join"], ["user:USER", "phx_join"], ["room:USER", "phx_join"]], because("too many channels joined")],
   [[["room:USER", "phx_join"], ["room:USER more", "phx_join"]], rateLimited("limits.rooms_per_s")],
@@ -500,15 +538,26 @@ const LIMITS = [
   [inRoom(["zoe", "kim"].map((user) => ["room_member", { user, muted_s: 9 }])), tooMany("limits.members_per_room", 1)],
   [inRoom([["new_msg", { body: "hi" }], ...["a", "b"].map((emoji) => ["msg_react", { offset: 1, emoji }])]),
     tooMany("limits.reactions_per_user", 1)],
+  [inRoom([["new_msg", { body: "hi" }], ...["a", "b"].map((emoji) => ["msg_react", { offset: 1, emoji }])]),
+    tooMany("limits.reactions_per_message", 1), { "limits.reactions_per_message": 1 }],
+  changed("new_msg", { stream: true }),
+  changed("msg_edit", { offset: 1, body: "ho" }),
+  changed("msg_delete", { offset: 1 }),
+  changed("msg_pin", { offset: 1 }),
+  changed("msg_react", { offset: 1, emoji: UP }),
+  changed("msg_append", { offset: 1, text: "!" }),
+  changed("room_member", { user: "zoe", purge_s: 60 }),
 ];
 
-/** What neither has, since it is no client's doing, and where it is. */
+/** Reasons and limits that neither has, mostly since it is no client's doing, and where they are. */
 const ELSEWHERE = {
   busy: "tests/sim/stories/ways.rs",
   too_many_rooms: "tests/hostile/floods.rs",
   storage: "tests/disk/failing.rs",
   unconfirmed: "tests/disk/failing.rs",
   unavailable: "tests/sim/main.rs",
+  // It takes many who hear.
+  "limits.fanout_bytes_per_s": "src/rooms/tests.rs",
 };
 
 /** Those after which the actor, or the room, stands otherwise. */
@@ -541,11 +590,20 @@ test("no cell is missing, no verb, and no refusal", () => {
 
   const refusals = [...ROWS.map(({ refusal }) => refusal), ...LIMITS.map(([, refusal]) => refusal)];
   const letters = ROWS.flatMap(({ letters }) => [...letters]).map((letter) => OUTCOMES[letter]);
-  const known = new Set([...refusals, ...letters].map((refusal) => refusal?.reason));
+  const met = [...refusals, ...letters].filter(Boolean);
+  const known = new Set(met.flatMap(({ reason, limit }) => [reason, limit]));
   for (const [reason, path] of Object.entries(ELSEWHERE)) {
     assert.ok(textOf(path).includes(reason), path);
     known.add(reason);
   }
+  const unmet = (reason, fields) =>
+    fields.filter((field) => !met.some((refusal) => refusal.reason === reason && refusal.field === field));
+  const { invalid, tooLarge } = fieldsRefused();
+  assert.ok(invalid.length >= 40 && tooLarge.length >= 10, `${invalid} / ${tooLarge}`);
+  assert.deepEqual(unmet("invalid", invalid), [], "fields that are not as they are to be, without a row");
+  assert.deepEqual(unmet("too_large", tooLarge), [], "fields that are too long, without a row");
+  assert.ok(limits().length >= 10, `${limits()}`);
+  assert.deepEqual(limits().filter((limit) => !known.has(limit)), [], "limits without a row");
   assert.ok(reasons().length >= 20, `${reasons()}`);
   assert.deepEqual(reasons().filter((reason) => !known.has(reason)), [], "refusals without a row");
 });
@@ -602,10 +660,24 @@ for (const log of Object.values(TRIED).flat()) {
     });
 
     test(`what is too much is refused by the limit's name, over ${transport}, ${log}`, async (t) => {
-      const world = new World(t, await starts(t, TIGHT), transport, options);
-      for (const [some, refusal] of LIMITS) {
-        assert.equal(await world.meets(some, refusal), "!", JSON.stringify(refusal));
+      const worlds = new Map();
+      for (const [some, refusal, settings = TIGHT] of LIMITS) {
+        const world = worlds.get(settings) ?? new World(t, await starts(t, settings), transport, options);
+        worlds.set(settings, world);
+        assert.equal(await world.meets(some, refusal), "!", JSON.stringify([some.at(-1), refusal]));
       }
     });
   }
 }
+
+test("each push of bytes is answered as one that says nothing", async (t) => {
+  assert.deepEqual(pushes().filter((verb) => !(verb in BYTES)), [], "verbs without an answer");
+  const world = new World(t, await started(t, settings()), "bytes", {});
+  const actor = ACTORS.find(({ token }) => token === "own");
+  const payload = new TextEncoder().encode('{"offset":1}').buffer;
+  const rows = Object.entries(BYTES).map(([verb, refusal]) => ({ verb, payload, refusal, isAlone: true }));
+  const told = await world.tries(actor, rows);
+  const letters = Object.fromEntries(rows.map(({ verb }, index) => [verb, told[index].letter]));
+  const expected = rows.map(({ verb, refusal }) => [verb, typeof refusal === "string" ? refusal : "!"]);
+  assert.deepEqual(letters, Object.fromEntries(expected));
+});

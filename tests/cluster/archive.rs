@@ -12,6 +12,7 @@ use crate::clusters::Cluster;
 use crate::database::Database;
 use crate::faults::{has, pair, say_at_last, told, wait_for_replica};
 use crate::nodes::{Client, SECRET, node};
+use crate::retention::{self, PARTITIONS};
 use crate::server::{Server, until};
 use crate::servers::{self, KINDS, Kind};
 use crate::switch::Switch;
@@ -541,4 +542,73 @@ fn a_database_that_is_not_fit_is_refused_at_the_start_with_what_is_to_be_changed
     assert!(nobody.contains("28000") && !nobody.contains("hush"), "{nobody}");
     database.tell("UPDATE chinwag_archive SET version = 99");
     assert!(refused(&chat, &[]).contains("its schema is 99"));
+}
+
+/// The first message of a room in the archive, and how many there are.
+fn there(database: &Database) -> (u64, u64) {
+    let asked = |what: &str| {
+        let asked = format!("SELECT coalesce({what}, 0) FROM chinwag_message");
+        database.tell(&asked).parse().expect("a number")
+    };
+    (asked("min(\"offset\")"), asked("count(*)"))
+}
+
+#[test]
+fn what_is_too_old_goes_from_the_archive_too() {
+    let (engine, database) = (servers::Server::start(Kind::Redis, &THIN), Database::start());
+    let settings = [PARTITIONS, "history.keep_s=6"];
+    let nodes = [(); 2].map(|()| archived(&engine.url(), &database, &settings));
+    let mut ann = Client::join(&nodes[0], "ann", "tea", &json!({}));
+    let mut said = say_many(&mut ann, 300);
+    let edited = ann.ask("msg_edit", &json!({ "offset": 7, "body": "an old secret" }));
+    assert_eq!(edited["status"], "ok", "{edited}");
+    wait_for_archive(&database, "tea", 300);
+    say_until_trimmed(&engine, &mut ann, &mut said);
+    let old = said.last_key_value().map_or(0, |(offset, _)| *offset);
+    until("nothing of it is left in the archive", || {
+        ann.say("something new");
+        there(&database).0 > old
+    });
+    let mut bob = Client::join(&nodes[1], "bob", "tea", &json!({}));
+    let first = all_pages(&mut bob).first_key_value().map(|(offset, _)| *offset);
+    assert!(first.is_some_and(|first| first > old), "{first:?} is shown, {old} has gone");
+    let before = "SELECT count(*) FROM chinwag_before";
+    assert_eq!(database.tell(before), "0");
+    let found = bob.ask("msg_search", &json!({ "query": "secret" }));
+    assert_eq!(found["response"]["messages"], json!([]), "{found}");
+    let late = Client::join(&nodes[1], "cyd", "tea", &ann.cursor(200, 0));
+    assert_eq!(late.joined["response"]["recovered"], false, "{}", late.joined);
+    let gaps: u64 =
+        nodes.iter().map(|node| counted(node, "chinwag_archive_gap_messages_total")).sum();
+    assert_eq!(gaps, 0, "it was not lost");
+    drop((ann, bob, late));
+    until("and all of it, when nobody is there", || there(&database).1 == 0);
+}
+
+#[test]
+fn a_room_keeps_so_many_messages_in_the_archive_as_it_is_set_to() {
+    let (engine, database) = (servers::Server::start(Kind::Redis, &THIN), Database::start());
+    let node = archived(&engine.url(), &database, &[PARTITIONS]);
+    let owner = node.token("ann");
+    node.found(&owner, "tea");
+    let mut ann = Client::join_as(&node, &owner, "tea", &json!({}));
+    let mut said = say_many(&mut ann, 300);
+    wait_for_archive(&database, "tea", 300);
+    say_until_trimmed(&engine, &mut ann, &mut said);
+    let last = said.last_key_value().map_or(0, |(offset, _)| *offset);
+    wait_for_archive(&database, "tea", last);
+    let ok = |set: Value| assert_eq!(set["status"], "ok", "{set}");
+    ok(ann.ask("room_set", &json!({ "keep_messages": 200 })));
+    until("as many are left", || there(&database) == (last - 199, 200));
+    said = said.split_off(&(last - 199));
+    check_pages(&mut ann, &said);
+    // Some hundred bytes each.
+    ok(ann.ask("room_set", &json!({ "keep_bytes": 10_000 })));
+    until("fewer are left", || (20..200).contains(&there(&database).1));
+    let (first, _) = there(&database);
+    check_pages(&mut ann, &said.split_off(&first));
+    ok(ann.ask("room_set", &json!({ "keep_bytes": 1 })));
+    until("none is left", || there(&database).1 == 0);
+    assert_eq!(retention::in_engine(&engine, "tea"), 0);
+    assert_eq!(ann.say("offsets go on"), last + 1);
 }

@@ -64,7 +64,6 @@ impl Client {
     }
 
     /// The answer to a join with a token.
-    #[cfg(feature = "store")]
     pub(crate) fn try_join(node: &Server, token: &str, room: &str) -> Value {
         read(&Peer::open(node, token).join(room, "{}"))[4].clone()
     }
@@ -119,6 +118,12 @@ impl Client {
     /// The payload of the next event of this name.
     pub(crate) fn hear(&mut self, event: &str) -> Value {
         read(&self.peer.await_text(&format!("\"{event}\"")))[4].clone()
+    }
+
+    /// Waits for one of these events.
+    pub(crate) fn hear_any(&mut self, events: &[&str]) {
+        let is_one = |text: &str| events.iter().any(|event| text.contains(&format!("\"{event}\"")));
+        while !is_one(&self.peer.await_text("")) {}
     }
 
     /// The messages that are heard until one with this body is, each with its offset.

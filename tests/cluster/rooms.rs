@@ -90,6 +90,36 @@ fn a_key_gives_the_first_receipt_at_any_node() {
 }
 
 #[test]
+fn a_key_that_only_the_engine_knows_is_answered_as_the_first_time_to_whoever_is_muted_since() {
+    for kind in KINDS {
+        let engine = Server::start(kind, &[]);
+        let nodes = nodes(&engine, 2, &["history.messages=2"]);
+        let owner = nodes[0].token("owner");
+        nodes[0].found(&owner, "tea");
+        let mut owner = Client::join_as(&nodes[0], &owner, "tea", &json!({}));
+        let token = nodes[0].token("ann");
+        let mut ann = Client::join_as(&nodes[0], &token, "tea", &json!({}));
+        let message = json!({ "body": "once", "key": "k1" });
+        let first = ann.ask("new_msg", &message);
+        assert_eq!(first["response"]["offset"], 1, "{first}");
+        for offset in 2..6 {
+            assert_eq!(owner.say("more"), offset);
+        }
+        let muted = owner.ask("room_member", &json!({ "user": ann.user(), "muted_s": -1 }));
+        assert_eq!(muted["status"], "ok", "{muted}");
+        // A node that has the end of the room alone.
+        let mut ann = Client::join_as(&nodes[1], &token, "tea", &json!({}));
+        let others = [json!({ "body": "other", "key": "k2" }), json!({ "body": "other" })];
+        for other in &others {
+            let refused = ann.ask("new_msg", other);
+            assert_eq!(refused["response"]["reason"], "muted", "{refused}");
+        }
+        assert_eq!(ann.ask("new_msg", &message), first);
+        assert_eq!(owner.say("last"), 6, "nothing else was said");
+    }
+}
+
+#[test]
 fn changes_of_two_nodes_are_neither_lost_nor_mixed() {
     let (_engine, nodes) = on_each(Kind::Redis, 2);
     let mut ann = Client::join(&nodes[0], "ann", "tea", &json!({}));

@@ -10,13 +10,14 @@ use std::time::Duration;
 use chinwag::base::arena::Key;
 use chinwag::limits::StoreLimits;
 use chinwag::link::audit::AuditWanted;
+use chinwag::link::facts::Keep;
 use chinwag::link::ids::RoomKey;
 use chinwag::link::log::{
     Audit, Log, LogAnswer, LogEnd, Marks, Opened, Opening, Part, Read, Stretch, View, Wanted,
 };
 use chinwag::link::said::MessageText;
 use chinwag::mesh::Wake;
-use chinwag::side::store::{Keep, Options, Promise, Start, Store, StoreLog, TailBounds};
+use chinwag::side::store::{Options, Promise, Start, Store, StoreLog, TailBounds};
 use rusqlite::Connection;
 
 use crate::changed::Changed;

@@ -1,12 +1,13 @@
 //! What the script keeps of a room for an archive, and for how long.
 
+use chinwag::link::log::Marks;
 use chinwag::side::engine::command::{Act, Entry, Receipt, Reply};
-use chinwag::side::engine::redis::Target;
+use chinwag::side::engine::redis::{Library, Target};
 use redis::{Connection, FromRedisValue};
 
 use super::node::{Node, message, runtime, target};
 use super::servers::{KINDS, Kind, Server};
-use super::world::{LIBRARY, load, planted};
+use super::world::{library, load, planted};
 
 const TOPIC: &str = "room:tea";
 
@@ -66,14 +67,15 @@ impl Room {
         command.arg(&words[1..]).query(&mut self.look).expect("an answer")
     }
 
-    /// All of the room is in the archive, up to there.
-    fn archive(&mut self, offset: u64, change: u64) {
+    /// All of the room is in the archive, up to there, and nothing of what it has let go of up to
+    /// this offset.
+    fn archive(&mut self, offset: u64, change: u64, gone: u64) {
         let keys = ["m:room:tea", "s:room:tea", "h", "d"].map(|kind| self.key(kind));
         let epoch = format!("{:016x}", 1);
         let [offset, change] = [offset, change].map(|number| number.to_string());
         let mut note = redis::cmd("FCALL");
-        note.arg("chinwag_1_archived").arg(4).arg(&keys).arg(TOPIC).arg(epoch);
-        note.arg(offset).arg(change).arg(0).arg(0).arg(60);
+        note.arg(Library::ours().function("archived")).arg(4).arg(&keys).arg(TOPIC).arg(epoch);
+        note.arg(offset).arg(change).arg(0).arg(0).arg(60).arg(gone);
         note.query::<i64>(&mut self.look).expect("an answer");
     }
 
@@ -98,13 +100,13 @@ async fn run(server: &Server, library: &str) -> Result<(), String> {
     room.change(change(2, 0, true, 1)).await;
     check("nothing is let go of", &room.offsets().await, &(3, vec![1, 2]))?;
     check("it waits", &room.waits_and_expires(), &(true, false))?;
-    room.archive(127, 2);
+    room.archive(127, 2, 0);
     check("it waits for the last one", &room.waits_and_expires(), &(true, false))?;
-    room.archive(128, 2);
+    room.archive(128, 2, 0);
     check("all is there", &room.waits_and_expires(), &(false, true))?;
     room.say(1).await;
     check("it waits for what is new", &room.waits_and_expires(), &(true, false))?;
-    room.archive(129, 2);
+    room.archive(129, 2, 0);
     // What is there has become something else, which is not.
     room.change(change(3, 0, false, 2)).await;
     check("it waits again", &room.waits_and_expires(), &(true, false))?;
@@ -126,7 +128,24 @@ async fn run(server: &Server, library: &str) -> Result<(), String> {
     let heard = room.change(change(1, 1, false, 3)).await;
     check("who has", &heard, &Receipt::Change { change: 4 })?;
     let again = room.change(change(1, 1, false, 4)).await;
-    check("once", &again, &Receipt::Conflict)
+    check("once", &again, &Receipt::Conflict)?;
+    // It is there, and then too old.
+    room.archive(321, 4, 0);
+    check("all is there", &room.waits_and_expires(), &(false, true))?;
+    let act = Act::LetGo { upto: Marks { offset: 300, change: 0 }, due_in_ms: None };
+    room.change(Entry { act, record: Vec::new(), ..message(b"") }).await;
+    check("what is too old goes", &room.offsets().await, &(301, vec![]))?;
+    check("the archive is to know that", &room.waits_and_expires(), &(true, false))?;
+    room.archive(321, 4, 299);
+    check("all of it", &room.waits_and_expires(), &(true, false))?;
+    room.archive(321, 4, 300);
+    check("it does", &room.waits_and_expires(), &(false, true))?;
+    // A later version has the room.
+    let [meta, archived] = ["m:room:tea", "h"].map(|kind| room.key(kind));
+    room.ask::<()>(&["SET", &meta, "2 something else"]);
+    let before: Vec<String> = room.ask(&["HGETALL", &archived]);
+    room.archive(400, 9, 0);
+    check("it is left alone", &room.ask::<Vec<String>>(&["HGETALL", &archived]), &before)
 }
 
 fn try_with(kind: Kind, library: &str) -> Result<(), String> {
@@ -137,7 +156,7 @@ fn try_with(kind: Kind, library: &str) -> Result<(), String> {
 #[test]
 fn what_an_archive_does_not_have_waits_for_it_up_to_a_bound() {
     for kind in KINDS {
-        try_with(kind, LIBRARY).unwrap_or_else(|why| panic!("{kind:?}: {why}"));
+        try_with(kind, library()).unwrap_or_else(|why| panic!("{kind:?}: {why}"));
     }
     for (what, good, bad) in [
         (
@@ -154,7 +173,14 @@ fn what_an_archive_does_not_have_waits_for_it_up_to_a_bound() {
             "call('ZADD', room.unarchived, 'NX', room.at, room.topic) == 1",
             "false",
         ),
+        (
+            "what goes does not wait",
+            "(room.turned or is_said or room.lets_go)",
+            "(room.turned or is_said)",
+        ),
+        ("what goes stays there", " or gone ~= args[8]", ""),
         ("what waits expires", "== 1\n  then\n    call('PERSIST', room.stream)", "== 1\n  then"),
+        ("what another version has is noted", "  if not of then return 0 end\n", ""),
         ("all is there too soon", "if of ~= epoch or top ~= args[3]", "if of ~= epoch or false"),
     ] {
         let found = try_with(Kind::Redis, &planted(what, good, bad));

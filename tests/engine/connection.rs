@@ -205,7 +205,35 @@ fn a_connection_on_which_more_is_pushed_than_is_taken_ends() {
         };
         assert_eq!(cause, Cause::Overflown);
         assert!((10..20).contains(&pushes), "what came before that is told: {pushes}");
-        assert_eq!(slow.events.pushed_bytes(), 0);
+        assert_eq!(slow.events.waiting_bytes(), 0);
+    });
+}
+
+#[test]
+fn a_connection_on_which_more_is_answered_than_is_taken_ends_but_not_for_one_room() {
+    let server = Server::start(Kind::Redis, &[]);
+    runtime().block_on(async {
+        let connector = Node::connector(&target(&server, 1)).expect("an address");
+        let mut node = Node::connect_within(&connector, 20_000).await.expect("a connection");
+        node.append(TOPIC, 1, vec![message(&[7; 1_000]); 40]).await;
+        assert_eq!(node.read(TOPIC).await.messages.len(), 40, "it is larger than what may wait");
+        let mut other = Node::connect(&target(&server, 2)).await.expect("a connection");
+        for _ in 0..100 {
+            node.send(Command::Read { topic: TOPIC.into() });
+            other.append(TOPIC, 1, vec![message(b"tea")]).await;
+        }
+        let mut answers = Vec::new();
+        let cause = loop {
+            match node.events.recv().await.expect("an event") {
+                Event::Answered { result, .. } => answers.push(result),
+                Event::Ended { cause, .. } => break cause,
+                event @ Event::Pushed(_) => panic!("{event:?}"),
+            }
+        };
+        assert_eq!(cause, Cause::Overflown);
+        let [Ok(Reply::State(_)), lost @ ..] = &answers[..] else { panic!("{answers:?}") };
+        assert!(lost.iter().all(|lost| *lost == Err(Failure::Lost)), "what was asked is answered");
+        assert!(!lost.is_empty() && node.events.waiting_bytes() == 0);
     });
 }
 

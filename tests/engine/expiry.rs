@@ -5,7 +5,7 @@ use redis::Connection;
 
 use super::node::{Node, message, runtime, target};
 use super::servers::{KINDS, Kind, Server};
-use super::world::{LIBRARY, World, planted};
+use super::world::{World, library, planted};
 
 const TOPIC: &str = "room:tea";
 const HOUR_S: u64 = 3600;
@@ -96,7 +96,7 @@ async fn say_again(server: &Server, library: &str) -> Result<(), String> {
 fn the_last_thousand_keys_are_known_and_those_before_two_thousand_are_not() {
     for kind in KINDS {
         let server = Server::start(kind, &[]);
-        runtime().block_on(async { say_again(&server, LIBRARY).await }).expect("no difference");
+        runtime().block_on(async { say_again(&server, library()).await }).expect("no difference");
     }
     for (what, good, bad) in [
         ("older keys are not looked for", " or call('HGET', room.older, key)", ""),

@@ -28,6 +28,8 @@ pub(crate) struct Model {
     /// On which of its histories it is.
     pub(crate) branch: u64,
     pub(crate) rooms: BTreeMap<Box<str>, Room>,
+    /// When each room is looked at whether something of it is too old.
+    pub(crate) due: BTreeMap<Box<str>, u64>,
     /// Each node's life, and when its lease ends.
     nodes: BTreeMap<u64, (u64, u64)>,
 }
@@ -77,7 +79,13 @@ impl<T> Kept<T> {
 
 impl Model {
     pub(crate) fn new(history: u64) -> Self {
-        Self { history, branch: 0, rooms: BTreeMap::new(), nodes: BTreeMap::new() }
+        Self {
+            history,
+            branch: 0,
+            rooms: BTreeMap::new(),
+            due: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+        }
     }
 
     /// Becomes what it was, on another history.
@@ -92,7 +100,7 @@ impl Model {
         append: &Append,
         now_ms: u64,
     ) -> Result<(Head, Vec<Receipt>, Vec<Pushed>), Failure> {
-        let Self { history, branch, ref mut rooms, .. } = *self;
+        let Self { history, branch, ref mut rooms, ref mut due, .. } = *self;
         let room = rooms.entry(append.topic.clone()).or_default();
         let (mut head, is_turned) = match &room.meta {
             None => (room.begin(append.fresh_epoch), true),
@@ -100,7 +108,7 @@ impl Model {
             Some(Meta::Ours(head, of)) if *of == branch => (head.clone(), false),
             Some(Meta::Ours(head, _)) => (turn(head, append.fresh_epoch), true),
         };
-        let before = head.top;
+        let (before, gone_before) = (head.top, head.gone);
         let at_ms = head.at_ms.max(now_ms);
         let (mut entries, mut receipts, mut pushed) = (Vec::new(), Vec::new(), Vec::new());
         let topic = &append.topic;
@@ -109,6 +117,10 @@ impl Model {
         };
         for entry in &append.entries {
             let (receipt, place) = room.act(&mut head, entry, at_ms);
+            if let (Act::LetGo { due_in_ms, .. }, Receipt::Decided { .. }) = (&entry.act, receipt) {
+                due.remove(topic);
+                due.extend(due_in_ms.map(|in_ms| (topic.clone(), at_ms + in_ms)));
+            }
             receipts.push(receipt);
             let Some(place) = place else { continue };
             head.at_ms = at_ms;
@@ -130,7 +142,7 @@ impl Model {
             room.trim(&mut head, history);
         }
         room.meta = Some(Meta::Ours(head.clone(), branch));
-        if is_turned || !entries.is_empty() {
+        if is_turned || !entries.is_empty() || head.gone != gone_before {
             let has_begun = head.top.offset > 0 || head.rev > 0 || head.audited > 0;
             if has_begun && !matches!(room.listed, Some((Some(_), _))) {
                 pushed.extend(room.list(None, at_ms).map(listed));
@@ -189,6 +201,38 @@ impl Model {
             Some(Listed { topic: topic.clone(), founded, hour })
         });
         listed.collect()
+    }
+
+    /// Notes when rooms are looked at, at a time.
+    pub(crate) fn age(&mut self, topics: &[Box<str>], in_ms: Option<u64>, now_ms: u64) {
+        for topic in topics {
+            match in_ms {
+                None => drop(self.due.remove(topic)),
+                Some(in_ms) => {
+                    let due_ms = self.due.entry(topic.clone()).or_insert(u64::MAX);
+                    *due_ms = (*due_ms).min(now_ms + in_ms);
+                }
+            }
+        }
+    }
+
+    /// Which rooms of a partition are to be looked at, at a time.
+    pub(crate) fn due(
+        &mut self,
+        (of, partitions): (u16, u16),
+        (count, again_ms): (u32, u64),
+        now_ms: u64,
+    ) -> Reply {
+        let here = self.due.iter().filter(|(topic, _)| partition(topic, partitions) == of);
+        let due = here.filter(|(_, due_ms)| **due_ms <= now_ms);
+        let mut topics: Vec<_> = due.map(|(topic, at)| (*at, topic.clone())).collect();
+        topics.sort();
+        topics.truncate(count as usize);
+        let topics: Vec<_> = topics.into_iter().map(|(_, topic)| topic).collect();
+        for topic in &topics {
+            self.due.insert(topic.clone(), now_ms + again_ms);
+        }
+        Reply::Due { now_ms, topics }
     }
 
     /// Takes rooms out of the list that were not founded, and of which nothing is known.
@@ -258,6 +302,9 @@ impl Room {
             }
             Act::Change { offset, expected, is_deleted, .. } => {
                 let (offset, is_deleted) = (*offset, *is_deleted);
+                if offset <= head.gone.offset {
+                    return (Receipt::Gone, None);
+                }
                 let known = self.changed.get(&offset).map_or(0, |changed| changed.change);
                 if known == 0 && *expected > 0 {
                     return (Receipt::Gone, None);
@@ -286,6 +333,19 @@ impl Room {
                 (Receipt::Decided { rev: head.rev }, Some(Place::Decision(head.rev)))
             }
             Act::Note => (Receipt::Decided { rev: head.rev }, Some(Place::Note)),
+            Act::LetGo { upto, .. } => {
+                let offset = upto.offset.min(head.top.offset);
+                if offset > head.gone.offset {
+                    let kept = self.changed.split_off(&(offset + 1));
+                    let gone = std::mem::replace(&mut self.changed, kept);
+                    let change = gone.values().map(|of| of.change).max().unwrap_or_default();
+                    let change = change.max(upto.change).min(head.top.change);
+                    self.messages.entries = self.messages.entries.split_off(&(offset + 1));
+                    head.gone = Marks { offset, change: change.max(head.gone.change) };
+                    head.floor = head.floor.max(head.gone.change);
+                }
+                (Receipt::Decided { rev: head.rev }, None)
+            }
         }
     }
 

@@ -2,18 +2,21 @@
 //! in the script are found so.
 
 use chinwag::base::rng::SplitMix64;
+use chinwag::link::log::Marks;
 use chinwag::side::engine::command::{Act, Append, Command, Entry, Founded};
 use chinwag::side::engine::partition::partition;
 
 use super::model::Meta;
 use super::node::{PARTITIONS, runtime};
 use super::servers::{Kind, Server};
-use super::world::{LIBRARY, Part, World, planted};
+use super::world::{Part, World, library, planted};
 
 /// One with a brace, since that is what names of keys have.
 const TOPICS: [&str; 3] = ["room:tea", "room:{x", "p\u{fc}b"];
 const STEPS: u32 = 2500;
 const SEEDS: u64 = 4;
+/// Nobody is there so late.
+const FAR_MS: u64 = 1_000_000_000;
 /// And at most, until what is planted is found.
 const SEEDS_OF_PLANTED: u64 = 64;
 
@@ -101,6 +104,16 @@ impl Run {
                 let partition = partition(topic, PARTITIONS);
                 self.world.ask(by, Command::List { partition, cursor: 0 }).await?;
             }
+            40 => {
+                let partition = partition(topic, PARTITIONS);
+                let in_ms = self.in_ms();
+                self.world.ask(by, Command::Age { partition, topics: vec![boxed], in_ms }).await?;
+            }
+            41 | 42 => {
+                let partition = partition(topic, PARTITIONS);
+                let again_ms = if self.draws.in_100(50) { 0 } else { FAR_MS };
+                self.world.ask(by, Command::Due { partition, count: 9, again_ms }).await?;
+            }
             38 | 39 => {
                 let partition = partition(topic, PARTITIONS);
                 let forget = Command::Forget { partition, topics: vec![boxed] };
@@ -151,6 +164,12 @@ impl Run {
                     let is_deleted = self.draws.in_100(40);
                     Act::Change { offset, expected, is_deleted, is_pinned: false, heard: 0 }
                 }
+                8 if self.draws.in_100(20) => {
+                    let change = self.draws.below(3);
+                    let offset = (top + 2).saturating_sub(self.draws.below(90));
+                    let upto = Marks { offset, change };
+                    Act::LetGo { upto, due_in_ms: self.in_ms() }
+                }
                 8 => {
                     rev += 1;
                     self.decision()
@@ -161,6 +180,11 @@ impl Run {
             entries.push(Entry { judged, act, record: self.draws.bytes(40), line });
         }
         Command::Append(Append { topic: topic.into(), fresh_epoch: self.epoch, entries })
+    }
+
+    /// When a room is looked at: which is compared, and not at which millisecond.
+    fn in_ms(&mut self) -> Option<u64> {
+        [None, Some(0), Some(FAR_MS)][usize::try_from(self.draws.below(3)).expect("three")]
     }
 
     fn message(&mut self) -> Act {
@@ -203,7 +227,7 @@ fn valkey_does_what_the_model_says() {
 
 fn all_seeds(kind: Kind) {
     for seed in 0..SEEDS {
-        run(kind, LIBRARY, seed, STEPS).unwrap_or_else(|why| panic!("{why}"));
+        run(kind, library(), seed, STEPS).unwrap_or_else(|why| panic!("{why}"));
     }
 }
 
@@ -296,6 +320,27 @@ const PLANTED: &[(&str, &str, &str)] = &[
         "call('EXISTS', keys[i + 2])",
     ),
     ("a message that was let go of changes", "return i + 4, 'gone'", "return i + 4, 'conflict'"),
+    ("a message that was too old changes", "tonumber(offset) <= room.gone or ", ""),
+    ("what is too old stays", "call('XTRIM', room.stream, 'MINID', string", "local _ = (string"),
+    ("changes of what is too old stay", "call('HDEL', room.changed, offset)\n      end", "end"),
+    (
+        "the floor stays where messages go",
+        "room.floor = math.max(room.floor, room.gone_change)",
+        "",
+    ),
+    ("what goes is not told", "room.lets_go = true", ""),
+    (
+        "a room that goes on is not looked at",
+        "call('ZADD', room.due, room.now + args[i + 2], room.topic)",
+        "",
+    ),
+    ("a room without a bound is looked at", "call('ZREM', room.due, room.topic)", ""),
+    ("a room is looked at later than was asked", "'LT', now + args[1]", "now + args[1]"),
+    (
+        "a room is handed out twice",
+        "for _, topic in ipairs(due) do call('ZADD', keys[1], now + args[2], topic) end",
+        "",
+    ),
     (
         "a turn forgets how far its audit trail came",
         "{top, changes, rev, audited}",

@@ -9,6 +9,7 @@ use chinwag::side::engine::command::{
     Append, Command, Entry, Failure, Head, Listed, Pushed, Receipt, Reply,
 };
 use chinwag::side::engine::partition::partition;
+use chinwag::side::engine::redis::Library;
 use redis::Connection;
 
 use super::model::{Kept, Meta, Model, Room};
@@ -16,7 +17,9 @@ use super::node::{Node, PARTITIONS, target};
 use super::servers::Server;
 
 /// The library as it is.
-pub(crate) const LIBRARY: &str = include_str!("../../src/side/engine/chinwag_1.lua");
+pub(crate) fn library() -> &'static str {
+    &Library::ours().text
+}
 
 /// How many lines of an audit trail the server must keep.
 const AUDIT_LINES: u64 = 100;
@@ -73,6 +76,9 @@ impl World {
         if let Ok(Reply::Listed { rooms, .. }) = &mut answer {
             rooms.iter_mut().for_each(round_hour);
             rooms.sort_by(|one, other| one.topic.cmp(&other.topic));
+        }
+        if let Ok(Reply::Due { topics, .. }) = &mut answer {
+            topics.sort();
         }
         let (expected, told) = self.expect(by, &command, &answer, before_ms)?;
         equal(&command, "answer", &answer, &expected)?;
@@ -156,6 +162,21 @@ impl World {
             Command::Forget { topics, .. } => {
                 self.model.forget(topics);
                 (Ok(Reply::Done), Vec::new())
+            }
+            Command::Age { topics, in_ms, .. } => {
+                self.model.age(topics, *in_ms, before_ms);
+                (Ok(Reply::Done), Vec::new())
+            }
+            Command::Due { partition, count, again_ms } => {
+                let Ok(Reply::Due { now_ms, .. }) = answer else {
+                    return Err(format!("{command:?}: {answer:?}"));
+                };
+                let asked = (*count, *again_ms);
+                let mut due = self.model.due((*partition, PARTITIONS), asked, *now_ms);
+                if let Reply::Due { topics, .. } = &mut due {
+                    topics.sort();
+                }
+                (Ok(due), Vec::new())
             }
             Command::Leave { node, life } => {
                 self.model.leave(*node, *life);
@@ -358,8 +379,8 @@ fn ask(look: &mut Connection, words: &[&str]) {
 /// The script with a defect: `bad` stands where `good` has stood.
 #[track_caller]
 pub(crate) fn planted(what: &str, good: &str, bad: &str) -> String {
-    assert_eq!(LIBRARY.matches(good).count(), 1, "{what}: the script is another one");
-    LIBRARY.replace(good, bad)
+    assert_eq!(library().matches(good).count(), 1, "{what}: the script is another one");
+    library().replace(good, bad)
 }
 
 /// Has a server take this script.

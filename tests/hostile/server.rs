@@ -32,7 +32,16 @@ impl Server {
 
     /// The same, in this environment.
     pub(crate) fn start_in(settings: &[&str], env: &[(&str, &OsStr)]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_chinwag"))
+        Self::start_by(Command::new(env!("CARGO_BIN_EXE_chinwag")), settings, env)
+    }
+
+    /// The same, by a command that ends as the server.
+    pub(crate) fn start_by(
+        mut command: Command,
+        settings: &[&str],
+        env: &[(&str, &OsStr)],
+    ) -> Self {
+        let mut child = command
             .args(["--listen", "127.0.0.1:0", "--set", "store.path="])
             .args(settings.iter().flat_map(|setting| ["--set", setting]))
             .env_clear()

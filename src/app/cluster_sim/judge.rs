@@ -113,10 +113,11 @@ impl Judge {
                     return;
                 }
                 let other = self.changes.insert((topic, change), asked.clone());
-                // What is pinned or deleted already is so by the change that has done it.
-                let is_edit = matches!(asked, Asked::Edit { .. });
-                let is_only = !is_edit || other.is_none();
-                assert!(is_only, "one change has one number: {other:?}, {asked:?}");
+                // What is pinned or deleted already is so by the change that has done it, and what
+                // is not pinned by any. That may be answered later.
+                let is_edit = |of: &Asked| matches!(of, Asked::Edit { .. });
+                let are_two = is_edit(asked) && other.as_ref().is_some_and(is_edit);
+                assert!(!are_two, "one change has one number: {other:?}, {asked:?}");
             }
         }
     }

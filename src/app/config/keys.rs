@@ -536,7 +536,7 @@ pub(super) const ALL: &[Key] = &[
     Key {
         name: "store.checkpoint_bytes",
         kind: number(MIB, GIB, BYTES, Slot::Usize(|c| &mut c.store.limits.checkpoint_bytes)),
-        doc: "How large the log becomes before it is moved into the database between two commits. The more, the less often commits wait for that, and the longer; the log may be larger while reads are under way.",
+        doc: "How large the log becomes before it is moved into the database between two commits. The more, the less often commits wait for that, and the longer. Where reads are always under way the log becomes four times as large; then commits wait until those have ended.",
     },
     Key {
         name: "store.readers",

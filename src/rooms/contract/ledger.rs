@@ -22,8 +22,8 @@ use crate::auth::level::Standing;
 use crate::link::audit::{AuditAct, AuditLine, INVITED, LineText};
 use crate::link::ids::RoomKey;
 use crate::link::log::{
-    Append, Appended, Audit, Find, FromLog, Log, Opened, Opening, Read, Say, Spoken, Ticket, What,
-    WhatText, Why,
+    Append, Appended, Audit, Find, FromLog, Log, Opened, Opening, Read, Recall, Say, Spoken,
+    Ticket, What, WhatText, Why,
 };
 
 /// The user of whom others decide than the home,
@@ -503,6 +503,10 @@ impl<L: Log> Log for Recorded<L> {
 
     fn read(&mut self, read: Read<'_>) -> Result<(), Why> {
         self.tried.read(read)
+    }
+
+    fn recall(&mut self, recall: Recall<'_>) -> Option<Appended> {
+        self.tried.recall(recall)
     }
 
     fn catch_up(&mut self, room: RoomKey, ticket: Ticket) -> Result<(), Why> {

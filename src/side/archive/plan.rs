@@ -118,6 +118,8 @@ pub(super) struct Plan {
     /// Where it is in the archive with these.
     pub(super) upto: Marks,
     pub(super) floor: Marks,
+    /// Up to which offset the room has let go of messages: nothing of them is to be left.
+    pub(super) gone: u64,
     /// How many messages are missing.
     pub(super) gap: u64,
     /// Whether there is more.
@@ -139,6 +141,7 @@ impl Plan {
             Some(Place { floor, .. }) => Marks { change: floor.change.max(forgotten), ..*floor },
             None => Marks { offset: before_first(part), change: forgotten },
         };
+        let floor = floor.max(head.gone);
         let first = behind.offset.max(floor.offset) + 1;
         let is_new = |offset: u64| (first..=last).contains(&offset);
         let is_wanted = |(offset, of): &(&u64, &Entry)| {
@@ -168,6 +171,7 @@ impl Plan {
             },
             rows,
             floor,
+            gone: head.gone.offset,
             is_cut,
         }
     }

@@ -18,6 +18,8 @@ use crate::limits::ARCHIVE_READ_MESSAGES_MAX;
 use crate::link::log::{Marks, Part, View, Wanted};
 use crate::link::said::Replies;
 use crate::side::engine::older::{Found, Question, Row, What, Words};
+use crate::side::engine::retention::Cut;
+use crate::side::engine::written::{read_archived, warned};
 
 /// What was found; `None`, if the archive is of another epoch yet.
 pub(super) async fn find(
@@ -45,6 +47,10 @@ pub(super) async fn find(
     match &question.what {
         What::Page(wanted) => page(&look, id, *wanted, &mut found).await?,
         What::Words(words) => hits(&look, id, words, &mut found).await?,
+        What::Oldest { before_ms, cut } => {
+            let of = Of { look: &look, id, topic: &question.topic };
+            found.cut = Some(of.oldest(*before_ms, *cut, upto.offset).await?);
+        }
     }
     count_replies(&look, id, &mut found).await?;
     look.commit().await?;
@@ -117,6 +123,61 @@ async fn page(
     found.rows.sort_unstable_by_key(|row| row.offset);
     found.rows.dedup_by_key(|row| row.offset);
     Ok(())
+}
+
+/// A room that is looked at for what is too old.
+struct Of<'a> {
+    look: &'a Transaction<'a>,
+    id: i64,
+    topic: &'a str,
+}
+
+impl Of<'_> {
+    /// Up to where it lets go of messages, the last of which in the archive is this one: those that
+    /// were said before a time, and those that go by what the engine has.
+    async fn oldest(&self, before_ms: u64, cut: Cut, last: u64) -> Result<Cut, DatabaseError> {
+        let mut upto = cut.upto;
+        // Times of a room never decrease. Those that cannot be read are as those behind them.
+        let (mut low, mut high) = (upto.offset, last);
+        while low < high {
+            let middle = low + (high - low).div_ceil(2);
+            match self.first_from(middle, high).await? {
+                Some((offset, at_ms)) if at_ms < before_ms => low = offset,
+                _ => high = middle - 1,
+            }
+        }
+        upto.offset = low;
+        if let Some(bytes) = cut.bytes_left.filter(|_| cut.first > upto.offset + 1) {
+            let fits = "SELECT coalesce(max(o), 0) FROM (SELECT \"offset\" AS o, \
+                        sum(octet_length(record)) OVER (ORDER BY \"offset\" DESC) AS bytes \
+                        FROM chinwag_message WHERE room = $1 AND \"offset\" > $2 AND \"offset\" < $3) AS m \
+                        WHERE bytes > $4";
+            let (after, before) = (bound(upto.offset), bound(cut.first));
+            let params: [&(dyn ToSql + Sync); 4] = [&self.id, &after, &before, &bound(bytes)];
+            let row = self.look.query_one(fits, &params).await?;
+            upto.offset = upto.offset.max(number(&row, 0));
+        }
+        let changed = "SELECT change FROM chinwag_message WHERE room = $1 AND change > 0 \
+                       AND \"offset\" <= $2 ORDER BY change DESC LIMIT 1";
+        let changed = self.look.query_opt(changed, &[&self.id, &bound(upto.offset)]).await?;
+        upto.change = upto.change.max(changed.map_or(0, |row| number(&row, 0)));
+        let left = self.first_from(upto.offset + 1, last).await?;
+        Ok(Cut { upto, oldest_ms: left.map(|(_, at_ms)| at_ms), ..cut })
+    }
+
+    /// The first message of some that can be read, and when it was said.
+    async fn first_from(&self, first: u64, last: u64) -> Result<Option<(u64, u64)>, DatabaseError> {
+        let asked = "SELECT \"offset\", record FROM chinwag_message WHERE room = $1 \
+                     AND \"offset\" BETWEEN $2 AND $3 AND record IS NOT NULL \
+                     ORDER BY \"offset\" LIMIT 1";
+        let params: [&(dyn ToSql + Sync); 3] = [&self.id, &bound(first), &bound(last)];
+        let row = self.look.query_opt(asked, &params).await?;
+        Ok(row.and_then(|row| {
+            let offset = number(&row, 0);
+            let told = warned(read_archived(self.topic, offset, row.get(1)))?;
+            Some((offset, told.said_ms))
+        }))
+    }
 }
 
 async fn hits(

@@ -22,7 +22,7 @@ use super::database::{Database, DatabaseError, Line};
 use super::plan::{Begin, Place, Plan};
 use super::stats::ArchiveStats;
 use super::thread::AGAIN;
-use super::writing::{forget_before, places, taken_back, write};
+use super::writing::{Written, forget_before, places, taken_back, write};
 use crate::limits::{
     ARCHIVE_BYTES_AT_ONCE, ARCHIVE_LOOK_MS, ARCHIVE_ROOM_MESSAGES_AT_ONCE, ARCHIVE_ROOMS_AT_ONCE,
 };
@@ -238,9 +238,9 @@ impl Writer {
             }
         }
         left.extend(waiting.cloned());
-        for plan in self.write_plans(&plans).await? {
-            self.note_written(plan).await?;
-            if plan.is_cut {
+        for (plan, written) in self.write_plans(&plans).await? {
+            self.note_written(plan, written).await?;
+            if plan.is_cut || written == Written::InPart {
                 left.push(plan.topic.clone());
             }
         }
@@ -286,10 +286,13 @@ impl Writer {
 
     /// Writes rooms together, or, if that fails and one of them may be the reason, one by one.
     /// Returns those that are written.
-    async fn write_plans<'p>(&mut self, plans: &'p [Plan]) -> Result<Vec<&'p Plan>, Broken> {
+    async fn write_plans<'p>(
+        &mut self,
+        plans: &'p [Plan],
+    ) -> Result<Vec<(&'p Plan, Written)>, Broken> {
         let all: Vec<&Plan> = plans.iter().collect();
         if all.is_empty() {
-            return Ok(all);
+            return Ok(Vec::new());
         }
         match self.write_at_once(&all).await {
             Ok(written) => return Ok(written),
@@ -316,17 +319,17 @@ impl Writer {
     async fn write_at_once<'p>(
         &mut self,
         plans: &[&'p Plan],
-    ) -> Result<Vec<&'p Plan>, DatabaseError> {
+    ) -> Result<Vec<(&'p Plan, Written)>, DatabaseError> {
         let Some(line) = &mut self.line else { return Ok(Vec::new()) };
         // Each statement has its own time, and there are several for each room.
         let timeout = line.timeout() * 10;
         let written = Line::in_time(timeout, write(line, plans)).await?;
-        let plans = plans.iter().zip(written);
-        Ok(plans.filter_map(|(plan, is_written)| is_written.then_some(*plan)).collect())
+        let plans = plans.iter().copied().zip(written);
+        Ok(plans.filter(|(_, written)| *written != Written::No).collect())
     }
 
     /// Tells the engine, and counts.
-    async fn note_written(&mut self, plan: &Plan) -> Result<(), Broken> {
+    async fn note_written(&mut self, plan: &Plan, written: Written) -> Result<(), Broken> {
         self.stats.count_written(plan.rows.len() as u64);
         let unreadable = plan.unreadable();
         self.stats.count_unreadable(unreadable);
@@ -340,8 +343,10 @@ impl Writer {
                 "the engine has let go of messages that were not archived: they are lost"
             );
         }
-        let Plan { epoch, upto, floor, .. } = *plan;
+        let Plan { epoch, upto, floor, gone, .. } = *plan;
         let of = Archived { epoch, upto, floor };
-        self.ask(async |archivist| archivist.archived(&plan.topic, of).await).await
+        // While something is to be deleted, it is not all that it has let go of.
+        let deleted = if written == Written::Yes { gone } else { 0 };
+        self.ask(async |archivist| archivist.archived(&plan.topic, of, deleted).await).await
     }
 }

@@ -8,11 +8,12 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
+use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row as SqlRow, Transaction};
 
 use super::database::{DatabaseError, Line};
 use super::plan::{Begin, Place, Plan, Row};
-use crate::limits::ARCHIVE_BEFORE_S;
+use crate::limits::{ARCHIVE_BEFORE_S, ARCHIVE_DELETED_AT_ONCE};
 use crate::link::log::Marks;
 
 /// How many messages are looked at together that a turn may have taken back.
@@ -61,8 +62,19 @@ pub(super) async fn taken_back(
     Ok(rows.iter().map(|row| number(row, 0)).collect())
 }
 
-/// Writes rooms, all or none. Says of each whether it was where it has been read.
-pub(super) async fn write(line: &mut Line, plans: &[&Plan]) -> Result<Vec<bool>, DatabaseError> {
+/// What has become of a room that was to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Written {
+    /// It is.
+    Yes,
+    /// It is, but for messages that it has let go of and that are to be deleted.
+    InPart,
+    /// Somebody else has written it since it was read.
+    No,
+}
+
+/// Writes rooms, all or none.
+pub(super) async fn write(line: &mut Line, plans: &[&Plan]) -> Result<Vec<Written>, DatabaseError> {
     let change = line.client.transaction().await?;
     let mut written = Vec::with_capacity(plans.len());
     for plan in plans {
@@ -72,8 +84,8 @@ pub(super) async fn write(line: &mut Line, plans: &[&Plan]) -> Result<Vec<bool>,
     Ok(written)
 }
 
-async fn write_room(change: &Transaction<'_>, plan: &Plan) -> Result<bool, DatabaseError> {
-    let Some(id) = locked(change, plan).await? else { return Ok(false) };
+async fn write_room(change: &Transaction<'_>, plan: &Plan) -> Result<Written, DatabaseError> {
+    let Some(id) = locked(change, plan).await? else { return Ok(Written::No) };
     if let Begin::Turned(kept) = plan.begin {
         take_back(change, id, kept).await?;
     }
@@ -94,7 +106,24 @@ async fn write_room(change: &Transaction<'_>, plan: &Plan) -> Result<bool, Datab
     let Plan { epoch, upto, floor, .. } = plan;
     let [upto, floor] = [upto, floor].map(|of| (stored(of.offset), stored(of.change)));
     change.execute(note, &[&id, &stored(*epoch), &upto.0, &upto.1, &floor.0, &floor.1]).await?;
-    Ok(true)
+    let is_all = plan.gone == 0 || delete(change, id, plan.gone).await?;
+    Ok(if is_all { Written::Yes } else { Written::InPart })
+}
+
+/// Deletes messages of a room up to an offset, and what they were, some at a time. Returns whether
+/// none is left.
+async fn delete(change: &Transaction<'_>, id: i64, upto: u64) -> Result<bool, DatabaseError> {
+    let mut is_all = true;
+    for table in ["chinwag_message", "chinwag_before"] {
+        let delete = format!(
+            "DELETE FROM {table} WHERE room = $1 AND \"offset\" <= $2 AND \"offset\" <= \
+             (SELECT max(o) FROM (SELECT \"offset\" AS o FROM {table} WHERE room = $1 \
+              ORDER BY \"offset\" LIMIT $3) AS first)"
+        );
+        let params: [&(dyn ToSql + Sync); 3] = [&id, &stored(upto), &ARCHIVE_DELETED_AT_ONCE];
+        is_all &= change.execute(&delete, &params).await? < ARCHIVE_DELETED_AT_ONCE.unsigned_abs();
+    }
+    Ok(is_all)
 }
 
 /// The row of a room, which nobody else writes until all is done; `None`, if somebody has since it

@@ -1,11 +1,13 @@
 #!lua name=chinwag_1
 -- What the engine does in one step: entries are appended to a room (`chinwag_1_append`), a room is
--- read (`chinwag_1_read`), it is noted what of a room is in an archive (`chinwag_1_archived`), rooms
+-- read (`chinwag_1_read`), it is noted what of a room is in an archive (`chinwag_1_archived`), or
+-- when it is looked at whether something of it is too old (`chinwag_1_age`, `chinwag_1_due`), rooms
 -- that are gone leave the list (`chinwag_1_forget`), a node says that it lives (`chinwag_1_beat`),
 -- and commands that a user may not call are named (`chinwag_1_lacks`).
 --
--- An engine keeps the library that it has, and nodes of several versions share it. So whoever
--- changes what these functions do or keep gives all of them a new number.
+-- When it is loaded, all names get a hash of this text (`redis/library.rs`): nodes of several
+-- versions share an engine, and each calls its own functions. What they keep and publish is read by
+-- the others, so whoever changes that gives the layout a new number, here and in `redis/keys.rs`.
 -- No record is read here: numbers are compared, places are given, and what was given is kept.
 
 local HOUR_S = 3600
@@ -18,22 +20,28 @@ local STRIDE = 32
 -- A room in the list of its partition: `-`, or if it was founded `o`, or `p` if it is in no list;
 -- the hour in which it was renewed last; its title, if it was founded.
 local LISTED = '^([-op])(%d+) (.*)$'
-local META = '^1 (%x+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%x+) (.*)$'
+local META = '^1 (%x+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%x+) (.*)$'
 
 -- `redis.call`, which is not there yet when the library is loaded.
 local call
 local branch, asked
 
+-- The time in milliseconds.
+local function time()
+  call = redis.call
+  local now = call('TIME')
+  return now[1] * 1000 + math.floor(now[2] / 1000), now[1]
+end
+
 -- The time in milliseconds, and on which history of the engine this is. That is asked once a second
 -- at most, since its answer is long. Called before all else.
 local function look()
-  call = redis.call
-  local now = call('TIME')
-  if now[1] ~= asked then
+  local now, second = time()
+  if second ~= asked then
     branch = string.match(call('INFO', 'replication'), 'master_replid:(%x+)')
-    asked = now[1]
+    asked = second
   end
-  return now[1] * 1000 + math.floor(now[2] / 1000)
+  return now
 end
 
 -- The number of a stream's last entry, whether that is still there or not.
@@ -49,15 +57,17 @@ end
 local function room_of(keys, fresh_epoch)
   local room = {
     stream = keys[2], keys = keys[3], older = keys[4], changed = keys[5], facts = keys[6],
-    audit = keys[7], listed = keys[8], archived = keys[9], unarchived = keys[10],
+    audit = keys[7], listed = keys[8], archived = keys[9], unarchived = keys[10], due = keys[11],
     meta = call('GET', keys[1]), turned = true,
   }
   if room.meta then
-    local epoch, top, changes, rev, floor, audited, at, of, lineage = string.match(room.meta, META)
+    local epoch, top, changes, rev, floor, audited, at, gone, gone_change, of, lineage =
+      string.match(room.meta, META)
     if not epoch then return nil end
     room.epoch, room.lineage = epoch, lineage
     room.top, room.changes, room.rev = tonumber(top), tonumber(changes), tonumber(rev)
     room.floor, room.audited, room.at = tonumber(floor), tonumber(audited), tonumber(at)
+    room.gone, room.gone_change = tonumber(gone), tonumber(gone_change)
     room.turned = of ~= branch
     if room.turned then
       -- What came after these may be lost. Numbers go on, so that none means two things.
@@ -70,6 +80,7 @@ local function room_of(keys, fresh_epoch)
   else
     -- Nothing is known: no cursor fits from now on, but what is there stays.
     room.epoch, room.lineage, room.rev, room.at = fresh_epoch, '', 0, 0
+    room.gone, room.gone_change = 0, 0
     room.top, room.audited, room.changes = last_of(room.stream), last_of(room.audit), 0
     for _, changed in ipairs(call('HVALS', room.changed)) do
       room.changes = math.max(room.changes, tonumber(string.match(changed, '^%d+')))
@@ -123,9 +134,10 @@ function acts.c(room, args, i, record, stale)
   local offset, expected, fate, heard = args[i], args[i + 1], args[i + 2], args[i + 3]
   if stale then return i + 4, 'stale' end
   local known = call('HGET', room.changed, offset)
+  -- It was let go of, maybe with a change before: nobody can say any more what it is.
+  local is_forgotten = room.slack == 0 and not known and expected ~= '0'
+  if tonumber(offset) <= room.gone or is_forgotten then return i + 4, 'gone' end
   if known or room.slack == 0 then
-    -- It was let go of with its change before: nobody can say any more what it is.
-    if not known and expected ~= '0' then return i + 4, 'gone' end
     if (known and string.match(known, '^%d+') or '0') ~= expected then return i + 4, 'conflict' end
   elseif room.floor > tonumber(heard) then
     -- Its last change may be in the archive alone. Whoever has heard all that was let go of knows
@@ -162,6 +174,32 @@ end
 function acts.n(room, args, i, record, stale)
   if stale then return i, 'stale' end
   return i, 'd ' .. room.rev, 'n', 0, 0
+end
+
+-- Lets go of what is older than the room keeps, or more. What is deleted goes, too: of what was
+-- there nobody is told any more.
+function acts.o(room, args, i, record, stale)
+  if stale then return i + 3, 'stale' end
+  local upto, change = math.min(tonumber(args[i]), room.top), tonumber(args[i + 1])
+  if args[i + 2] == '' then
+    call('ZREM', room.due, room.topic)
+  else
+    call('ZADD', room.due, room.now + args[i + 2], room.topic)
+  end
+  if upto > room.gone then
+    for _, offset in ipairs(call('HKEYS', room.changed)) do
+      if tonumber(offset) <= upto then
+        local known = string.match(call('HGET', room.changed, offset), '^%d+')
+        change = math.max(change, tonumber(known))
+        call('HDEL', room.changed, offset)
+      end
+    end
+    call('XTRIM', room.stream, 'MINID', string.format('%d', upto + 1) .. '-0')
+    room.gone, room.gone_change = upto, math.max(room.gone_change, math.min(change, room.changes))
+    room.floor = math.max(room.floor, room.gone_change)
+    room.lets_go = true
+  end
+  return i + 3, 'd ' .. room.rev
 end
 
 -- Up to which message and which change a room is in the archive, of what counts in its epoch.
@@ -246,8 +284,8 @@ end
 
 -- Appends entries to a room, or only looks on which history of the engine it is.
 --
--- KEYS: meta, stream, keys, older keys, changed, facts, audit, listed, archived, unarchived; all in
--- one slot.
+-- KEYS: meta, stream, keys, older keys, changed, facts, audit, listed, archived, unarchived, due; all
+-- in one slot.
 -- ARGV: fresh epoch, channel, topic, history, history_s, room_s, key_s, audit lines, channel of the
 -- list, for how many messages more than `history` an archive is waited for or 0 if there is none;
 -- then for each entry its kind, `EPOCH REV` that it was judged by or '', record, line or '', and
@@ -255,6 +293,8 @@ end
 --   c  offset, expected change, d or p (deleted, pinned) or -, the last change that was heard
 --   d  oTITLE or pTITLE or '', count of facts, then for each its field and its value or ''
 --   n
+--   o  up to which offset all goes, up to which change of those, in how many milliseconds it is
+--      looked at again or ''
 -- Answers the meta, then a receipt for each entry: `m EPOCH OFFSET AT`, `c CHANGE`, `d REV`,
 -- `stale`, `conflict`, `gone`.
 redis.register_function('chinwag_1_append', function(keys, args)
@@ -286,7 +326,7 @@ redis.register_function('chinwag_1_append', function(keys, args)
         '<c1I8I8I4c0I8I4c0', told, number, offset, #record, record, audited, #line, line)
     end
   end
-  if #news == 0 and not room.turned then
+  if #news == 0 and not room.turned and not room.lets_go then
     answer[1] = room.meta
     -- A replica that has this has what is told as known: who waits for replicas waits for that.
     if room.has_known then call('SET', room.name, room.meta, 'KEEPTTL') end
@@ -299,8 +339,8 @@ redis.register_function('chinwag_1_append', function(keys, args)
     trim(room, history)
   end
   answer[1] = table.concat({
-    1, room.epoch, room.top, room.changes, room.rev, room.floor, room.audited, room.at, branch,
-    room.lineage,
+    1, room.epoch, room.top, room.changes, room.rev, room.floor, room.audited, room.at, room.gone,
+    room.gone_change, branch, room.lineage,
   }, ' ')
   call('SET', room.name, answer[1], 'KEEPTTL')
   local hour_ms = 1000 * HOUR_S
@@ -309,14 +349,15 @@ redis.register_function('chinwag_1_append', function(keys, args)
     renew(room, tonumber(args[5]), tonumber(args[6]))
   end
   local is_said = room.top ~= top_before or room.changes ~= changes_before
-  if room.slack > 0 and (room.turned or is_said)
+  if room.slack > 0 and (room.turned or is_said or room.lets_go)
     and call('ZADD', room.unarchived, 'NX', room.at, room.topic) == 1
   then
     call('PERSIST', room.stream)
   end
   local head = struct.pack(
-    '<c16I8I8I8I8I8I8I8I8I4c0I4', room.epoch, top_before, changes_before, room.top, room.changes,
-    room.rev, room.audited, room.floor, room.at, #room.lineage, room.lineage, #news)
+    '<c16I8I8I8I8I8I8I8I8I8I8I4c0I4', room.epoch, top_before, changes_before, room.top, room.changes,
+    room.rev, room.audited, room.floor, room.at, room.gone, room.gone_change, #room.lineage,
+    room.lineage, #news)
   call('SPUBLISH', args[2], 'E' .. head .. table.concat(news))
   return answer
 end)
@@ -339,7 +380,7 @@ redis.register_function{function_name = 'chinwag_1_read', callback = read, flags
 --
 -- KEYS: meta, stream, archived, unarchived; all in one slot. ARGV: topic, epoch, the last offset and
 -- change that are there, the offset before which and the change before which something is missing
--- there, history_s.
+-- there, history_s, up to which offset nothing is there any more that the room has let go of.
 redis.register_function('chinwag_1_archived', function(keys, args)
   call = redis.call
   local topic, epoch = args[1], args[2]
@@ -348,11 +389,40 @@ redis.register_function('chinwag_1_archived', function(keys, args)
     call('HDEL', keys[3], topic)
     return call('ZREM', keys[4], topic)
   end
+  local of, top, changes, _, _, _, _, gone = string.match(stands, META)
+  -- Another version has written it.
+  if not of then return 0 end
   call('HSET', keys[3], topic, table.concat({epoch, args[3], args[4], args[5], args[6]}, ' '))
-  local of, top, changes = string.match(stands, META)
-  if of ~= epoch or top ~= args[3] or changes ~= args[4] then return 0 end
+  if of ~= epoch or top ~= args[3] or changes ~= args[4] or gone ~= args[8] then return 0 end
   call('EXPIRE', keys[2], tonumber(args[7]) + HOUR_S)
   return call('ZREM', keys[4], topic)
+end)
+
+-- Notes that rooms are looked at within so many milliseconds whether something of them is to go.
+--
+-- KEYS: due. ARGV: in how many milliseconds or '' if they are not to be, then the topic of each.
+redis.register_function('chinwag_1_age', function(keys, args)
+  local now = time()
+  for i = 2, #args do
+    if args[1] == '' then
+      call('ZREM', keys[1], args[i])
+    else
+      call('ZADD', keys[1], 'LT', now + args[1], args[i])
+    end
+  end
+  return #args - 1
+end)
+
+-- Rooms that are to be looked at now, those that have waited longest first. They are again later,
+-- should whoever asks not come to it.
+--
+-- KEYS: due. ARGV: how many at most, in how many milliseconds again.
+-- Answers the time, then the topic of each.
+redis.register_function('chinwag_1_due', function(keys, args)
+  local now = time()
+  local due = call('ZRANGE', keys[1], '-inf', now, 'BYSCORE', 'LIMIT', 0, args[1])
+  for _, topic in ipairs(due) do call('ZADD', keys[1], now + args[2], topic) end
+  return {now, unpack(due)}
 end)
 
 -- Takes rooms out of the list of their partition that were not founded, and are not known any more.

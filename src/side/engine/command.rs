@@ -97,6 +97,25 @@ pub enum Command {
         /// Their topics.
         topics: Vec<Box<str>>,
     },
+    /// Look at rooms of a partition within so many milliseconds, whether something of them is too
+    /// old. Answered by [`Reply::Done`].
+    Age {
+        /// The partition.
+        partition: u16,
+        /// Their topics.
+        topics: Vec<Box<str>>,
+        /// If one is to be looked at sooner anyway, that stays. `None`: they are not looked at.
+        in_ms: Option<u64>,
+    },
+    /// Which rooms of a partition are to be looked at now. Answered by [`Reply::Due`].
+    Due {
+        /// The partition.
+        partition: u16,
+        /// So many at most.
+        count: u32,
+        /// In how many milliseconds they are answered again, unless they were looked at.
+        again_ms: u64,
+    },
     /// Look whether the engine answers: the first primary, if there are several. Answered by
     /// [`Reply::Done`].
     Ping,
@@ -169,6 +188,13 @@ pub enum Act {
     },
     /// Nothing, but it is told, and its line is kept.
     Note,
+    /// The room lets go of its oldest messages. Its receipt is [`Receipt::Decided`].
+    LetGo {
+        /// Of those up to this offset. Of their changes up to this one nobody can be told any more.
+        upto: Marks,
+        /// In how many milliseconds it is looked at again, if so.
+        due_in_ms: Option<u64>,
+    },
 }
 
 /// How a room is listed that was made on purpose.
@@ -211,6 +237,8 @@ pub struct Head {
     pub floor: u64,
     /// When the last entry was accepted, in milliseconds of Unix time.
     pub at_ms: u64,
+    /// Up to where it has let go of messages since they were too old, or too many.
+    pub gone: Marks,
     /// The epochs before, the latest first.
     pub lineage: Vec<Ended>,
 }
@@ -358,6 +386,13 @@ pub enum Reply {
         /// The rooms.
         rooms: Vec<Listed>,
     },
+    /// Rooms that are to be looked at now.
+    Due {
+        /// The engine's time, in milliseconds of Unix time.
+        now_ms: u64,
+        /// Their topics, those that have waited longest first.
+        topics: Vec<Box<str>>,
+    },
     /// How many replicas have it.
     Replicas(u32),
     /// How many have heard it: none, if its node has no connection now, or is gone.
@@ -381,8 +416,8 @@ pub enum Failure {
     Lost,
 }
 
-/// What is said on a room's channel by the engine, when entries have been appended or the room has
-/// turned.
+/// What is said on a room's channel by the engine, when entries have been appended, the room has
+/// turned, or has let go of messages.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct News {
     /// Where the room stands behind them.
@@ -455,13 +490,62 @@ pub enum Pushed {
     },
 }
 
+impl Reply {
+    /// What it takes beside its own size, in bytes, about.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Appended { head, receipts } => head.bytes() + size_of_val(&**receipts),
+            Self::State(state) => state.bytes(),
+            Self::Stands { head, .. } => head.as_ref().map_or(0, Head::bytes),
+            Self::Lines(lines) => {
+                size_of_val(&**lines) + lines.iter().map(|(_, line)| line.len()).sum::<usize>()
+            }
+            Self::Nodes { nodes, .. } => size_of_val(&**nodes),
+            Self::Listed { rooms, .. } => rooms.iter().map(Listed::bytes).sum(),
+            Self::Due { topics, .. } => {
+                size_of_val(&**topics) + topics.iter().map(|topic| topic.len()).sum::<usize>()
+            }
+            Self::Replicas(_) | Self::Heard(_) | Self::Done => 0,
+        }
+    }
+}
+
+impl State {
+    /// What it takes beside its own size, in bytes, about.
+    pub(in crate::side) fn bytes(&self) -> usize {
+        let Self { head, is_current: _, messages, changed, facts, archived: _ } = self;
+        let messages = messages.iter().map(|of| size_of::<Message>() + of.record.len());
+        let changed = changed.iter().map(|of| size_of::<Changed>() + of.record.len());
+        let fact = |(name, value): &(Box<str>, Vec<u8>)| {
+            size_of::<(Box<str>, Vec<u8>)>() + name.len() + value.len()
+        };
+        let facts = facts.iter().map(fact);
+        head.as_ref().map_or(0, Head::bytes) + messages.chain(changed).chain(facts).sum::<usize>()
+    }
+}
+
+impl Listed {
+    /// What it takes, in bytes, about.
+    fn bytes(&self) -> usize {
+        let title = self.founded.as_ref().map_or(0, |of| of.title.len());
+        size_of::<Self>() + self.topic.len() + title
+    }
+}
+
+impl Head {
+    /// What it takes beside its own size, in bytes, about.
+    fn bytes(&self) -> usize {
+        size_of_val(&*self.lineage)
+    }
+}
+
 impl News {
     /// What they take beside their own size, in bytes, about.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let of = |done: &Done| size_of::<Done>() + done.record.len() + done.line.1.len();
-        let lineage = self.head.lineage.len() * size_of::<Ended>();
-        lineage + self.entries.iter().map(of).sum::<usize>()
+        self.head.bytes() + self.entries.iter().map(of).sum::<usize>()
     }
 }
 
@@ -472,9 +556,7 @@ impl Pushed {
         let bytes = match self {
             Self::News { topic, news } => topic.len() + news.bytes(),
             Self::Said { topic, record } => topic.len() + record.len(),
-            Self::Listed(Listed { topic, founded, .. }) => {
-                topic.len() + founded.as_ref().map_or(0, |of| of.title.len())
-            }
+            Self::Listed(listed) => listed.bytes(),
             Self::Told { record } => record.len(),
             Self::Foreign { topic } => topic.as_ref().map_or(0, |topic| topic.len()),
         };

@@ -29,12 +29,15 @@ use crate::link::facts::RoomSettings;
 use crate::link::ids::{ConnKey, RoomKey};
 use crate::link::kept::{read_hits, read_listed, read_whole};
 use crate::link::log::{
-    Append, Appended, Audit, Find, Log, LogAnswer, LogEnd, Marks, NodeId, Opened, Opening, Placed,
-    Read, Say, Spoken, Stretch, Ticket, Unkept, UnkeptText, What, WhatText, Why,
+    Append, Appended, Audit, Find, Judged, Log, LogAnswer, LogEnd, Marks, NodeId, Opened, Opening,
+    Placed, Read, Recall, Say, Spoken, Stretch, Ticket, Unkept, UnkeptText, What, WhatText, Why,
 };
 use crate::link::record::{Field, ToSession};
 use crate::link::said::{Fate, MessageText, SaidText};
 use crate::mesh::{Port, Wake};
+
+/// What nothing is judged by: no room has counted so many decisions.
+const NEVER: Judged = Judged { epoch: 0, rev: u64::MAX };
 
 /// The log of a shard's rooms. See the module.
 pub struct EngineLog {
@@ -388,6 +391,19 @@ impl Log for EngineLog {
         Appended::Later
     }
 
+    fn recall(&mut self, recall: Recall<'_>) -> Option<Appended> {
+        let Recall { room, ticket, user, key } = recall;
+        if let Some(why) = self.refuses() {
+            return Some(Appended::Refused(why));
+        }
+        let number = self.ask(room, ticket, false);
+        // A message that no room takes: it is judged by a revision that none has.
+        let (judged, act) = (NEVER, Act::Message { key: Some(key_hash(user, key)) });
+        let (record, line) = (&[][..], &[][..]);
+        self.send(&ToEngine::Append { number, room, judged, act, record, line });
+        Some(Appended::Later)
+    }
+
     fn is_filling(&self) -> bool {
         // Messages have three quarters of the place.
         self.port.waiting_bytes(self.thread) > self.limits.waiting_bytes / 4
@@ -538,7 +554,7 @@ impl LogEnd for EngineLog {
 mod tests {
     use super::*;
     use crate::base::arena::Key;
-    use crate::link::log::{Entry, Judged};
+    use crate::link::log::Entry;
     use crate::mesh;
 
     struct NobodySleeps;

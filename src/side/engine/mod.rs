@@ -18,6 +18,7 @@
 //! | `record` | what nodes read of each other: layout, checksum, purpose, origin |
 //! | `written` | what is inside of that, and for which place it is written |
 //! | `older` | what is asked of an archive |
+//! | `retention` | what a room lets go of |
 //! | `moving` | rooms of a store are placed in the engine |
 //! | `view` | what there is of a room, as its home is told |
 //!
@@ -39,6 +40,7 @@ pub mod partition;
 mod pretended;
 mod record;
 pub mod redis;
+pub(in crate::side) mod retention;
 mod stats;
 mod thread;
 mod view;

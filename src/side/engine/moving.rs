@@ -22,6 +22,7 @@ use crate::base::rng::SplitMix64;
 use crate::link::engine::Told;
 use crate::link::facts::RoomSettings;
 use crate::link::ids::Receipt;
+use crate::link::log::Marks;
 use crate::link::said::Fate;
 use crate::link::whole::{WholeMessage, WholeRoom};
 
@@ -150,6 +151,7 @@ impl Moving {
             audited,
             floor: changed_floor,
             at_ms,
+            gone: Marks::default(),
             lineage: lineage.collect(),
         };
         let settings = settings.as_deref().map(RoomSettings::read).unwrap_or_default();

@@ -13,6 +13,7 @@
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::command::State;
+use super::retention::Cut;
 use super::view::{Messages, Page};
 use crate::link::kept::push_numbered;
 use crate::link::log::{Marks, Sought, Wanted, Why};
@@ -37,6 +38,13 @@ pub(in crate::side) enum What {
     Page(Wanted),
     /// Messages with words in them.
     Words(Words),
+    /// Up to where it is to let go of messages, for retention and not for a home.
+    Oldest {
+        /// Those go that were said before this time, in milliseconds of Unix time,
+        before_ms: u64,
+        /// and those that go by what the engine has.
+        cut: Cut,
+    },
 }
 
 /// [`Sought`], with memory of its own.
@@ -84,6 +92,8 @@ pub(in crate::side) struct Found {
     pub(in crate::side) replies: Vec<(u64, Replies)>,
     /// All messages up to here are in the archive.
     pub(in crate::side) upto: Marks,
+    /// Up to where it is to let go of messages, if that was asked.
+    pub(in crate::side) cut: Option<Cut>,
 }
 
 /// An answer, as a home is told.
@@ -93,6 +103,8 @@ pub(in crate::side) enum Reply {
     /// Messages that were found, the newest first, and before which offset there may be more; 0, if
     /// there are none.
     Hits { hits: Vec<u8>, more_before: u64 },
+    /// Up to where it is to let go of messages.
+    Oldest(Cut),
 }
 
 impl Question {
@@ -106,6 +118,7 @@ impl Question {
                 Reply::Page(page)
             }
             What::Words(words) => hits(&messages, words, &found.rows),
+            What::Oldest { cut, .. } => Reply::Oldest(found.cut.unwrap_or(*cut)),
         }
     }
 }

@@ -19,8 +19,8 @@ const RTT_US: [u64; 15] = [
 const BATCH_MESSAGES: [u64; 7] = [1, 2, 4, 8, 16, 32, 64];
 
 /// What commands are counted as, in the order of [`Op`].
-const OPS: [&str; 10] =
-    ["append", "read", "look", "hear", "say", "lines", "beat", "list", "ping", "wait"];
+const OPS: [&str; 11] =
+    ["append", "read", "look", "hear", "say", "lines", "beat", "list", "ping", "wait", "age"];
 
 /// What results are counted as, in the order of [`result_number`].
 const RESULTS: [&str; 5] = ["ok", "refused", "layout", "elsewhere", "lost"];
@@ -42,6 +42,7 @@ impl Op {
             Command::List { .. } | Command::Forget { .. } => 7,
             Command::Ping => 8,
             Command::Wait { .. } => 9,
+            Command::Age { .. } | Command::Due { .. } => 10,
         })
     }
 }
@@ -73,9 +74,11 @@ pub struct EngineStats {
     reopened: AtomicU64,
     nodes: AtomicU64,
     pushes: AtomicU64,
-    pushed_bytes: AtomicU64,
+    told_bytes: AtomicU64,
     overflows: AtomicU64,
     foreign: AtomicU64,
+    let_go: AtomicU64,
+    unreadable: AtomicU64,
     rooms: AtomicU64,
     listed: AtomicU64,
     passing: AtomicU64,
@@ -122,7 +125,8 @@ impl EngineStats {
 
     /// What the follower has counted by now.
     pub(super) fn set_counted(&self, counted: Counted, nodes: usize) {
-        let Counted { holes, repairs, turns, told, reopened, foreign } = counted;
+        let Counted { holes, repairs, turns, told, reopened, foreign, let_go, unreadable } =
+            counted;
         for (place, value) in [
             (&self.holes, holes),
             (&self.repairs, repairs),
@@ -131,6 +135,8 @@ impl EngineStats {
             (&self.told, told),
             (&self.reopened, reopened),
             (&self.foreign, foreign),
+            (&self.let_go, let_go),
+            (&self.unreadable, unreadable),
             (&self.nodes, nodes as u64),
         ] {
             place.store(value, Ordering::Relaxed);
@@ -141,9 +147,9 @@ impl EngineStats {
         self.pushes.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How much of that nobody has taken, in bytes.
-    pub(super) fn set_pushed(&self, bytes: usize) {
-        self.pushed_bytes.store(bytes as u64, Ordering::Relaxed);
+    /// How much it has told, asked or not, that nobody has taken, in bytes.
+    pub(super) fn set_told_bytes(&self, bytes: usize) {
+        self.told_bytes.store(bytes as u64, Ordering::Relaxed);
     }
 
     /// Counts the end of a connection.
@@ -197,10 +203,10 @@ impl EngineStats {
             ("cluster_nodes", "gauge", &self.nodes, "Servers that live, this one among them."),
             ("engine_pushes_total", "counter", &self.pushes, "What it has told unasked."),
             (
-                "engine_pushed_bytes",
+                "engine_told_bytes",
                 "gauge",
-                &self.pushed_bytes,
-                "Bytes of that which wait to be handled.",
+                &self.told_bytes,
+                "Bytes that it has told, asked or not, and that wait to be handled.",
             ),
             (
                 "engine_overflows_total",
@@ -213,6 +219,18 @@ impl EngineStats {
                 "counter",
                 &self.foreign,
                 "What was published on channels of rooms that no server says.",
+            ),
+            (
+                "engine_retention_deleted_total",
+                "counter",
+                &self.let_go,
+                "Messages that were too old, or too many.",
+            ),
+            (
+                "engine_unreadable_total",
+                "counter",
+                &self.unreadable,
+                "What was found or heard there that this version cannot read.",
             ),
             ("engine_rooms", "gauge", &self.rooms, "Rooms that are followed in it."),
             ("engine_listed_rooms", "gauge", &self.listed, "Rooms in the list of all servers."),
@@ -245,6 +263,15 @@ impl EngineStats {
             // Writing to a string cannot fail.
             let _ = writeln!(out, "chinwag_{name} {}", value.load(Ordering::Relaxed));
         }
+        self.push_labelled(out);
+        push_head(out, "engine_rtt_seconds", "histogram", "How long its answers took.");
+        self.rtt_us.push_seconds(out, "engine_rtt_seconds", &RTT_US);
+        push_head(out, "engine_batch_messages", "histogram", "Entries of a room in one call.");
+        self.batch_messages.push_text(out, "engine_batch_messages", "", &BATCH_MESSAGES);
+    }
+
+    /// Appends those that have labels.
+    fn push_labelled(&self, out: &mut String) {
         push_head(out, "engine_calls_total", "counter", "What it was asked, and what came of it.");
         for (op, results) in OPS.iter().zip(&self.calls) {
             for (result, calls) in RESULTS.iter().zip(results) {
@@ -263,10 +290,6 @@ impl EngineStats {
             let turns = turns.load(Ordering::Relaxed);
             let _ = writeln!(out, "chinwag_engine_turns_total{{lost=\"{lost}\"}} {turns}");
         }
-        push_head(out, "engine_rtt_seconds", "histogram", "How long its answers took.");
-        self.rtt_us.push_seconds(out, "engine_rtt_seconds", &RTT_US);
-        push_head(out, "engine_batch_messages", "histogram", "Entries of a room in one call.");
-        self.batch_messages.push_text(out, "engine_batch_messages", "", &BATCH_MESSAGES);
     }
 }
 
@@ -289,7 +312,7 @@ mod tests {
         let stats = EngineStats::default();
         stats.set_up(true);
         stats.count_push();
-        stats.set_pushed(10);
+        stats.set_told_bytes(10);
         for cause in [Cause::Closed, Cause::Overflown, Cause::Other] {
             stats.count_end(cause);
         }
@@ -301,15 +324,20 @@ mod tests {
         stats.count_answer(Op::of(&look), &Err(Failure::Layout), took);
         stats.count_answer(Op::of(&look), &Err(Failure::Lost), Duration::from_secs(9));
         let turns = Turns { kept: 3, lost: 4 };
-        let (told, reopened, foreign) = (5, 6, 8);
-        stats.set_counted(Counted { holes: 1, repairs: 2, turns, told, reopened, foreign }, 7);
+        let (holes, repairs, told, reopened) = (1, 2, 5, 6);
+        let (foreign, unreadable, let_go) = (8, 9, 10);
+        let counted =
+            Counted { holes, repairs, turns, told, reopened, foreign, let_go, unreadable };
+        stats.set_counted(counted, 7);
         for (series, is) in [
             ("chinwag_engine_up", "1"),
             ("chinwag_engine_connection_lives_total", "1"),
             ("chinwag_engine_pushes_total", "1"),
-            ("chinwag_engine_pushed_bytes", "10"),
+            ("chinwag_engine_told_bytes", "10"),
             ("chinwag_engine_overflows_total", "1"),
             ("chinwag_engine_foreign_total", "8"),
+            ("chinwag_engine_retention_deleted_total", "10"),
+            ("chinwag_engine_unreadable_total", "9"),
             ("chinwag_engine_calls_total{op=\"look\",result=\"ok\"}", "1"),
             ("chinwag_engine_calls_total{op=\"look\",result=\"layout\"}", "1"),
             ("chinwag_engine_calls_total{op=\"look\",result=\"lost\"}", "1"),

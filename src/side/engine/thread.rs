@@ -33,8 +33,9 @@ use super::redis::{
 };
 use super::stats::{EngineStats, Op};
 use super::view::TailBounds;
-use crate::limits::{EngineLimits, MESH_BUSY_BYTES, PUSHED_BYTES_MAX};
+use crate::limits::{EngineLimits, MESH_BUSY_BYTES, TOLD_BYTES_MAX};
 use crate::link::engine::FromEngine;
+use crate::link::facts::Keep;
 use crate::link::kept::read_whole;
 use crate::link::record::Field;
 use crate::mesh::{self, Port, Wake};
@@ -64,6 +65,8 @@ pub struct Start {
     pub shards: u16,
     /// How much of a room's end is told when it is opened.
     pub tail: TailBounds,
+    /// What is kept of a room that has no bounds of its own, of what the engine keeps at all.
+    pub keep: Keep,
     /// What the thread takes at a time, and for how long it waits.
     pub limits: EngineLimits,
     /// The way to the archive of what the engine lets go of, if there is one.
@@ -193,13 +196,17 @@ type Line = (Connection, Events);
 /// as soon as that is mended.
 async fn line(connector: &Connector, mut again: Again, is_first: bool) -> Result<Line, Box<str>> {
     loop {
-        let (teller, heard) = events(PUSHED_BYTES_MAX);
-        let why = match connector.connect(teller).await {
+        let (teller, heard) = events(TOLD_BYTES_MAX);
+        match connector.connect(teller).await {
             Ok(connection) => return Ok((connection, heard)),
             Err(ConnectError::Unfit(why)) if is_first => return Err(why),
-            Err(error) => error.into_why(),
-        };
-        tracing::warn!(%why, "the engine cannot be reached, which is waited for");
+            Err(ConnectError::Unfit(why)) => {
+                tracing::error!(%why, "the engine is not fit to keep rooms any more");
+            }
+            Err(ConnectError::Passing(why)) => {
+                tracing::warn!(%why, "the engine cannot be reached, which is waited for");
+            }
+        }
         time::sleep(again.wait(UNREACHED_MAX)).await;
     }
 }
@@ -299,6 +306,7 @@ impl Turns {
             tail: start.tail,
             partitions: start.target.partitions,
             has_archive: start.archive.is_some(),
+            keep: start.keep,
             room_s: start.target.room_s,
             limits: start.limits,
         };
@@ -352,8 +360,8 @@ impl Turns {
             self.stats.set_counted(self.follower.counted(), self.follower.nodes_count());
             self.stats.set_passed(self.follower.passed());
             self.stats.set_sentinels(self.connector.sentinels_answering());
-            let pushed_bytes = self.line.as_ref().map_or(0, |(_, events)| events.pushed_bytes());
-            self.stats.set_pushed(pushed_bytes);
+            let told_bytes = self.line.as_ref().map_or(0, |(_, events)| events.waiting_bytes());
+            self.stats.set_told_bytes(told_bytes);
             self.port.end_turn();
             if self.stop.is_set.load(Ordering::Acquire) && !is_busy {
                 return self.leave().await;

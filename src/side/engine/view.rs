@@ -12,6 +12,7 @@ use super::written::{
     warned,
 };
 use crate::auth::level::Standing;
+use crate::link::facts::{RoomKeep, RoomSettings};
 use crate::link::kept::{Found, Run, push_numbered};
 use crate::link::log::{Marks, Part, View, Wanted};
 use crate::link::record::Field;
@@ -26,6 +27,9 @@ pub struct TailBounds {
     pub bytes: usize,
 }
 
+/// What the numbers of a message take, in bytes, about.
+const NUMBERS_BYTES: u64 = 32;
+
 /// A message as it stands.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stands<'a> {
@@ -35,6 +39,15 @@ pub(super) struct Stands<'a> {
 }
 
 impl Stands<'_> {
+    /// What it counts for where a room keeps so many bytes: its texts and who has reacted, and
+    /// about what its numbers take.
+    pub(super) fn size(&self) -> u64 {
+        let Said { user, name, key, .. } = self.said;
+        let reacted = self.fate.reacted.map_or(0, str::len);
+        let texts = user.len() + name.len() + key.map_or(0, str::len) + self.bytes() + reacted;
+        texts as u64 + NUMBERS_BYTES
+    }
+
     /// What members are told of it, in bytes, about.
     fn bytes(&self) -> usize {
         let Said { body, mentions, data, .. } = self.said;
@@ -87,7 +100,8 @@ impl<'a> Messages<'a> {
             .ok()
         });
         let mut by_offset: BTreeMap<_, _> = read.collect();
-        by_offset.retain(|offset, _| !hidden.contains(offset));
+        let gone = gone_of(state);
+        by_offset.retain(|offset, _| !hidden.contains(offset) && *offset > gone);
         Self { by_offset, hidden, has_archive: false, replies: BTreeMap::new(), unreadable }
     }
 
@@ -106,7 +120,10 @@ impl<'a> Messages<'a> {
         let mut all = Self::read(topic, state);
         all.has_archive = true;
         let head = state.head.as_ref();
-        for older::Row { offset, change, record } in &found.rows {
+        let gone = gone_of(state);
+        for older::Row { offset, change, record } in
+            found.rows.iter().filter(|row| row.offset > gone)
+        {
             let newer = all.by_offset.get(offset).filter(|of| of.fate.change >= *change);
             if newer.is_some() || all.hidden.contains(offset) {
                 continue;
@@ -126,6 +143,11 @@ impl<'a> Messages<'a> {
         all
     }
 
+    /// All of them, the newest first.
+    pub(super) fn newest_first(&self) -> impl Iterator<Item = (u64, Stands<'a>)> + '_ {
+        self.by_offset.iter().rev().map(|(offset, of)| (*offset, *of))
+    }
+
     pub(super) fn get(&self, offset: u64) -> Option<Stands<'a>> {
         self.by_offset.get(&offset).copied()
     }
@@ -139,7 +161,7 @@ impl<'a> Messages<'a> {
 
     /// The first message of those that end with `last` and have no hole; the one behind it, if that
     /// is not there.
-    fn first_before(&self, last: u64) -> u64 {
+    pub(super) fn first_before(&self, last: u64) -> u64 {
         let behind = self.by_offset.range(..=last).rev().zip(0..);
         let unbroken = behind.take_while(|((offset, _), back)| **offset + back == last);
         last + 1 - unbroken.count() as u64
@@ -282,6 +304,11 @@ impl<'a> Messages<'a> {
     }
 }
 
+/// Up to which offset a room has let go of messages. The archive may have some of them for a while.
+fn gone_of(state: &State) -> u64 {
+    state.head.as_ref().map_or(0, |head| head.gone.offset)
+}
+
 /// Of the messages behind the first of two places, up to the second: so many around one of them.
 fn around(offset: u64, (begin, end): (u64, u64), count: u64) -> (u64, u64) {
     let (before, behind) = (offset - 1 - begin, end - offset);
@@ -331,6 +358,11 @@ pub(super) struct Decided<'a> {
 }
 
 impl<'a> Decided<'a> {
+    /// What the room keeps by its settings.
+    pub(super) fn keep(&self) -> RoomKeep {
+        self.settings.map(RoomSettings::keep_in).unwrap_or_default()
+    }
+
     /// What this version can read of it; a standing that it cannot read may be a ban, so that it is
     /// nothing then.
     pub(super) fn of(topic: &'a str, facts: &'a [Fact]) -> Result<Self, Unreadable<'a>> {
@@ -355,6 +387,7 @@ pub(super) struct Room<'a> {
     lineage: Vec<u8>,
     pins: Vec<u8>,
     tail: Vec<u8>,
+    is_read_in_part: bool,
 }
 
 impl<'a> Room<'a> {
@@ -399,7 +432,19 @@ impl<'a> Room<'a> {
         let floor = Marks { offset: kept_from - 1, change: head.floor };
         let archived = state.archived.filter(|of| has_archive && head.knows(of.epoch));
         let floor = archived.map_or(floor, |Archived { floor: there, .. }| floor.min(there));
-        Some(Self { head, decided, floor, standings, lineage, pins, tail })
+        let floor = floor.max(head.gone);
+        let is_read_in_part = messages.unreadable.is_some();
+        Some(Self { head, decided, floor, standings, lineage, pins, tail, is_read_in_part })
+    }
+
+    /// Whether there are messages in it that this version cannot read.
+    pub(super) fn is_read_in_part(&self) -> bool {
+        self.is_read_in_part
+    }
+
+    /// What it keeps by its settings.
+    pub(super) fn keep(&self) -> RoomKeep {
+        self.decided.keep()
     }
 
     /// Whether nothing was ever said or decided in it.
@@ -410,7 +455,7 @@ impl<'a> Room<'a> {
 
     /// As its home is told.
     pub(super) fn found(&self) -> Found<'_> {
-        let Self { head, decided, floor, standings, lineage, pins, tail } = self;
+        let Self { head, decided, floor, standings, lineage, pins, tail, .. } = self;
         Found {
             epoch: head.epoch,
             origin: head.lineage.last().map_or(head.epoch, |first| first.epoch),

@@ -24,6 +24,7 @@ use rusqlite::{
 };
 
 use super::error::{Cause, StoreError};
+use super::gate::Gate;
 use super::index::{IndexQueue, Indexer, Words};
 use super::place::Place;
 use super::reader::{Due, Reader};
@@ -88,6 +89,7 @@ pub(super) struct Disk {
     options: Options,
     guest_secret: [u8; 32],
     index_queue: Arc<IndexQueue>,
+    gate: Arc<Gate>,
     /// Held as long as any connection.
     lock: Arc<File>,
 }
@@ -113,20 +115,29 @@ impl Disk {
         made_secret: &[u8; 32],
         now_ms: u64,
     ) -> Result<(Self, NewWriter), StoreError> {
+        let file = options.path.join(FILE);
+        Self::open_file(options, &file, made_secret, now_ms).map_err(|error| error.in_file(&file))
+    }
+
+    fn open_file(
+        options: Options,
+        file: &Path,
+        made_secret: &[u8; 32],
+        now_ms: u64,
+    ) -> Result<(Self, NewWriter), StoreError> {
         let version = rusqlite::version_number();
         if version < SQLITE_MIN {
             return Err(StoreError::OldSqlite { version });
         }
         let lock = Arc::new(lock(&options.path)?);
-        let file = options.path.join(FILE);
-        open_private(&file)?;
+        open_private(file)?;
         let mut conn = Connection::open_with_flags(
-            &file,
+            file,
             OpenFlags::SQLITE_OPEN_READ_WRITE
                 | OpenFlags::SQLITE_OPEN_CREATE
                 | OpenFlags::SQLITE_OPEN_NO_MUTEX,
         )?;
-        if schema::check(&conn, &file)? {
+        if schema::check(&conn, file)? {
             // Only an empty file takes this.
             conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
         }
@@ -145,7 +156,7 @@ impl Disk {
             Err(error) if error.cause() != Cause::Full => return Err(error),
             emptied => emptied,
         };
-        schema::migrate(&mut conn, &file, options.migrate_backup)?;
+        schema::migrate(&mut conn, file, options.migrate_backup)?;
         let life = NewLife { folder: options.path.clone(), made_secret: *made_secret, now_ms };
         let begun = emptied.and_then(|_| life.begin(&conn));
         let life = match begun {
@@ -164,8 +175,8 @@ impl Disk {
         let place = Place::of(files_in(&options.path))?;
         let rooms_max = options.rooms_max;
         let writer = NewWriter::new(conn, life, rooms_max, place, Arc::clone(&lock))?;
-        let index_queue = Arc::default();
-        Ok((Self { options, guest_secret, index_queue, lock }, writer))
+        let (index_queue, gate) = (Arc::default(), Arc::default());
+        Ok((Self { options, guest_secret, index_queue, gate, lock }, writer))
     }
 
     /// Another connection, which can only read.
@@ -200,6 +211,11 @@ impl Disk {
         &self.index_queue
     }
 
+    /// What all go through that read.
+    pub(super) fn gate(&self) -> &Arc<Gate> {
+        &self.gate
+    }
+
     /// What indexes the words of this store. What it takes out is gone from its log after `erase`.
     ///
     /// # Errors
@@ -210,8 +226,9 @@ impl Disk {
         stats: Arc<StoreStats>,
         erase: Duration,
     ) -> Result<Indexer, StoreError> {
-        let queue = Arc::clone(&self.index_queue);
-        Ok(Indexer::new(self.open_to_read()?, &self.options.path, queue, stats, erase))
+        let (queue, gate) = (Arc::clone(&self.index_queue), Arc::clone(&self.gate));
+        let source = (self.open_to_read()?, gate);
+        Ok(Indexer::new(source, &self.options.path, queue, stats, erase))
     }
 
     /// Signs guests' tokens, and is the same in each life.

@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rusqlite::ErrorCode;
 use rusqlite::ffi;
@@ -147,6 +147,16 @@ impl StoreError {
         code == Some(ErrorCode::OperationInterrupted)
     }
 
+    /// The same, of this file: what SQLite says of damage does not name it.
+    pub(super) fn in_file(self, file: &Path) -> Self {
+        match self {
+            Self::Sqlite(error) if cause_of(&error) == Cause::Corrupt => {
+                Self::Damaged { file: file.to_owned(), what: error.to_string() }
+            }
+            other => other,
+        }
+    }
+
     /// What kind of failure it is.
     #[must_use]
     pub fn cause(&self) -> Cause {
@@ -186,6 +196,8 @@ fn cause_of(error: &rusqlite::Error) -> Cause {
             | ErrorCode::CannotOpen
             | ErrorCode::ReadOnly
             | ErrorCode::DatabaseBusy
+            // Too many readers at once for the log: these pass.
+            | ErrorCode::FileLockingProtocolFailed
             | ErrorCode::OperationInterrupted
             | ErrorCode::OutOfMemory,
             _,
@@ -277,6 +289,7 @@ mod tests {
         assert_eq!(StoreError::from(io::Error::from_raw_os_error(5)).cause(), Cause::Io);
         assert_eq!(of(ffi::SQLITE_IOERR_FSYNC), Cause::Sync);
         assert_eq!(of(ffi::SQLITE_IOERR_WRITE), Cause::Io);
+        assert_eq!(of(ffi::SQLITE_PROTOCOL), Cause::Io);
         assert_eq!(of(ffi::SQLITE_CORRUPT), Cause::Corrupt);
         assert_eq!(of(ffi::SQLITE_NOTADB), Cause::Corrupt);
         assert_eq!(of(ffi::SQLITE_CONSTRAINT), Cause::Defect);

@@ -24,6 +24,7 @@
 //! | `open_rooms`, `statements`, `audit` | rooms that shards have open; what is written of a room, and of what was done to it |
 //! | `reader`, `keys` | a connection that reads: rooms, pages, recoveries; the keys that messages were given |
 //! | `views` | pages of some messages |
+//! | `gate` | who reads, so that nobody does for a moment |
 //! | `told`, `replies`, `epochs` | what is told with a message: how often it was answered, and in which epoch it was said |
 //! | `row`, `schema` | the form of a row; what is in the file, and its migrations |
 //! | `faults`, `error`, `probe`, `place`, `space` | what a failure means; whose it is; whether it is damage; whether the files are still there; what is free |
@@ -52,6 +53,7 @@ mod disk;
 mod epochs;
 mod error;
 mod faults;
+mod gate;
 mod index;
 mod keys;
 mod log;
@@ -86,6 +88,5 @@ pub use disk::Options;
 pub use error::{Cause, StoreError};
 pub use log::{Promise, StoreLog};
 pub use reader::TailBounds;
-pub use retention::Keep;
 pub use stats::StoreStats;
 pub use threads::{Start, Store};

@@ -34,39 +34,13 @@ use crate::limits::{
     STORE_SWEEP_COUNTED, STORE_SWEEP_LET_GO, STORE_SWEEP_ROOMS, STORE_SWEEP_SOUGHT,
     STORE_VACUUM_PAGES,
 };
-use crate::link::facts::{RoomKeep, RoomSettings};
+use crate::link::facts::{Keep, RoomKeep, RoomSettings};
 use crate::link::log::Marks;
 
 /// The bytes of a message, as they are bounded: its texts, who has reacted to it, and about what
 /// its id, its time and its checksum take.
 const SIZE: &str = "(octet_length(user) + octet_length(name) + octet_length(body) \
                     + ifnull(octet_length(key), 0) + ifnull(octet_length(reacted), 0) + 32)";
-
-/// What is kept of each room, unless it has its own. 0: no bound.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Keep {
-    /// For how long, in seconds.
-    pub seconds: u64,
-    /// How many messages.
-    pub messages: u64,
-    /// How many bytes: of a message its text, its author, its key, who has reacted, and 32.
-    pub bytes: u64,
-}
-
-impl Keep {
-    /// What is kept of a room that has bounds of its own.
-    fn of_room(self, own: RoomKeep) -> Self {
-        let less = |own: Option<u64>, of_all: u64| match own {
-            Some(own) if of_all == 0 || own < of_all => own,
-            _ => of_all,
-        };
-        Self {
-            seconds: own.seconds.unwrap_or(self.seconds),
-            messages: less(own.messages, self.messages),
-            bytes: less(own.bytes, self.bytes),
-        }
-    }
-}
 
 /// Goes through the rooms. See the module.
 pub(super) struct Retention {

@@ -74,14 +74,16 @@ function remains(message) {
 }
 
 /**
- * What may be done to a message: a set of `reply`, `react`, `edit`, `pin` and `delete`. `self` is
+ * What may be done to a message: a set of `reply`, `report`, and where messages change at all
+ * (`changes`) `react`, `edit` if the room lets authors (`edits`), `pin` and `delete`. `self` is
  * the user's id of now.
  */
-export function possible(message, { speak, react, moderates, report }, self) {
+export function possible(message, { changes, edits, speak, react, moderates, report }, self) {
   if (message.deleted) return new Set();
   const isAuthor = message.user === self;
   const verbs = {
-    reply: speak, react, edit: speak && isAuthor, pin: moderates, delete: isAuthor || moderates,
+    reply: speak, react: changes && react, edit: changes && edits && speak && isAuthor,
+    pin: changes && moderates, delete: changes && (isAuthor || moderates),
     report: report && !isAuthor,
   };
   return new Set(Object.keys(verbs).filter((verb) => verbs[verb]));

@@ -280,6 +280,28 @@ export class Chat {
     this.#changeRoom(name, (room) => { room.acts = room.acts.filter((act) => act.id !== id); });
   }
 
+  /** What was written for an act that was refused is written on, as a new message. */
+  writeAnew(name, { id, payload }) {
+    this.#changeRoom(name, (room) => {
+      room.acts = room.acts.filter((act) => act.id !== id);
+      room.writing = null;
+      roomOf.drafted(room, payload.body);
+    });
+    this.#remember();
+  }
+
+  /** Fetches what is pinned and is not here. What the server does not tell now it may tell when it is asked again. */
+  async findPins(name) {
+    const room = this.#state.rooms.get(name);
+    if (room?.status !== "joined") return;
+    try {
+      const answer = await this.#channels.get(name).push("history", { pinned: true, limit: PAGE_MESSAGES });
+      if (this.#isIn(room)) this.#changeRoom(name, () => roomOf.pinsFound(room, answer));
+    } catch {
+      // The list says how many are missing.
+    }
+  }
+
   /** Loads what came before the first message of `segment`. What the server cannot give for now is no failure: it says when it can. */
   async older(name, segment) {
     const room = this.#state.rooms.get(name);

@@ -13,7 +13,8 @@
  * 4. one that was heard and not answered yet may be lost with the server: it is in `unconfirmed` until it is answered
  *    or recovered;
  * 5. every message of the line is as it was after `change` changes, or later;
- * 6. `mine` of a message is of the user that the server knows one by here, `user`.
+ * 6. `mine` of a message is of the user that the server knows one by here, `user`;
+ * 7. what the user has written for an edit that cannot be made any more is a draft.
  *
  * Knows nothing of sockets and of the screen. Deliberately absent: clocks, except as arguments.
  */
@@ -57,7 +58,7 @@ export function createRoom(name) {
     roles: new Map(),
     epoch: null,
     offset: 0,
-    /** How many changes of messages are known; null where the server does not change any. */
+    /** How many changes of messages are known; null where no message changes. */
     change: null,
     /** Counts how often the server began the room anew. */
     line: 0,
@@ -67,6 +68,10 @@ export function createRoom(name) {
      * "now" or "failed"
      */
     segments: [],
+    /** The offsets of all that is pinned, whether it is here or not. */
+    pins: new Set(),
+    /** offset -> message: what is pinned and was fetched, and is in no segment */
+    aside: new Map(),
     /** How many older messages were fetched since the end was last in view: they are being read, and stay. */
     fetched: 0,
     /** Not acknowledged yet: `[{key, body, reply_to?, mentions?, at, error: null | {reason, ...}}]` */
@@ -132,6 +137,8 @@ export function joined(room, told, isOwn, watched = false) {
   if (last && !reset) for (const message of [...whole, ...messages]) mend(room, message.offset, (mine) => replaced(mine, message));
   if (last) letGo(room, reset);
   room.change = change;
+  room.pins = new Set(answer.room.pins);
+  room.aside.clear();
   room.status = "joined";
   room.refusal = null;
 
@@ -184,8 +191,11 @@ function startOver(room, { recovered, messages, offset, more }) {
 /** What was asked of messages that are gone, or has been told by now, is asked no more. */
 function letGo(room, reset) {
   const isThere = ({ offset }) => !reset && offset <= room.offset;
+  for (const { offset, change, payload } of room.acts) {
+    if (!isThere({ offset }) && change === null && payload.body !== undefined) drafted(room, payload.body);
+  }
   room.acts = room.acts.filter((act) => isThere(act) && act.change === null);
-  if (room.writing && !isThere(room.writing)) room.writing = null;
+  if (room.writing && !isThere(room.writing)) endWriting(room);
   for (const item of room.outbox) if (item.reply_to > room.offset || reset) delete item.reply_to;
 }
 
@@ -201,6 +211,8 @@ export function changed(room, patch, isOwn) {
   room.change = patch.change;
   room.acts = untold(room.acts, patch, room.user)
     .filter(({ change }) => change === null || change > room.change);
+  if (patch.pinned) room.pins.add(patch.offset);
+  else if (patch.pinned === null || patch.deleted) room.pins.delete(patch.offset);
   mend(room, patch.offset, (message) => patched(message, patch, room.user));
   if (room.unread > 0) room.unread = countUnread(room, isOwn).count;
   return true;
@@ -223,13 +235,27 @@ export function done(room, act, { change, count }) {
 /** Puts another message in the place of one of this line, if that is here. */
 function mend(room, offset, become) {
   const segment = segmentOf(room, room.line, offset);
-  if (segment === undefined) return;
-  const mine = segment.messages[offset - segment.from];
+  const mine = segment ? segment.messages[offset - segment.from] : room.aside.get(offset);
+  if (mine === undefined) return;
   const next = become(mine);
   if (next === mine) return;
-  segment.messages[offset - segment.from] = next;
+  if (segment) segment.messages[offset - segment.from] = next;
+  else if (next.pinned) room.aside.set(offset, next);
+  else room.aside.delete(offset);
   room.version += 1;
-  if (next.deleted && room.writing?.kind === "edit" && room.writing.offset === offset) room.writing = null;
+  if (next.deleted && room.writing?.kind === "edit" && room.writing.offset === offset) endWriting(room, mine.body);
+}
+
+/** What is being written has nothing any more that it is for. `body`: what an edit began with. */
+function endWriting(room, body) {
+  const { kind, text } = room.writing;
+  room.writing = null;
+  if (kind === "edit" && text !== body) drafted(room, text);
+}
+
+/** What was written for something else is a draft, behind what is being written. */
+export function drafted(room, text) {
+  if (text) room.draft = room.draft ? `${room.draft}\n${text}` : text;
 }
 
 function segmentOf(room, line, offset) {
@@ -255,12 +281,25 @@ export function withActs(room, line, message) {
   return { shown: asked(message, acts), acts };
 }
 
-/** What is pinned of what is here, the latest first. */
+/** What is pinned: what is `here`, what was fetched `aside`, each the latest first, and how many others there are. */
 export function pinned(room) {
-  return room.segments.filter(({ line }) => line === room.line)
-    .flatMap(({ messages }) => messages.map((message) => withActs(room, room.line, message).shown))
-    .filter(({ pinned }) => pinned)
-    .sort((a, b) => b.pinned.at - a.pinned.at);
+  const latestFirst = (messages) => messages.filter(({ pinned }) => pinned).sort((a, b) => b.pinned.at - a.pinned.at);
+  const present = room.segments.filter(({ line }) => line === room.line)
+    .flatMap(({ messages }) => messages.map((message) => withActs(room, room.line, message).shown));
+  const isElsewhere = (offset) => segmentOf(room, room.line, offset) === undefined;
+  const elsewhere = [...room.pins].filter(isElsewhere);
+  const aside = latestFirst(elsewhere.flatMap((offset) => room.aside.get(offset) ?? []));
+  return { here: latestFirst(present), aside, others: elsewhere.length - aside.length };
+}
+
+/** Folds the answer to `history` with what is pinned: what is in no segment is kept aside. */
+export function pinsFound(room, answer) {
+  for (const message of withMine(answer).messages) {
+    const { offset } = message;
+    if (room.pins.has(offset) && segmentOf(room, room.line, offset) === undefined && !room.aside.has(offset)) {
+      room.aside.set(offset, message);
+    } else mend(room, offset, (mine) => replaced(mine, message));
+  }
 }
 
 /** By what name a user is known here: undefined, if by none. */
@@ -282,11 +321,14 @@ export function lastEditable(room, self) {
   return message && possible(message, rightsIn(room), self).has("edit") ? message : undefined;
 }
 
-/** Whether anything can be done to messages: the server changes them, and one is not kept out of the room. */
-export const isOpenToActs = ({ change, status }) => change !== null && status !== "refused";
+/** Whether anything can be done to messages: one is not kept out of the room. */
+export const isOpenToActs = ({ status }) => status !== "refused";
 
 /** What `possible` asks of a room. */
 export const rightsIn = (room) => ({
+  changes: room.change !== null,
+  // For how long one may edit is for the server to judge: by its clock, and where the room does not say.
+  edits: room.info.edit_s !== 0,
   speak: room.silence === null, react: mayReact(room), moderates: moderates(room),
   // Who looks after the room needs to tell nobody.
   report: !moderates(room),
@@ -311,7 +353,7 @@ export function discarded(room, key) {
 /** An item of the outbox is a draft again, behind what is being written. */
 export function reclaimed(room, { key, body, reply_to: answered }) {
   discarded(room, key);
-  room.draft = room.draft ? `${room.draft}\n${body}` : body;
+  drafted(room, body);
   if (answered !== undefined) room.writing ??= { kind: "answer", offset: answered };
 }
 

@@ -7,6 +7,7 @@ import { isFor, possible, textChangeOf } from "./changes.js";
 import { REACT } from "./reactions.js";
 import { isOut, powersOver } from "./rights.js";
 import { endOf, isOpenToActs, isSameLine, rightsIn, storedAt, withActs } from "./room.js";
+import { boundsOf, WHOLE } from "./stretch.js";
 
 /** Messages of one sender that are closer than this stand under one name. */
 const GROUP_MS = 5 * 60_000;
@@ -18,10 +19,12 @@ const isShown = ({ event, error }) => event !== REACT || error !== null;
  * The conversation as a flat list of rows, each with a `key` that stays and a `signature` that
  * changes with its looks, but for reactions: `start`, `more`, `gap`, `reset`, `day`, `new`,
  * `message`, `pending` and `out`. What was said today was said yesterday once `now` is past
- * midnight.
+ * midnight. Of a `stretch` of the conversation they look as they do in all of it.
  */
-export function rows(room, isOwn, now, self) {
+export function rows(room, isOwn, now, self, stretch = WHOLE) {
   const today = new Date(now).toDateString();
+  const { from, to, count } = boundsOf(room, stretch);
+  let begin = 0; // how many messages lie in the segments above
   const list = [];
   let previous = null; // the message above, if nothing stands between
   let day = null;
@@ -39,11 +42,12 @@ export function rows(room, isOwn, now, self) {
   const leads = ({ user, name, at }) =>
     previous?.user !== user || previous.name !== name || at - previous.at > GROUP_MS;
 
-  room.segments.forEach((segment, index) => {
+  // What stands above the messages of a segment.
+  const addHead = (segment, index) => {
     const key = `${segment.line} ${segment.from}`;
     const name = `${segment.line} ${index}`;
     if (segment.broke === "lost") add("lost", `lost ${name}`, { lost: segment.lost }, segment.lost);
-    if (segment.broke === "reset") add("reset", `reset ${name}`, { above: list.length > 0 });
+    if (segment.broke === "reset") add("reset", `reset ${name}`, { above: from > 0 || list.length > 0 });
     if (segment.broke === "gap" && !segment.more) {
       const before = isSameLine(room, index) ? room.segments[index - 1] : null;
       const missing = before ? segment.from - endOf(before) - 1 : 0;
@@ -55,7 +59,20 @@ export function rows(room, isOwn, now, self) {
     } else if (index === 0 && segment.from === 1 && segment.messages.length) {
       add("start", "start");
     }
-    for (const message of segment.messages) {
+  };
+
+  room.segments.forEach((segment, index) => {
+    const first = begin;
+    begin += segment.messages.length;
+    if (first >= from && (first < to || to === count)) addHead(segment, index);
+    for (let i = Math.max(first, from - 1); i < Math.min(begin, to); i += 1) {
+      const message = segment.messages[i - first];
+      if (i < from) {
+        // It is not of the stretch, but what stands below it looks as it does there.
+        day = new Date(message.at).toDateString();
+        previous = message;
+        continue;
+      }
       dayOf(message.at);
       if (message.offset === room.newFrom && segment.line === room.line) add("new", "new");
       const lead = leads(message) || message.reply_to !== undefined;
@@ -63,6 +80,7 @@ export function rows(room, isOwn, now, self) {
       previous = message;
     }
   });
+  if (to < count) return list;
   room.outbox.forEach((item, index) => {
     const isBelowOwn = previous && isOwn(previous.user) && item.at - previous.at <= GROUP_MS;
     const lead = index === 0 && !isBelowOwn;

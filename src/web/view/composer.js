@@ -25,8 +25,8 @@ export function composerView(chat, { afterSend }) {
   let silence = ""; // why one may not speak, as it was last said
   let ticking; // until the hint counts down again
   const mentions = mentionList(input, {
-    people: () => (room.change === null ? [] : room.members),
-    everybody: () => (moderates(room) && room.change !== null ? headCount(room) : 0),
+    people: () => room.members,
+    everybody: () => (moderates(room) ? headCount(room) : 0),
   });
 
   const bytes = () => new TextEncoder().encode(input.value).length;

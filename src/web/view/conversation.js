@@ -2,19 +2,20 @@
  * The conversation: rows to elements, and where it is scrolled to.
  *
  * The end of the conversation is followed as long as the user is there; whoever has scrolled up stays exactly where
- * they read, whatever arrives below or is loaded above.
+ * they read, whatever arrives below or is loaded above. Elements stand for a stretch of it only, which goes along.
  */
 import { isUnseen, legible } from "../state/name.js";
 import { REACT } from "../state/reactions.js";
-import { messageAt, nameOf } from "../state/room.js";
+import { messageAt, nameOf, storedAt } from "../state/room.js";
 import { rows } from "../state/rows.js";
+import { downwards, fitted, upwards, WHOLE } from "../state/stretch.js";
 import { copy, messageActions, toolbar } from "./actions.js";
 import { byId, colour, counted, h, icon, keyedList, setText } from "./dom.js";
 import { chipsView, placeForChips } from "./reactions.js";
 import { atNames, BLANK, excerpt, isJumbo, isLong, parts } from "./text.js";
 import { changeReason, reasonText, untilText } from "./words.js";
 
-/** How near to the end counts as being there, and how near to the beginning as asking for more. */
+/** How near to the end counts as being there, and how near to an end of what is shown as asking for more. */
 const NEAR_END_PX = 48;
 const NEAR_TOP_PX = 600;
 const FLASH_MS = 2_400;
@@ -36,6 +37,7 @@ export function conversationView(chat, { confirmDelete, askPerson, askReport }) 
   const jump = byId("jump");
   const list = keyedList(byId("log"), (row) => makers[row.kind](row));
   let shown = new Map(); // key of a message -> its row
+  let stretch = WHOLE; // the messages that have elements
   const unfolded = new WeakMap(); // room -> keys of rows
   const known = new Map(); // user -> by what name, as far as looked up in this turn
   let room = null;
@@ -93,6 +95,7 @@ export function conversationView(chat, { confirmDelete, askPerson, askReport }) 
     const switched = next !== room;
     room = next;
     if (switched) {
+      stretch = WHOLE;
       actions.close();
       list([]); // keys tell apart the rows of one room
     }
@@ -100,11 +103,7 @@ export function conversationView(chat, { confirmDelete, askPerson, askReport }) 
     if (switched || version !== room.version) {
       version = room.version;
       const kept = switched || following ? null : anchor();
-      const all = rows(room, chat.isOwn, Date.now(), chat.self);
-      shown = new Map(all.filter(({ kind }) => kind === "message").map((row) => [row.key, row]));
-      known.clear();
-      const elements = list(all);
-      for (const row of shown.values()) chips(elements.get(row.key), row, room.members);
+      draw(kept ? placeBelow(kept.element) : null);
       if (switched) settleIn();
       else if (following) stick();
       else restore(kept);
@@ -113,11 +112,32 @@ export function conversationView(chat, { confirmDelete, askPerson, askReport }) 
     look();
   }
 
+  /** Brings the elements in step with the room: around the message at `place`, where there are too many. */
+  function draw(place) {
+    stretch = fitted(room, stretch, place);
+    const hadFocus = byId("log").contains(document.activeElement);
+    const all = rows(room, chat.isOwn, Date.now(), chat.self, stretch);
+    shown = new Map(all.filter(({ kind }) => kind === "message").map((row) => [row.key, row]));
+    known.clear();
+    const elements = list(all);
+    for (const row of shown.values()) chips(elements.get(row.key), row, room.members);
+    if (hadFocus && document.activeElement === document.body) scroller.focus({ preventScroll: true });
+  }
+
+  /** Shows another stretch, and what one reads where it was. */
+  function goAlong(next) {
+    const kept = anchor();
+    stretch = next;
+    draw(kept && placeBelow(kept.element));
+    restore(kept);
+  }
+
   /** What depends on where the conversation is scrolled to. */
   function look() {
     jump.hidden = following;
     setText(byId("jump-text"), room.unread ? counted(room.unread, "new message", "new messages") : "To the newest");
     attend();
+    extendIfNear();
     loadIfNear();
   }
 
@@ -187,15 +207,18 @@ export function conversationView(chat, { confirmDelete, askPerson, askReport }) 
   }
 
   /** Why a change was not made. What was written for an edit is not lost. */
-  function refusal({ id, event, offset, payload, error }) {
+  function refusal(act) {
+    const { id, event, offset, payload, error } = act;
     const button = (text, act) => h("button", { type: "button", onclick: act }, text);
     const dismiss = () => chat.dismiss(room.name, id);
-    const again = payload.body !== undefined && error.reason !== "gone" && error.reason !== "too_late";
+    const isOver = error.reason === "gone" || error.reason === "too_late";
+    const again = payload.body === undefined ? null
+      : isOver ? button("Write it anew", () => { chat.writeAnew(room.name, act); byId("write").focus(); })
+      : button("Edit", () => { dismiss(); chat.rewrite(room.name, offset, payload.body); });
     const isTakenBack = event === REACT && !payload.on;
     const what = isTakenBack ? "Reaction not taken back" : REFUSED[event] ?? "Not done";
     const why = changeReason(error, messageAt(room, offset));
-    return h("p", { class: "state refused", role: "alert" }, `${what}: ${why} `,
-      again ? button("Edit", () => { dismiss(); chat.rewrite(room.name, offset, payload.body); }) : null, button("Dismiss", dismiss));
+    return h("p", { class: "state refused", role: "alert" }, `${what}: ${why} `, again, button("Dismiss", dismiss));
   }
 
   function act(name, { message }) {
@@ -219,7 +242,12 @@ export function conversationView(chat, { confirmDelete, askPerson, askReport }) 
 
   /** Shows a message of the room, a third down from the top, and marks it for a moment. */
   function goToMessage(offset) {
-    const element = [...byId("log").querySelectorAll(".said[data-key]")].findLast(({ dataset }) => dataset.key === `${room.line}-${offset}`);
+    const key = `${room.line}-${offset}`;
+    if (!shown.has(key) && storedAt(room, room.line, offset)) {
+      stretch = WHOLE;
+      draw({ line: room.line, offset });
+    }
+    const element = [...byId("log").querySelectorAll(".said[data-key]")].findLast(({ dataset }) => dataset.key === key);
     if (!element) return;
     const view = scroller.getBoundingClientRect();
     scroller.scrollTop += element.getBoundingClientRect().top - view.top - view.height * 0.3;
@@ -262,13 +290,19 @@ export function conversationView(chat, { confirmDelete, askPerson, askReport }) 
       button("Discard", () => chat.discard(room.name, item.key)));
   }
 
-  function atEnd() { return scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < NEAR_END_PX; }
+  function atEnd() {
+    return stretch.last === null && scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < NEAR_END_PX;
+  }
 
   function stick() { scroller.scrollTop = scroller.scrollHeight; }
 
   function toEnd() {
     if (!room) return;
     following = true;
+    if (stretch.last !== null) {
+      stretch = WHOLE;
+      draw(null);
+    }
     stick();
     look();
   }
@@ -287,6 +321,16 @@ export function conversationView(chat, { confirmDelete, askPerson, askReport }) 
     if (kept?.element.isConnected) scroller.scrollTop += kept.element.getBoundingClientRect().top - kept.top;
   }
 
+  /** The place of the message that an element is of, or of the next one below that is; null at the end. */
+  function placeBelow(element) {
+    for (let at = element; at; at = at.nextElementSibling) {
+      if (at.dataset.key === undefined) continue;
+      const [line, offset] = at.dataset.key.split("-").map(Number);
+      return { line, offset };
+    }
+    return null;
+  }
+
   /** A room that was just opened shows what is new in it, or its end. */
   function settleIn() {
     following = true;
@@ -298,6 +342,14 @@ export function conversationView(chat, { confirmDelete, askPerson, askReport }) 
       scroller.scrollTop -= above;
       following = atEnd();
     }
+  }
+
+  /** Goes on with what is here already, before one gets to an end of what is shown of it. */
+  function extendIfNear() {
+    const view = scroller.getBoundingClientRect();
+    const log = byId("log").getBoundingClientRect();
+    if (stretch.first !== null && log.top > view.top - NEAR_TOP_PX) goAlong(upwards(room, stretch));
+    else if (stretch.last !== null && log.bottom < view.bottom + NEAR_TOP_PX) goAlong(downwards(room, stretch));
   }
 
   /** Asks for older messages before one gets there. What failed once is left to the user's own click. */

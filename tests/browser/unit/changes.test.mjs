@@ -129,15 +129,16 @@ test("what became of messages of an earlier line says nothing of those of this o
   assert.deepEqual(bodies(room), ["m1", "m2", "new"]);
 });
 
-test("a server that changes nothing is sent no change, and nothing is offered", () => {
-  const room = roomWith([message(1, { user: "me" })], { change: null });
+test("a server that changes nothing is sent no change, and no change is offered", () => {
+  const room = roomWith([message(1), message(2, { user: "me" })], { change: null });
   room.you.level = "moderate";
   assert.equal(change(room, { change: 1, offset: 1, body: "x" }), true);
-  assert.deepEqual([bodies(room), roomOf.joinParams(room)], [["m1"], { since: { epoch: "e1", offset: 1 } }]);
-  assert.equal(rows(room, isOwn, 0, "me").at(-1).may.size, 0);
+  assert.deepEqual([bodies(room), roomOf.joinParams(room)], [["m1", "m2"], { since: { epoch: "e1", offset: 2 } }]);
+  const may = rows(room, isOwn, 0, "me").filter(({ kind }) => kind === "message").map(({ may }) => [...may].join(" "));
+  assert.deepEqual(may, ["reply mute kick ban", "reply"]);
   assert.equal(roomOf.lastEditable(room, "me"), undefined);
-  rejoined(room, range(2, 2), { recovered: true, change: 3 });
-  assert.deepEqual([bodies(room), kinds(room)], [["m2"], ["more"]], "it does by now: nobody knows what");
+  rejoined(room, range(3, 3), { recovered: true, change: 3 });
+  assert.deepEqual([bodies(room), kinds(room)], [["m3"], ["more"]], "it does by now: nobody knows what");
 });
 
 test("what is asked for is shown at once, until it is told or refused", () => {
@@ -159,9 +160,68 @@ test("what is asked for is shown at once, until it is told or refused", () => {
   assert.deepEqual(rows(room, isOwn, 0, "me").find(({ message }) => message?.offset === 1).refused, [removal]);
 
   const pin = act(room, "msg_pin", 2, { on: true });
-  assert.deepEqual(roomOf.pinned(room).map(({ offset }) => offset), [2]);
+  assert.deepEqual(roomOf.pinned(room).here.map(({ offset }) => offset), [2]);
   roomOf.done(room, pin, { change: 1 });
-  assert.deepEqual(roomOf.pinned(room), [], "it was told before the answer");
+  assert.deepEqual(roomOf.pinned(room).here, [], "it was told before the answer");
+});
+
+test("where the room lets nobody edit, that is not offered", () => {
+  const room = roomWith([message(1, { user: "me" })]);
+  const may = () => [...rows(room, isOwn, 0, "me").at(-1).may].join(" ");
+  const all = "reply react edit delete";
+  for (const [editS, offered] of [[undefined, all], [60, all], [0, "reply react delete"]]) {
+    room.info = { edit_s: editS };
+    assert.equal(may(), offered, `${editS}`);
+  }
+  assert.equal(roomOf.lastEditable(room, "me"), undefined);
+});
+
+test("what is pinned and is not here is known by its number, and kept aside where it was fetched", () => {
+  const pinned = (offset, at, more) => message(offset, { change: 1, pinned: { at, by: "mo" }, ...more });
+  const pins = (...of) => ({ room: { room: "tea", title: "Tea", pins: of } });
+  const room = roomWith([message(8), pinned(9, 5)], { change: 4, ...pins(2, 3, 4, 9) });
+  const listed = () => {
+    const { here, aside, others } = roomOf.pinned(room);
+    return [...[here, aside].map((of) => of.map(({ offset }) => offset)), others];
+  };
+  assert.deepEqual(listed(), [[9], [], 3]);
+  const found = () => roomOf.pinsFound(room, { messages: [pinned(2, 1), pinned(3, 2), pinned(9, 5)], more: false });
+  found();
+  assert.deepEqual(listed(), [[9], [3, 2], 1]);
+  change(room, { change: 5, offset: 3, body: "other" });
+  assert.equal(roomOf.pinned(room).aside[0].body, "other", "it goes on as others do");
+  found();
+  assert.equal(roomOf.pinned(room).aside[0].body, "other", "and nothing older takes its place");
+  change(room, { change: 6, offset: 3, body: "", deleted: { at: 9, by: "mo" }, pinned: null });
+  change(room, { change: 7, offset: 4, pinned: null });
+  change(room, { change: 8, offset: 5, pinned: { at: 9, by: "mo" } });
+  assert.deepEqual(listed(), [[9], [2], 1]);
+  assert.equal(room.aside.has(3), false, "nothing of it is left");
+  roomOf.older(room, room.segments[0], { messages: range(1, 7).map((m) => (m.offset === 2 ? pinned(2, 1) : m)), more: false });
+  assert.deepEqual(listed(), [[9, 2], [], 0], "of what is here the messages tell");
+  rejoined(room, [pinned(2, 1, { epoch: "e2" })], { epoch: "e2", change: 1, ...pins(2) });
+  assert.deepEqual(listed(), [[2], [], 0]);
+});
+
+test("what was written for an edit that cannot be made any more is a draft", () => {
+  const editing = (text, draft = "") => {
+    const room = roomWith([message(1, { user: "me" })]);
+    Object.assign(room, { draft, writing: { kind: "edit", offset: 1, text } });
+    return room;
+  };
+  const deleted = { change: 1, offset: 1, body: "", deleted: { at: 1, by: "mo" } };
+  for (const [text, draft, left] of [["new", "", "new"], ["new", "old", "old\nnew"], ["m1", "", ""], ["", "", ""]]) {
+    const room = editing(text, draft);
+    change(room, deleted);
+    assert.deepEqual([room.writing, room.draft], [null, left], JSON.stringify([text, draft]));
+  }
+  const away = editing("new");
+  rejoined(away, [], { recovered: true, offset: 1, change: 1, changed: [message(1, { user: "me", ...deleted })] });
+  assert.deepEqual([away.writing, away.draft], [null, "new"]);
+  const lost = editing("new");
+  act(lost, "msg_edit", 1, { body: "newer" });
+  rejoined(lost, [], { epoch: "e2", offset: 0 });
+  assert.deepEqual([lost.writing, lost.draft, lost.acts], [null, "newer\nnew", []], "the room was begun anew");
 });
 
 test("what was asked of messages that are gone with their line is asked no more", () => {
@@ -189,7 +249,8 @@ test("a deleted message is not unread, is in no quote, and ends the edit of it",
 });
 
 test("what may be done to a message depends on whose it is, and on what one is here", () => {
-  const rights = (message, of = {}) => [...possible(message, { speak: true, moderates: false, ...of }, "me")].join(" ");
+  const usual = { changes: true, edits: true, speak: true, moderates: false };
+  const rights = (message, of = {}) => [...possible(message, { ...usual, ...of }, "me")].join(" ");
   assert.equal(rights(message(1)), "reply");
   assert.equal(rights(message(1, { user: "me" })), "reply edit delete");
   assert.equal(rights(message(1), { moderates: true }), "reply pin delete");
@@ -197,6 +258,11 @@ test("what may be done to a message depends on whose it is, and on what one is h
   assert.equal(rights(message(1, { user: "me", deleted: {} }), { moderates: true }), "");
   assert.equal(rights(message(1), { speak: false, report: true }), "report");
   assert.equal(rights(message(1, { user: "me" }), { report: true }), "reply edit delete");
+  assert.equal(rights(message(1, { user: "me" }), { edits: false }), "reply delete");
+  const none = { changes: false, react: true };
+  assert.equal(rights(message(1), { ...none, moderates: true }), "reply");
+  assert.equal(rights(message(1), { ...none, report: true }), "reply report");
+  assert.equal(rights(message(1, { user: "me" }), none), "reply");
 });
 
 test("a message is for those whom it mentions, and for all who are there, but not for its author", () => {

@@ -647,6 +647,32 @@ test("a change that the server cannot make now is asked for again, one that it w
   }
 });
 
+test("what was written for an edit that was refused for good is written on as a new message", async () => {
+  const { chat, room } = await changeable();
+  chat.typed("tea", "a draft");
+  chat.rewrite("tea", 2);
+  chat.edit("tea", "two");
+  wire().answers("msg_edit", { reason: "gone" }, "error");
+  await settled();
+  chat.writeAnew("tea", room().acts[0]);
+  assert.deepEqual([room().acts, room().writing, room().draft], [[], null, "a draft\ntwo"]);
+});
+
+test("what is pinned and is not here is asked for, and no failure", async () => {
+  const { chat, room } = await changeable();
+  room().pins.add(9);
+  const asked = chat.findPins("tea");
+  assert.deepEqual(wire().sentLast("history").payload, { pinned: true, limit: 100 });
+  wire().answers("history", { reason: "busy", retry_ms: 250 }, "error");
+  await asked;
+  assert.equal(room().aside.size, 0);
+  wire().sent = wire().sent.filter(([, , , event]) => event !== "history");
+  const again = chat.findPins("tea");
+  wire().answers("history", { messages: [message(9, "ann", { pinned: { at: 1, by: "ann" }, change: 1 })], more: false });
+  await again;
+  assert.deepEqual([...room().aside.keys()], [9]);
+});
+
 test("changes are asked for one after the other, and again after a break, until they are answered", async () => {
   const { chat, room } = await changeable();
   chat.pin("tea", 2, true);

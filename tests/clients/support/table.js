@@ -140,7 +140,7 @@ export const GIVEN = {
 
 /** A payload in which everything that has to be made has been made. */
 async function made(payload, room) {
-  if (Array.isArray(payload)) return payload;
+  if (Array.isArray(payload) || payload instanceof ArrayBuffer) return payload;
   const entries = Object.entries(payload).map(async ([name, value]) => {
     if (!(value instanceof Given)) return [name, value];
     const isMade = room.isRoom || value.otherwise === undefined;

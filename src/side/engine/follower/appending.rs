@@ -123,6 +123,9 @@ impl Follower {
         for number in numbers {
             ways.tell(shard, &FromEngine::Refused { number, why });
         }
+        if *failure == Failure::Layout {
+            return self.lose_unknown(ways, now_ms, id);
+        }
         self.call(ways, now_ms, id);
     }
 

@@ -24,8 +24,25 @@ use crate::side::engine::command::{Command, Head};
 /// Between two audits the thread may rest so long at least, in milliseconds.
 const REST_MS: u64 = 100;
 
-/// What others say on channels of rooms is logged so often at most, in milliseconds.
-const FOREIGN_LOG_MS: u64 = 60_000;
+/// What others do in the engine is logged so often at most, in milliseconds.
+const OTHERS_LOG_MS: u64 = 60_000;
+
+/// When something is logged again that others may do as often as they want.
+#[derive(Debug, Default)]
+pub(super) struct LogPace {
+    due_ms: u64,
+}
+
+impl LogPace {
+    /// Whether it is logged now; not again too soon then.
+    pub(super) fn is_due(&mut self, now_ms: u64) -> bool {
+        let is_due = now_ms >= self.due_ms;
+        if is_due {
+            self.due_ms = now_ms + OTHERS_LOG_MS;
+        }
+        is_due
+    }
+}
 
 /// What has become of where a room stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,8 +60,10 @@ pub(super) struct Audits {
     last: RoomId,
     /// Up to this time all had their turn whose turn it was.
     upto_ms: u64,
-    /// From this time on it is logged again what others have said.
-    foreign_log_ms: u64,
+    /// What others have said,
+    foreign_log: LogPace,
+    /// and rooms that this version does not know.
+    pub(super) unknown_log: LogPace,
 }
 
 impl Follower {
@@ -95,10 +114,13 @@ impl Follower {
         is_current: bool,
     ) -> Found {
         let followed = self.rooms.get_mut(&id).filter(|of| of.stage == Stage::Live);
-        let Some(known) = followed.and_then(|of| of.known.as_ref()) else {
+        let Some(followed) = followed.filter(|of| of.known.is_some()) else {
             return Found::BeingRead;
         };
-        if is_current && head.is_some_and(|head| has_missed_nothing(known, head)) {
+        let has_missed_nothing =
+            |head: &&Head| followed.known.as_ref().is_some_and(|of| has_missed_nothing(of, head));
+        if let Some(head) = head.filter(|_| is_current).filter(has_missed_nothing) {
+            followed.tell_gone(ways, head.gone);
             return Found::Nothing;
         }
         // Where the engine is on another history the room turns, of which nobody was told yet.
@@ -113,8 +135,7 @@ impl Follower {
     /// one: that is looked at.
     pub(super) fn heard_foreign(&mut self, ways: &mut impl Ways, now_ms: u64, topic: Option<&str>) {
         self.counted.foreign += 1;
-        if now_ms >= self.audits.foreign_log_ms {
-            self.audits.foreign_log_ms = now_ms + FOREIGN_LOG_MS;
+        if self.audits.foreign_log.is_due(now_ms) {
             let times = self.counted.foreign;
             tracing::warn!(
                 ?topic,

@@ -12,10 +12,13 @@ use super::awaiting::Awaits;
 use super::catch_up::{Missed, missed};
 #[cfg(test)]
 use super::planted::{self, Planted};
+use super::sweeping::Aging;
 use crate::limits::LINEAGE_EPOCHS_MAX;
 use crate::link::audit::AuditLine;
-use crate::link::engine::FromEngine;
+use crate::link::engine::{FromEngine, Told};
+use crate::link::facts::RoomSettings;
 use crate::link::ids::RoomKey;
+use crate::link::kept::read_whole;
 use crate::link::log::{Marks, Why};
 use crate::side::engine::command::{Done, Ended, Entry, Head, News, Place, State};
 use crate::side::engine::record::{Origin, Purpose};
@@ -124,14 +127,18 @@ pub(super) struct Followed {
     /// Who waits until all of it is told.
     pub(super) awaits: Awaits,
     touches: u32,
+    /// When it is to be looked at whether something of it is too old.
+    pub(super) aging: Aging,
     /// Whether something may have been said meanwhile that is not kept.
     pub(super) is_cut_off: bool,
     /// Whether it is being looked at, since somebody else has said something on its channel.
     pub(super) is_suspect: bool,
     /// Whether something is missing of what its home was to be told, and is being read.
     pub(super) has_hole: bool,
-    /// Its turns that were not counted yet.
+    /// Its turns that were not counted yet,
     pub(super) turns: Turns,
+    /// and how often this version could not read something of it.
+    pub(super) unreadable: u64,
 }
 
 /// How often rooms have gone on in another epoch.
@@ -173,10 +180,12 @@ impl Followed {
             says: BTreeSet::new(),
             awaits: Awaits::default(),
             touches: 0,
+            aging: Aging::default(),
             is_cut_off: false,
             is_suspect: false,
             has_hole: false,
             turns: Turns::default(),
+            unreadable: 0,
         }
     }
 
@@ -238,9 +247,12 @@ impl Followed {
 
     /// Tells its home what a node has said in it that is not kept.
     pub(super) fn hear(&mut self, ways: &mut impl Ways, me: u64, record: &[u8]) {
-        // Else it is of a version that writes otherwise, and members may do without it.
         let place = Purpose::Said { topic: &self.topic };
-        let Ok(Written { origin, inside: record, .. }) = read_told(place, record) else { return };
+        let Ok(Written { origin, inside: record, .. }) = read_told(place, record) else {
+            // It is of a version that writes otherwise, and members may do without it.
+            self.unreadable += 1;
+            return;
+        };
         let Origin { node, shard, number } = origin;
         let (of, room) = self.key;
         let number = number.filter(|_| (node, shard) == (me, of));
@@ -340,9 +352,11 @@ impl Followed {
     ) -> bool {
         let Some(head) = &state.head else { return false };
         let room = Room::of(&self.topic, head, state, tail, has_archive);
+        self.unreadable += u64::from(room.as_ref().is_none_or(Room::is_read_in_part));
         let Some(room) = room else { return false };
         let (shard, key) = self.key;
         let (is_new, rev, found) = (room.is_new(), head.rev, room.found());
+        self.aging.begins(room.keep());
         ways.tell(shard, &FromEngine::Opened { room: key, is_new, rev, found });
         self.known = Some(head.clone());
         true
@@ -368,7 +382,10 @@ impl Followed {
             return false;
         }
         let done = entries.iter().map(|(done, _)| done);
-        let Some(read) = read_all(&self.topic, done) else { return false };
+        let Some(read) = read_all(&self.topic, done) else {
+            self.unreadable += 1;
+            return false;
+        };
         // What is from before a turn is told before that: it has the epoch of then.
         let is_before = |done: &Done| match (turned, done.place) {
             (Some(kept), Place::Message(offset)) => offset <= kept.offset,
@@ -400,6 +417,7 @@ impl Followed {
         let Some(known) = &mut self.known else { return LeadsOn::No };
         let (head, (shard, room)) = (&news.head, self.key);
         let Some(read) = read_all(&self.topic, &news.entries) else {
+            self.unreadable += 1;
             return LeadsOn::Unreadable;
         };
         if head.epoch != known.epoch {
@@ -426,13 +444,36 @@ impl Followed {
             if self.is_new(done) {
                 let rev = self.known.as_ref().map_or(0, |known| known.rev);
                 self.tell(ways, node, (done, read), (head.at_ms, rev));
+                self.note_aging(done, read);
             }
         }
         if let Some(known) = &mut self.known {
             known.floor = known.floor.max(head.floor);
             known.at_ms = known.at_ms.max(head.at_ms);
         }
+        self.tell_gone(ways, head.gone);
         LeadsOn::Yes
+    }
+
+    /// Tells its home up to where the room has let go of messages, if that is news.
+    pub(super) fn tell_gone(&mut self, ways: &mut impl Ways, gone: Marks) {
+        let (shard, room) = self.key;
+        let Some(known) = self.known.as_mut().filter(|known| known.gone != gone) else { return };
+        known.gone = gone;
+        ways.tell(shard, &FromEngine::LetGo { room, floor: gone });
+    }
+
+    /// Notes what was told that bears on what the room keeps.
+    fn note_aging(&mut self, done: &Done, Read { record, .. }: Read<'_>) {
+        match done.place {
+            Place::Message(_) => self.aging.was_spoken_in(),
+            Place::Decision(_) => {
+                if let Told::Settings { settings, .. } = read_whole(record) {
+                    self.aging.keeps(RoomSettings::keep_in(settings));
+                }
+            }
+            Place::Change { .. } | Place::Note => {}
+        }
     }
 
     /// Whether an entry is new to its home; from now on it is not.
@@ -456,7 +497,7 @@ impl Followed {
         &self,
         ways: &mut impl Ways,
         node: u64,
-        (done, Read { origin, record, line }): (&Done, Read<'_>),
+        (done, Read { origin, record, line, .. }): (&Done, Read<'_>),
         (at_ms, rev): (u64, u64),
     ) {
         let (of, room) = self.key;
@@ -475,7 +516,7 @@ impl Followed {
 struct Read<'a> {
     /// Who has written it.
     origin: Origin,
-    /// What it says: a [`Told`](crate::link::engine::Told).
+    /// What it says: a [`Told`].
     record: &'a [u8],
     /// Its line of the audit trail.
     line: Option<AuditLine<'a>>,

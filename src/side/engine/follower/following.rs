@@ -83,6 +83,7 @@ impl Follower {
                     LeadsOn::Yes
                 }
             };
+            self.counted.unreadable += std::mem::take(&mut followed.unreadable);
             match leads_on {
                 LeadsOn::Yes => {
                     self.counted.turns.take(&mut followed.turns);
@@ -150,6 +151,7 @@ impl Follower {
             Some(known) => followed.catch_up(ways, (self.node.id, has_archive), known, state),
         };
         self.counted.turns.take(&mut followed.turns);
+        self.counted.unreadable += std::mem::take(&mut followed.unreadable);
         if known.is_some() && is_on {
             let was_hole = std::mem::take(&mut followed.has_hole);
             let place =
@@ -171,6 +173,7 @@ impl Follower {
         for held in followed.go_live() {
             self.heard(ways, id, held);
         }
+        self.note_age(ways, id, state);
         self.tell_caught_up(ways, id);
         self.call(ways, now_ms, id);
     }
@@ -199,6 +202,25 @@ impl Follower {
             followed.wait_again();
             self.refused.push_back((now_ms + self.node.limits.ping_ms, id));
             return;
+        }
+        if matches!(failure, Failure::Layout) {
+            return self.lose_unknown(ways, now_ms, id);
+        }
+        self.lose_place(ways, id);
+    }
+
+    /// Lets go of a room in which there is something that this version does not know: nobody here
+    /// would hear what is said there, and nothing is to be written over it.
+    pub(super) fn lose_unknown(&mut self, ways: &mut impl Ways, now_ms: u64, id: RoomId) {
+        let topic = self.rooms.get(&id).map(|followed| &followed.topic);
+        if let Some(topic) = topic.filter(|_| self.audits.unknown_log.is_due(now_ms)) {
+            let times = self.counted.unreadable;
+            tracing::error!(
+                ?topic,
+                times,
+                "a room is closed here, since another version of the server has it in the engine, \
+                 or somebody else"
+            );
         }
         self.lose_place(ways, id);
     }

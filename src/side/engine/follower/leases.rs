@@ -48,6 +48,12 @@ impl Leases {
         &self.others
     }
 
+    /// Whether this node is the one of all that live, as far as is known, which does what one of
+    /// them has to do.
+    pub(super) fn is_first(&self) -> bool {
+        self.life.is_some() && self.others.keys().all(|other| self.me < *other)
+    }
+
     /// Whether another node lives, as far as is known.
     pub(super) fn lives(&self, node: u64) -> bool {
         self.others.contains_key(&node)

@@ -72,6 +72,11 @@ impl Listing {
         }
     }
 
+    /// The time by the engine's clock, as it was last told, in milliseconds of Unix time.
+    pub(super) fn engine_ms(&self) -> u64 {
+        self.engine_ms
+    }
+
     /// How many rooms the list knows.
     pub(super) fn rooms_count(&self) -> usize {
         self.list.len()
@@ -188,6 +193,10 @@ impl Follower {
     ) {
         let over = rooms.iter().filter(|listed| self.listing.is_over(listed));
         let topics: Vec<_> = over.map(|listed| listed.topic.clone()).collect();
+        if self.listing.readings.last[usize::from(partition)] == 1 {
+            let listed = rooms.iter().map(|listed| listed.topic.clone()).collect();
+            self.note_listed(ways, listed);
+        }
         for listed in rooms {
             self.listing.keep(listed);
         }
@@ -212,8 +221,11 @@ impl Follower {
 
     /// Handles what another node says of its rooms, or of itself.
     pub(super) fn hear_node(&mut self, ways: &mut impl Ways, now_ms: u64, record: &[u8]) {
-        // Else it is of a version that writes otherwise.
-        let Ok((from, told)) = read_counted(record) else { return };
+        let Ok((from, told)) = read_counted(record) else {
+            // It is of a version that writes otherwise.
+            self.counted.unreadable += 1;
+            return;
+        };
         if let Counted::Leaves { life } = told {
             return self.has_left(ways, from, life);
         }

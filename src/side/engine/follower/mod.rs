@@ -17,6 +17,7 @@
 //! | a push, or what is read, is of another epoch | the home is told that the room has turned |
 //! | the connection ends | what is under way is in doubt; all rooms are read again on the next |
 //! | what is read does not lead on from what is known | the home is told to open the room again |
+//! | another version has a room in a layout of its own | it is closed, and left as it is |
 //!
 //! Invariants, checked by `Follower::check`:
 //!
@@ -37,6 +38,7 @@
 //! | `saying` | what is said and not kept |
 //! | `passing` | what is asked of sessions of long polling at other nodes |
 //! | `reading` | pages and lines of the audit trail, for homes |
+//! | `sweeping` | rooms let go of what is too old |
 //! | `nodes`, `leases` | which nodes live |
 //! | `listing`, `list`, `counts` | the list of rooms |
 //!
@@ -63,6 +65,9 @@ pub(crate) mod planted;
 mod reading;
 mod replicas;
 mod saying;
+mod sweeping;
+#[cfg(test)]
+mod sweeping_tests;
 #[cfg(test)]
 mod tests;
 
@@ -79,6 +84,7 @@ use passing::{Passing, SESSIONS};
 use reading::{Trail, WaitsForOlder};
 use replicas::Replicas;
 use saying::Partings;
+use sweeping::Sweep;
 
 use super::command::{Command, Entry, Failure, Pushed, Reply};
 use super::older::{Question, Reply as Older, What, Words};
@@ -86,6 +92,7 @@ use super::view::TailBounds;
 use crate::base::rng::SplitMix64;
 use crate::limits::{EngineLimits, REPLICAS_WAIT_MS};
 use crate::link::engine::{FromEngine, ToEngine};
+use crate::link::facts::Keep;
 use crate::link::ids::RoomKey;
 use crate::link::log::Why;
 use crate::link::topic::LOBBY;
@@ -133,6 +140,8 @@ pub(super) struct Node {
     pub(super) partitions: u16,
     /// Whether there is an archive of what the engine lets go of.
     pub(super) has_archive: bool,
+    /// What is kept of a room that has no bounds of its own.
+    pub(super) keep: Keep,
     /// For how long a room that was not founded is known after the last entry, in seconds.
     pub(super) room_s: u32,
     /// Its limits.
@@ -175,6 +184,12 @@ enum Asked {
     Beat,
     /// Rooms of a partition of which something is kept.
     List(u16),
+    /// Rooms that are to be looked at.
+    Due,
+    /// One of them, by the engine's time of then.
+    Sweep(Box<str>, u64),
+    /// That it lets go of so many messages.
+    LetGo(u64),
     /// That replicas of a primary have what was kept.
     Replicas(u16),
     /// Whether it answers, or something that nobody waits for.
@@ -196,6 +211,10 @@ pub(super) struct Counted {
     pub(super) reopened: u64,
     /// What was heard that no node says.
     pub(super) foreign: u64,
+    /// Messages that were too old, or too many.
+    pub(super) let_go: u64,
+    /// What was found or heard that this version cannot read, as far as anybody knows who wrote it.
+    pub(super) unreadable: u64,
 }
 
 /// The rooms that a node follows. See the module.
@@ -243,6 +262,7 @@ pub(super) struct Follower {
     listing: Listing,
     passing: Passing,
     partings: Partings,
+    sweep: Sweep,
     /// Whether this node is about to end: it does not say any more that it lives.
     is_leaving: bool,
 }
@@ -277,6 +297,7 @@ impl Follower {
             listing: Listing::new(&node),
             passing: Passing::default(),
             partings: Partings::default(),
+            sweep: Sweep::default(),
             is_leaving: false,
         }
     }
@@ -423,6 +444,7 @@ impl Follower {
         }
         self.tell_all(ways, &FromEngine::Health { is_up: false });
         (self.following, self.reading) = (0, 0);
+        self.sweep_lost();
         self.to_follow.clear();
         self.refused.clear();
         for replicas in std::mem::take(&mut self.replicas) {
@@ -469,6 +491,9 @@ impl Follower {
             | Asked::Pass { .. }
             | Asked::Beat
             | Asked::List(_)
+            | Asked::Due
+            | Asked::Sweep(..)
+            | Asked::LetGo(_)
             | Asked::Replicas(_)
             | Asked::Nothing => {}
         }
@@ -489,19 +514,26 @@ impl Follower {
         self.heard_ms = now_ms;
         // Of a connection that has ended it is of no use.
         let Some(asked) = self.asked.remove(&number) else { return };
-        if matches!(asked, Asked::Follow(_) | Asked::Page(..)) {
+        if matches!(asked, Asked::Follow(_) | Asked::Page(..) | Asked::Sweep(..)) {
             self.reading = self.reading.saturating_sub(1);
             self.read_next(ways);
         }
         if let Asked::Audit(id) = asked {
             self.note_audited(id);
         }
-        if let Err(Failure::Elsewhere(why)) = &result {
-            ways.disconnect(why);
+        match &result {
+            Err(Failure::Elsewhere(why)) => ways.disconnect(why),
+            Err(Failure::Layout) => self.counted.unreadable += 1,
+            _ => {}
         }
         match (asked, result) {
             (Asked::Append(id), Ok(Reply::Appended { head, receipts })) => {
                 self.appended(ways, now_ms, id, &head, &receipts);
+            }
+            (Asked::Audit(id), Err(Failure::Layout)) => self.lose_unknown(ways, now_ms, id),
+            (Asked::Await(id, number), Err(Failure::Layout)) => {
+                self.stands_nowhere(ways, id, number);
+                self.lose_unknown(ways, now_ms, id);
             }
             (Asked::Append(id), Err(failure)) => self.not_appended(ways, now_ms, id, &failure),
             (Asked::Touch(id), Ok(Reply::Appended { head, .. })) => {
@@ -545,6 +577,13 @@ impl Follower {
                 self.list_was_read(ways, now_ms, partition, (cursor, rooms));
             }
             (Asked::List(_), _) => self.reading_ended(ways, now_ms),
+            (Asked::Due, Ok(Reply::Due { now_ms, topics })) => self.are_due(ways, now_ms, topics),
+            (Asked::Sweep(topic, now_ms), Ok(Reply::State(state))) => {
+                self.sweep_was_read(ways, (topic, now_ms), state);
+            }
+            (Asked::LetGo(count), reply) => self.has_let_go(ways, count, reply.ok().as_ref()),
+            // They are handed out again.
+            (Asked::Due | Asked::Sweep(..), _) => self.sweep_next(ways),
             (Asked::Say(id, Some(number)), Err(_)) => self.not_said(ways, id, number),
             (Asked::Pass { number, bytes }, result) => {
                 self.was_passed(ways, now_ms, (number, bytes), &result);
@@ -563,6 +602,7 @@ impl Follower {
             Pushed::News { topic, news } => {
                 if let Some(id) = self.by_topic.get(&topic).copied() {
                     self.heard(ways, id, Held::News(news));
+                    self.note_told(ways, now_ms, id);
                 }
             }
             Pushed::Listed(listed) => self.listing.keep(listed),
@@ -619,8 +659,9 @@ impl Follower {
         }
         self.follow_next(ways);
         let audit_ms = self.audit(ways, now_ms).min(self.tick_partings(ways, now_ms));
+        let sweep_ms = self.tick_sweep(ways, now_ms);
         let due_ms = self.late_ms.min(self.ping_ms).min(self.leases.due_ms());
-        due_ms.min(list_ms).min(audit_ms).min(pass_ms).max(now_ms + 1)
+        due_ms.min(list_ms).min(audit_ms).min(pass_ms).min(sweep_ms).max(now_ms + 1)
     }
 
     /// Asks replicas for what was kept in this turn, if they must have it.

@@ -355,7 +355,11 @@ impl Follower {
 
     /// Handles what another node says of sessions.
     pub(super) fn hear_passed(&mut self, ways: &mut impl Ways, record: &[u8]) {
-        let Ok((node, passed)) = read_passed(record) else { return };
+        let Ok((node, passed)) = read_passed(record) else {
+            // Its client is told that by its own node, in time.
+            self.counted.unreadable += 1;
+            return;
+        };
         match passed {
             Passed::Ask { message } => {
                 let shard = message.ticket().shard;

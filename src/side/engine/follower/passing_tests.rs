@@ -22,6 +22,7 @@ use crate::base::arena::Key;
 use crate::base::rng::SplitMix64;
 use crate::limits::{EngineLimits, POLL_WINDOW_MS, SESSION_TIMEOUT_MS};
 use crate::link::engine::{FromEngine, ToEngine};
+use crate::link::facts::Keep;
 use crate::link::ids::{ConnKey, Ticket};
 use crate::link::kept::read_whole;
 use crate::link::log::NodeId;
@@ -168,7 +169,16 @@ impl World {
         let tail = TailBounds { messages: 1, bytes: 1 };
         let limits = EngineLimits::default();
         let (partitions, has_archive) = (1, false);
-        let node = Node { id, shards: 1, tail, partitions, has_archive, room_s: 3_600, limits };
+        let node = Node {
+            id,
+            shards: 1,
+            tail,
+            partitions,
+            has_archive,
+            keep: Keep::default(),
+            room_s: 3_600,
+            limits,
+        };
         Server {
             id,
             follower: Follower::new(node),

@@ -14,7 +14,7 @@ use super::followed::Stage;
 #[cfg(test)]
 use super::planted::{self, Planted};
 use super::{Asked, Follower, RoomId, Ways};
-use crate::limits::ARCHIVE_READS_MAX;
+use crate::limits::{ARCHIVE_READS_BYTES_MAX, ARCHIVE_READS_MAX};
 use crate::link::audit::{AuditPage, AuditWanted};
 use crate::link::engine::FromEngine;
 use crate::link::ids::RoomKey;
@@ -32,6 +32,8 @@ pub(super) struct WaitsForOlder {
     number: u64,
     /// The room's epoch then.
     epoch: u64,
+    /// What the engine has of it, in bytes.
+    bytes: usize,
 }
 
 /// Lines of an audit trail that are being read.
@@ -41,6 +43,8 @@ pub(super) struct Trail {
     bytes: usize,
     /// Those that were read.
     page: AuditPage,
+    /// How many could not be, and were not counted yet.
+    unreadable: u64,
 }
 
 impl Follower {
@@ -92,6 +96,23 @@ impl Follower {
             return;
         }
         let head = state.head.as_ref();
+        // What was pushed is told by now. Else it was lost, or the room is being read: its home is
+        // to hear of it before whoever is shown the page.
+        let known = followed.known.as_ref().zip(head);
+        let is_told = known.is_some_and(|(known, head)| head.top.is_within(known.top));
+        #[cfg(test)]
+        let is_told = is_told || planted::is(Planted::PageOfAnotherEpoch);
+        if !is_told {
+            let (topic, come_to) = (followed.topic.clone(), followed.stage);
+            if come_to == Stage::Away {
+                return ways.tell(shard, &FromEngine::NotRead { number, why: Why::Busy });
+            }
+            if come_to == Stage::Live {
+                self.note_hole(id);
+                self.read_again(ways, id);
+            }
+            return self.read_whole(ways, Asked::Page(id, number, what), topic);
+        }
         let is_archived = self.node.has_archive
             && state.archived.is_some_and(|of| head.is_some_and(|head| head.knows(of.epoch)));
         if let What::Page(wanted) = what {
@@ -107,12 +128,14 @@ impl Follower {
         }
         let epoch = head.map_or(0, |head| head.epoch);
         let question = Question { topic: followed.topic.clone(), epoch, state, what };
-        let asked = self.last_number + 1;
-        if self.older.len() >= ARCHIVE_READS_MAX {
+        let (asked, bytes) = (self.last_number + 1, question.state.bytes());
+        let waiting: usize = self.older.values().map(|of| of.bytes).sum();
+        let is_too_much = waiting > 0 && waiting + bytes > ARCHIVE_READS_BYTES_MAX;
+        if self.older.len() >= ARCHIVE_READS_MAX || is_too_much {
             ways.tell(shard, &FromEngine::NotRead { number, why: Why::Busy });
         } else if ways.ask_archive(asked, question) {
             self.last_number = asked;
-            self.older.insert(asked, WaitsForOlder { id, number, epoch });
+            self.older.insert(asked, WaitsForOlder { id, number, epoch, bytes });
         } else {
             ways.tell(shard, &FromEngine::NotRead { number, why: Why::Unavailable });
         }
@@ -125,7 +148,12 @@ impl Follower {
         asked: u64,
         result: Result<Older, Why>,
     ) {
-        let Some(WaitsForOlder { id, number, epoch }) = self.older.remove(&asked) else { return };
+        if self.sweep_is_answered(ways, asked, result.as_ref().ok()) {
+            return;
+        }
+        let Some(WaitsForOlder { id, number, epoch, .. }) = self.older.remove(&asked) else {
+            return;
+        };
         let Some(followed) = self.rooms.get(&id) else { return };
         let (shard, _) = followed.key;
         let is_there = followed.known.as_ref().is_some_and(|known| known.epoch == epoch);
@@ -161,6 +189,8 @@ impl Follower {
                 let more_before = *more_before;
                 ways.tell(shard, &FromEngine::Found { number, more_before, hits });
             }
+            // No home asks for that.
+            Older::Oldest(_) => {}
         }
     }
 
@@ -174,7 +204,9 @@ impl Follower {
     ) {
         let Some(followed) = self.rooms.get(&id) else { return };
         let (shard, topic) = (followed.key.0, followed.topic.clone());
-        if let Some(more) = trail.add(&topic, lines) {
+        let more = trail.add(&topic, lines);
+        self.counted.unreadable += std::mem::take(&mut trail.unreadable);
+        if let Some(more) = more {
             let page = trail.page.end(more);
             let (number, page) = (trail.number, text(&page));
             return ways.tell(shard, &FromEngine::Lines { number, page });
@@ -209,7 +241,7 @@ impl Follower {
 impl Trail {
     /// One of which nothing has been read, of so many bytes about.
     pub(super) fn new(number: u64, wanted: AuditWanted, bytes: usize) -> Self {
-        Self { number, wanted, bytes, page: AuditPage::default() }
+        Self { number, wanted, bytes, page: AuditPage::default(), unreadable: 0 }
     }
 
     /// The question for the next lines. Of all acts: the engine does not know which is which.
@@ -225,7 +257,10 @@ impl Trail {
         let AuditWanted { limit, act, .. } = self.wanted;
         for (number, record) in lines {
             self.wanted.before = *number;
-            let Some((at_ms, line)) = warned(read_line(topic, *number, record)) else { continue };
+            let Some((at_ms, line)) = warned(read_line(topic, *number, record)) else {
+                self.unreadable += 1;
+                continue;
+            };
             if act.is_some_and(|act| act != line.act) {
                 continue;
             }

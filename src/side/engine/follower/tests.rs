@@ -1,10 +1,13 @@
 //! A follower alone: what it asks and tells, where neither an engine nor a home is needed.
 
 use super::followed::Stage;
+use super::saying::to_node;
 use super::*;
 use crate::base::arena::Key;
-use crate::link::engine::Told;
-use crate::link::log::{Marks, Part, View, Wanted};
+use crate::limits::ARCHIVE_READS_BYTES_MAX;
+use crate::link::engine::{Act, Told};
+use crate::link::facts::Keep;
+use crate::link::log::{Judged, Marks, Part, View, Wanted};
 use crate::link::said::{Fate, Said};
 use crate::side::engine::command::{
     Archived, Done, Ended, Head, Message as EngineMessage, News, Place, State,
@@ -38,6 +41,9 @@ impl Ways for Recorder {
                 format!("entry {} {}", room.to_u64(), marks.offset)
             }
             FromEngine::Turned { room, .. } => format!("turned {}", room.to_u64()),
+            FromEngine::LetGo { room, floor } => {
+                format!("let go {} {}", room.to_u64(), floor.offset)
+            }
             FromEngine::Read { number, run } => {
                 let stretch = run.stretch();
                 let offsets = (stretch.first..).take(stretch.messages.len());
@@ -72,7 +78,16 @@ pub(super) fn with_rooms(topics: &[&str]) -> (Follower, Recorder) {
     let tail = TailBounds { messages: 10, bytes: 1_000 };
     let limits = EngineLimits::default();
     let (partitions, has_archive) = (1, false);
-    let node = Node { id: NODE, shards: 1, tail, partitions, has_archive, room_s: 3_600, limits };
+    let node = Node {
+        id: NODE,
+        shards: 1,
+        tail,
+        partitions,
+        has_archive,
+        keep: Keep::default(),
+        room_s: 3_600,
+        limits,
+    };
     let (mut follower, mut ways) = (Follower::new(node), Recorder::default());
     follower.connected(&mut ways, 0, Connected { replicas: vec![0] });
     for (topic, room) in topics.iter().zip(1..) {
@@ -126,17 +141,41 @@ fn message(topic: &str) -> Vec<u8> {
 /// A room with an archive, whose home asks for a page that the archive has. Returns as which number
 /// the archive was asked.
 fn asked_of_archive(follower: &mut Follower, ways: &mut Recorder) -> u64 {
+    ask_of_archive(follower, ways, None);
+    let (asked, question) = ways.archive.pop().expect("the engine has nothing of it");
+    assert_eq!((question.epoch, &*question.topic), (1, "room:tea"));
+    asked
+}
+
+/// A home asks for such a page, where the engine may have a message that is not in it.
+fn ask_of_archive(follower: &mut Follower, ways: &mut Recorder, record: Option<Vec<u8>>) {
     follower.node.has_archive = true;
     let (part, view, changed) = (Part::Newest, View::Room, None);
     let wanted = Wanted { after: 0, upto: 2, part, messages: 9, bytes: 1_000, changed, view };
     follower.hear(ways, 0, 0, ToEngine::Read { number: 5, room: Key::from_u64(1), wanted });
     let number = taken(ways, |command| matches!(command, Command::Read { .. }))[0];
     let archived = Some(Archived { epoch: 1, upto: head(2).top, floor: Marks::default() });
-    let state = State { head: Some(head(2)), is_current: true, archived, ..State::default() };
+    let message = record.map(|record| EngineMessage { offset: 9, at_ms: 1, epoch: 1, record });
+    let messages = message.into_iter().collect();
+    let (head, is_current) = (Some(head(2)), true);
+    let state = State { head, is_current, messages, archived, ..State::default() };
     follower.answered(ways, 0, number, Ok(Reply::State(state)));
-    let (asked, question) = ways.archive.pop().expect("the engine has nothing of it");
-    assert_eq!((question.epoch, &*question.topic), (1, "room:tea"));
-    asked
+}
+
+#[test]
+fn what_waits_for_an_archive_is_bounded_in_bytes_but_for_one_room() {
+    let (mut follower, mut ways) = with_archive();
+    for is_asked in [true, false] {
+        ask_of_archive(&mut follower, &mut ways, Some(vec![0; ARCHIVE_READS_BYTES_MAX + 1]));
+        assert_eq!(ways.told, if is_asked { &[][..] } else { &["not read 5"] });
+        assert_eq!(ways.archive.len(), 1);
+    }
+    let (asked, _) = ways.archive.pop().expect("the first one");
+    follower.archive_said(&mut ways, asked, Err(Why::Busy));
+    for _ in 0..2 {
+        ask_of_archive(&mut follower, &mut ways, Some(vec![0; ARCHIVE_READS_BYTES_MAX / 3]));
+    }
+    assert_eq!(ways.archive.len(), 2, "what is answered gives its place back");
 }
 
 /// A room that stands behind its second message.
@@ -252,6 +291,53 @@ fn what_no_node_says_in_a_room_has_it_looked_at_once_and_nothing_else_happens() 
     assert_eq!(looks(&mut ways).len(), 1, "and again");
 }
 
+/// As by a version that has it in another layout, and says what follows on its channel.
+#[test]
+fn a_room_that_this_version_does_not_know_any_more_is_closed_whoever_notices_and_no_other_is() {
+    for way in 0..3 {
+        let (mut follower, mut ways) = with_rooms(&["room:tea", "room:mate"]);
+        let (room, judged, act) = (Key::from_u64(1), Judged { epoch: 1, rev: 0 }, Act::Note {});
+        let (number, record, line) = (7, &b"?"[..], &b"?"[..]);
+        let append = ToEngine::Append { number, room, judged, act, record, line };
+        follower.hear(&mut ways, 0, 0, append);
+        let asked = match way {
+            0 => taken(&mut ways, |command| matches!(command, Command::Append(_))),
+            1 => {
+                let topic = Some("room:tea".into());
+                follower.pushed(&mut ways, 0, Pushed::Foreign { topic });
+                looks(&mut ways)
+            }
+            _ => {
+                follower.lost(&mut ways);
+                follower.connected(&mut ways, 0, Connected { replicas: vec![0] });
+                let is_it = |topic: &str| topic == "room:tea";
+                taken(&mut ways, |of| matches!(of, Command::Look { topic } if is_it(topic)))
+            }
+        };
+        follower.answered(&mut ways, 0, asked[0], Err(Failure::Layout));
+        follower.check();
+        assert_eq!(ways.told, ["closed 1"], "{way}");
+        assert_eq!((follower.counted().unreadable, &ways.ended), (1, &None));
+        assert_eq!(follower.waiting_bytes(), 0);
+    }
+}
+
+#[test]
+fn what_is_said_in_a_layout_that_is_newer_is_left_out_and_counted() {
+    let (mut follower, mut ways) = with_rooms(&["room:tea"]);
+    let newer = vec![2, 0, 0];
+    let pushes = [
+        Pushed::Said { topic: "room:tea".into(), record: newer.clone() },
+        Pushed::Said { topic: LOBBY.into(), record: newer.clone() },
+        Pushed::Told { record: to_node(SESSIONS, &newer) },
+    ];
+    for pushed in pushes {
+        follower.pushed(&mut ways, 0, pushed);
+    }
+    assert_eq!((ways.told.len(), &ways.ended), (0, &None));
+    assert_eq!(follower.counted(), Counted { unreadable: 3, ..Counted::default() });
+}
+
 #[test]
 fn a_room_whose_facts_are_not_ours_is_not_opened() {
     let writer = Writer { topic: "room:tea", node: NODE, shard: 0 };
@@ -297,6 +383,26 @@ fn a_push_that_was_lost_is_found_and_told_within_the_time_of_an_audit() {
     let [read] = reads(&mut ways)[..] else { panic!("it is read") };
     follower.answered(&mut ways, 60_000, read, Ok(kept(message("room:mate"))));
     assert_eq!(ways.told, ["entry 2 1"]);
+    assert_eq!((follower.counted().holes, follower.counted().repairs), (1, 1));
+    follower.check();
+}
+
+#[test]
+fn a_page_with_what_its_home_was_not_told_is_shown_behind_that() {
+    let (mut follower, mut ways) = with_rooms(&["room:tea"]);
+    let (part, view, changed) = (Part::Newest, View::Room, None);
+    let wanted = Wanted { after: 0, upto: 9, part, messages: 9, bytes: 1_000, changed, view };
+    let room = Key::from_u64(1);
+    follower.hear(&mut ways, 0, 0, ToEngine::Read { number: 5, room, wanted });
+    let [page] = reads(&mut ways)[..] else { panic!("it is read") };
+    // The push of that was lost.
+    follower.answered(&mut ways, 0, page, Ok(kept(message("room:tea"))));
+    assert_eq!(ways.told, [""; 0]);
+    let [missed, page] = reads(&mut ways)[..] else { panic!("both are read") };
+    follower.answered(&mut ways, 0, missed, Ok(kept(message("room:tea"))));
+    assert_eq!(ways.told, ["entry 1 1"]);
+    follower.answered(&mut ways, 0, page, Ok(kept(message("room:tea"))));
+    assert_eq!(ways.told, ["entry 1 1", "read 5 [1] false"]);
     assert_eq!((follower.counted().holes, follower.counted().repairs), (1, 1));
     follower.check();
 }
@@ -347,7 +453,11 @@ fn a_home_that_may_be_behind_is_answered_in_time_and_once() {
             _ => follower.lost(&mut ways),
         }
         follower.answered(&mut ways, timeout_ms, look, Ok(stands(0)));
-        assert_eq!(ways.told, ["not read 5"]);
+        // One that this version does not know is closed.
+        assert_eq!(
+            ways.told,
+            if way == 1 { &["not read 5", "closed 1"][..] } else { &["not read 5"] }
+        );
     }
     let (mut follower, mut ways) = with_rooms(&["room:tea"]);
     follower.lost(&mut ways);

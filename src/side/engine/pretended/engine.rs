@@ -97,6 +97,13 @@ impl PretendedEngine {
                 self.model.forget(&topics);
                 Ok(Reply::Done)
             }
+            Command::Age { topics, in_ms, .. } => {
+                self.model.age(&topics, in_ms, self.now_ms);
+                Ok(Reply::Done)
+            }
+            Command::Due { partition, count, again_ms } => {
+                Ok(self.model.due((partition, PARTITIONS), (count, again_ms), self.now_ms))
+            }
             Command::Leave { node, life } => {
                 self.model.leave(node, life);
                 Ok(Reply::Done)

@@ -11,6 +11,7 @@ use super::PARTITIONS;
 use super::engine::{PretendedEngine, Push};
 use crate::limits::EngineLimits;
 use crate::link::engine::FromEngine;
+use crate::link::facts::Keep;
 use crate::link::kept::read_whole;
 use crate::link::record::Field;
 use crate::mesh::{self, Port, Wake};
@@ -96,7 +97,8 @@ impl PretendedNode {
         let tail = TailBounds { messages: 2, bytes: 1_000_000 };
         let (partitions, room_s) = (PARTITIONS, 3_600);
         let has_archive = false;
-        let node = Node { id, shards: 1, tail, partitions, has_archive, room_s, limits };
+        let keep = Keep::default();
+        let node = Node { id, shards: 1, tail, partitions, has_archive, keep, room_s, limits };
         let node = Self {
             id,
             port,

@@ -21,6 +21,7 @@ use redis::{RedisResult, Value, cmd, pipe};
 
 use super::connect::{Connector, Made};
 use super::keys::Names;
+use super::library::fcall;
 use super::read::meta_of;
 use super::slots::slot;
 use super::{ConnectError, Target};
@@ -278,21 +279,27 @@ impl Archivist {
         Ok(Some(part))
     }
 
-    /// Tells the engine what of a room is in the archive.
+    /// Tells the engine what of a room is in the archive, and up to which offset nothing is left
+    /// there that the room has let go of.
     ///
     /// # Errors
     ///
     /// Those of the engine.
-    pub(in crate::side) async fn archived(&mut self, topic: &str, of: Archived) -> RedisResult<()> {
+    pub(in crate::side) async fn archived(
+        &mut self,
+        topic: &str,
+        of: Archived,
+        gone: u64,
+    ) -> RedisResult<()> {
         let names = self.names.of(topic);
-        let [.., archived, unarchived] = names.all();
+        let [.., archived, unarchived, _] = names.all();
         let (meta, stream, history_s) = (names.meta(), names.stream(), self.target.history_s);
-        let mut note = cmd("FCALL");
-        note.arg("chinwag_1_archived").arg(4).arg(&[meta, stream, archived, unarchived]);
+        let mut note = fcall("archived");
+        note.arg(4).arg(&[meta, stream, archived, unarchived]);
         let Archived { epoch, upto, floor } = of;
         let epoch = word::hex(epoch);
         note.arg(topic).arg(&epoch).arg(upto.offset).arg(upto.change);
-        note.arg(floor.offset).arg(floor.change).arg(history_s);
+        note.arg(floor.offset).arg(floor.change).arg(history_s).arg(gone);
         note.query_async::<Value>(self.wire(topic)).await.map(drop)
     }
 
@@ -303,7 +310,7 @@ impl Archivist {
     /// Those of the engine.
     pub(in crate::side) async fn is_gone(&mut self, topic: &str) -> RedisResult<()> {
         let none = Archived { epoch: 0, upto: Marks::default(), floor: Marks::default() };
-        self.archived(topic, none).await
+        self.archived(topic, none, 0).await
     }
 
     fn wire(&mut self, topic: &str) -> &mut MultiplexedConnection {

@@ -18,7 +18,7 @@ use super::address::Address;
 use super::cluster::{self, Nodes};
 #[cfg(any(feature = "archive-postgres", feature = "store"))]
 use super::events::events;
-use super::fit::{Facts, check_config, check_rights, look, secret};
+use super::fit::{Facts, check_config, check_rights, laid_out_otherwise, look, secret};
 use super::keys::Names;
 use super::life::{Connection, Ear, Life};
 use super::sentinel::{self, Sentinels};
@@ -144,8 +144,8 @@ impl Connector {
         let names = Names::new(&self.target);
         let begin = |made| Connection::new(made, self.target.clone(), names.clone());
         let every = Duration::from_millis(self.target.ping_ms);
-        match &self.way {
-            Way::Server(info) => self.made_of_one(&names, info, &events).await.map(begin),
+        let mut connection = match &self.way {
+            Way::Server(info) => begin(self.made_of_one(&names, info, &events).await?),
             Way::Sentinels(sentinels) => {
                 let (primary, info) = sentinels.lock().await.primary(self.timeout()).await?;
                 let made = tokio::select! {
@@ -162,7 +162,7 @@ impl Connector {
                     let other = sentinel::moved(&sentinels, &primary, every).await;
                     format!("sentinels name {other} as primary, and no more {primary}")
                 });
-                Ok(connection)
+                connection
             }
             Way::Cluster(nodes) => {
                 let made = self.made_of_cluster(&names, &mut *nodes.lock().await, &events).await;
@@ -170,9 +170,13 @@ impl Connector {
                 let dead = Duration::from_millis(self.target.dead_ms);
                 let ours = names.slots(self.target.node);
                 connection.end_when(cluster::changed(&connection, &ours, (every, dead)));
-                Ok(connection)
+                connection
             }
-        }
+        };
+        let config = names.config();
+        let wire = connection.wire_of(slot(&config));
+        connection.end_when(laid_out_otherwise(wire, config, every));
+        Ok(connection)
     }
 
     /// Connects as well, for whoever waits for each answer, and hears nothing else.

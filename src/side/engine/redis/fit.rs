@@ -3,20 +3,22 @@
 //! Deliberately absent: where it is, and what follows from a refusal (`connect`).
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use data_encoding::HEXLOWER;
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, ServerError, Value, cmd};
+use tokio::time::{self, MissedTickBehavior};
 
 use super::connect::{ConnectError, not_made, unfit};
-use super::keys::Names;
+use super::keys::{LAYOUT, Names};
+use super::library::{Library, fcall};
 use super::{NO_FUNCTION, Target};
 
-/// The functions that the engine runs.
-pub(super) const LIBRARY: &str = include_str!("../chinwag_1.lua");
-
-/// How the keys are laid out, as `cw:cfg` names it.
-const LAYOUT: &str = "1";
+/// Which layout all nodes know that write, as `cw:cfg` names it,
+const LAYOUT_FIELD: &str = "layout";
+/// and what is to be done if this version does not.
+const LAYOUT_FIX: &str = "all nodes must have a version of the server that knows it";
 
 /// The first version of Redis with functions and with channels of slots. Valkey began behind it.
 const VERSION_MIN: (u32, u32) = (7, 0);
@@ -111,11 +113,16 @@ pub(super) async fn check_rights(
     (key, channel): &(String, String),
     target: &Target,
 ) -> Result<(), ConnectError> {
-    let lacks = || command(&["FCALL", "chinwag_1_lacks", "1", key, channel]);
+    let lacks = || {
+        let mut lacks = fcall("lacks");
+        lacks.arg(1).arg(key).arg(channel);
+        lacks
+    };
     let mut answer = call(redis, lacks()).await?;
     if answer.as_ref().is_err_and(|error| error.details() == Some(NO_FUNCTION)) {
         // Another node may be faster.
-        if let Err(error) = call(redis, command(&["FUNCTION", "LOAD", LIBRARY])).await?
+        if let Err(error) =
+            call(redis, command(&["FUNCTION", "LOAD", &Library::ours().text])).await?
             && !error.details().is_some_and(|details| details.contains("already exists"))
         {
             return Err(refused(&error, target));
@@ -140,7 +147,7 @@ pub(super) async fn check_config(
 ) -> Result<(), ConnectError> {
     let config = names.config();
     for (field, ours, fix) in [
-        ("layout", LAYOUT, "all nodes must have a version of the server that knows it"),
+        (LAYOUT_FIELD, LAYOUT, LAYOUT_FIX),
         (
             "partitions",
             &*target.partitions.to_string(),
@@ -149,11 +156,35 @@ pub(super) async fn check_config(
     ] {
         let theirs = agreed(redis, &config, (field, ours), target).await?;
         if theirs != ours {
-            let what = format!("{field} in {config} is {theirs}, and here {ours}: {fix}");
-            return Err(unfit(what));
+            return Err(unfit(differs(&config, (field, &theirs, ours), fix)));
         }
     }
     Ok(())
+}
+
+/// Asks again and again how rooms are laid out there, and returns as soon as this version does not
+/// know that any more: why it must not write.
+pub(super) async fn laid_out_otherwise(
+    mut redis: MultiplexedConnection,
+    config: String,
+    every: Duration,
+) -> String {
+    let mut turns = time::interval(every);
+    turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        turns.tick().await;
+        let layout = command(&["HGET", &config, LAYOUT_FIELD]);
+        // That the connection has ended, or the engine is emptied, others notice.
+        let Ok(Ok(Value::BulkString(theirs))) = call(&mut redis, layout).await else { continue };
+        if theirs != LAYOUT.as_bytes() {
+            let theirs = String::from_utf8_lossy(&theirs);
+            return differs(&config, (LAYOUT_FIELD, &theirs, LAYOUT), LAYOUT_FIX);
+        }
+    }
+}
+
+fn differs(config: &str, (field, theirs, ours): (&str, &str, &str), fix: &str) -> String {
+    format!("{field} in {config} is {theirs}, and here {ours}: {fix}")
 }
 
 /// What all nodes sign by that have no key of their own.

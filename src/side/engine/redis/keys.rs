@@ -2,7 +2,8 @@
 //! one slot, and braces in a topic do not matter: `{p}` is the topic's partition.
 //!
 //! ```text
-//! cw:{p}:m:TOPIC  text        1 EPOCH top changes rev floor audited at BRANCH LINEAGE   room_s
+//! cw:{p}:m:TOPIC  text        1 EPOCH top changes rev floor audited at gone gone_change
+//!                             BRANCH LINEAGE                                            room_s
 //! cw:{p}:s:TOPIC  stream      OFFSET-0: d RECORD, t `AT EPOCH`; the last `history`      history_s
 //! cw:{p}:x:TOPIC  hash        OFFSET: `CHANGE d RECORD`; `-` if it is not deleted       history_s
 //! cw:{p}:r:TOPIC  hash        facts                                                     room_s
@@ -12,15 +13,22 @@
 //! cw:{p}:f        hash        TOPIC: `-HOUR `, or `oHOUR TITLE` or `pHOUR TITLE`         always
 //! cw:{p}:h        hash        TOPIC: what of it is in the archive (`archiving`)            always
 //! cw:{p}:d        sorted set  TOPIC of which something is not, by when that was said     always
+//! cw:{p}:w        sorted set  TOPIC, by when it is looked at what of it is too old       always
 //! cw:l:{p}        channel     what has changed in `f`: TOPIC and its value
 //! cw:{p}:TOPIC    channel     `E` and news of the engine, or `S` and what a node says
 //! cw:nodes        sorted set  `NODE:LIFE` by when its lease ends
 //! cw:n:NODE       channel     a node's own
 //! cw:archiver     text        NODE that writes the archive                               its lease
-//! cw:cfg          hash        `partitions` and `layout`, which are those of all nodes   always
+//! cw:cfg          hash        `partitions` and `layout`, which are those of all nodes    always
 //! ```
 //!
-//! The first word of `m` is the layout. `x` has each message that has changed, which is not in `s`
+//! All of this, and what is published, has a layout with a number. `layout` names the one that
+//! whoever writes must know: a node that does not is refused, also if it had a connection before.
+//! The first word of `m` names the one of a room: whoever does not know that leaves the room alone.
+//! The functions that write are a version's own (`library`), and records say by themselves what
+//! they are (`record`). `tests/engine/keys-1.txt` has all of it byte for byte.
+//!
+//! `x` has each message that has changed, which is not in `s`
 //! any more; deletions stay there longer. Of founded rooms `m`, `r` and `a` stay always. `f` has
 //! the rooms of which something is kept: founded ones that all may join (`o`) or not (`p`), and
 //! others (`-`), with the hour of Unix time in which they were renewed last.
@@ -31,6 +39,9 @@ use std::sync::Arc;
 use super::Target;
 use super::slots::slot;
 use crate::side::engine::partition::partition;
+
+/// The layout that this version writes, and the only one that it reads.
+pub(super) const LAYOUT: &str = "1";
 
 /// So many numbers are tags of all slots.
 const TAGS: u32 = 109_758;
@@ -106,6 +117,11 @@ impl Names {
         format!("{}:{{{partition}}}:d", self.prefix)
     }
 
+    /// Those of them that are looked at whether something of them is too old.
+    pub(super) fn due(&self, partition: u16) -> String {
+        format!("{}:{{{partition}}}:w", self.prefix)
+    }
+
     /// The node that writes the archive.
     pub(super) fn archiver(&self) -> String {
         format!("{}:archiver", self.prefix)
@@ -168,16 +184,16 @@ impl RoomNames<'_> {
         self.key('a')
     }
 
-    /// All keys that `chinwag_1_append` asks for, in its order.
-    pub(super) fn all(self) -> [String; 10] {
+    /// All keys that `append` asks for, in its order.
+    pub(super) fn all(self) -> [String; 11] {
         let Self { prefix, partition, .. } = self;
-        let [listed, unarchived] =
-            ['f', 'd'].map(|kind| format!("{prefix}:{{{partition}}}:{kind}"));
+        let [listed, unarchived, due] =
+            ['f', 'd', 'w'].map(|kind| format!("{prefix}:{{{partition}}}:{kind}"));
         let archived = self.archived();
         let [keys, older] = ['k', 'o'].map(|kind| self.key(kind));
         let [meta, stream, changed] = [self.meta(), self.stream(), self.changed()];
         let (facts, audit) = (self.facts(), self.audit());
-        [meta, stream, keys, older, changed, facts, audit, listed, archived, unarchived]
+        [meta, stream, keys, older, changed, facts, audit, listed, archived, unarchived, due]
     }
 
     /// What of the rooms of its partition is in the archive.

@@ -27,6 +27,9 @@ use super::slots::{Slots, slot};
 use super::write::{Whom, Written, subscribe, write};
 use super::{Cause, Event, Target, Teller};
 
+/// Why a connection has ended of which not all is taken that comes.
+const TOO_MUCH: &str = "it tells more than can be taken";
+
 /// A connection. It ends when it is dropped.
 pub struct Connection {
     /// To each primary.
@@ -105,6 +108,11 @@ impl Connection {
     pub(super) fn wires(&self) -> impl Iterator<Item = (MultiplexedConnection, Signs)> {
         let signs = (0..).map(|primary| Signs { life: self.life.clone(), primary });
         self.wires.iter().cloned().zip(signs)
+    }
+
+    /// The wire to whoever has a slot, for the same.
+    pub(super) fn wire_of(&self, slot: u16) -> MultiplexedConnection {
+        self.wires[usize::from(self.slots.primary_of(slot))].clone()
     }
 
     /// Who has which slots.
@@ -274,7 +282,12 @@ impl Inner {
 
     fn answer(&mut self, number: Option<u64>, result: Result<Reply, Failure>) {
         match (number, result) {
-            (Some(number), result) => self.tell(Event::Answered { number, result }),
+            (Some(number), result) => {
+                if !self.events.tell(Event::Answered { number, result }) {
+                    self.tell(Event::Answered { number, result: Err(Failure::Lost) });
+                    self.end_by(Cause::Overflown, TOO_MUCH);
+                }
+            }
             (None, Err(failure)) => self.end(&format!("its own channel is refused: {failure:?}")),
             (None, Ok(_)) => {}
         }
@@ -294,7 +307,7 @@ impl Inner {
                 Ok(pushed) => {
                     let has_place = pushed.is_none_or(|of| self.events.tell(Event::Pushed(of)));
                     if !has_place {
-                        self.end_by(Cause::Overflown, "it tells more than can be taken");
+                        self.end_by(Cause::Overflown, TOO_MUCH);
                     }
                 }
                 Err(Malformed(what)) => self.end(&format!("it has another form: {what}")),
@@ -347,7 +360,7 @@ impl Inner {
     /// Tells something for which there is always place.
     fn tell(&self, event: Event) {
         let has_place = self.events.tell(event);
-        assert!(has_place, "only pushes are bounded");
+        assert!(has_place, "only what has come is bounded");
     }
 }
 

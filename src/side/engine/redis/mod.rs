@@ -17,7 +17,7 @@
 //! 3. each command is answered once, before [`Event::Ended`]; nothing comes after that;
 //! 4. nothing that the engine says is a panic: what is not understood ends the connection. What
 //!    others say on channels of rooms does not;
-//! 5. what was pushed and nobody has taken is bounded: past that the connection ends.
+//! 5. what has come and nobody has taken is bounded: past that the connection ends.
 //!
 //! Where the engine is may be a matter of sentinels, or of a cluster: they are asked before each
 //! connection, and beside it, since an old primary may still answer when another one has taken its
@@ -35,6 +35,7 @@ mod connect;
 mod events;
 mod fit;
 mod keys;
+mod library;
 mod life;
 mod news;
 #[cfg(feature = "store")]
@@ -49,6 +50,7 @@ pub(in crate::side) use archiving::{Archivist, Entry, Known, Part};
 pub use connect::{ConnectError, Connector};
 pub use events::{Events, Teller, events};
 pub use fit::Facts;
+pub use library::Library;
 pub use life::Connection;
 #[cfg(feature = "store")]
 pub(super) use place::{Mover, Whole};
@@ -127,7 +129,7 @@ pub enum Event {
 pub enum Cause {
     /// The engine, or the way there.
     Closed,
-    /// Too much was pushed that nobody has taken.
+    /// Too much has come that nobody has taken.
     Overflown,
     /// Something else.
     Other,

@@ -14,10 +14,11 @@ pub(super) fn read(mut bytes: &[u8]) -> Option<News> {
     let top = marks(bytes)?;
     let [rev, audited, floor, at_ms] =
         [number(bytes)?, number(bytes)?, number(bytes)?, number(bytes)?];
+    let gone = marks(bytes)?;
     let lineage = lineage(std::str::from_utf8(counted(bytes)?).ok()?)?;
     let count = length(bytes)?;
     let entries = (0..count).map(|_| done(bytes)).collect::<Option<Vec<_>>>()?;
-    let head = Head { epoch, top, rev, audited, floor, at_ms, lineage };
+    let head = Head { epoch, top, rev, audited, floor, at_ms, gone, lineage };
     bytes.is_empty().then_some(News { head, before, entries })
 }
 
@@ -67,7 +68,7 @@ mod tests {
     /// News of two entries, as the script packs them.
     fn packed() -> Vec<u8> {
         let mut bytes = b"00000000000000e1".to_vec();
-        let numbers = [4_u64, 1, 5, 2, 3, 7, 1, 1_700_000_000_000];
+        let numbers = [4_u64, 1, 5, 2, 3, 7, 1, 1_700_000_000_000, 3, 1];
         bytes.extend(numbers.into_iter().flat_map(u64::to_le_bytes));
         push(&mut bytes, b"00000000000000e0:4/1/2/7,00000000000000df:2/0/0/0");
         bytes.extend(2_u32.to_le_bytes());
@@ -96,6 +97,7 @@ mod tests {
             audited: 7,
             floor: 1,
             at_ms: 1_700_000_000_000,
+            gone: marks(3, 1),
             lineage: vec![
                 Ended { epoch: 0xE0, kept: marks(4, 1), rev: 2, audited: 7 },
                 Ended { epoch: 0xDF, kept: marks(2, 0), rev: 0, audited: 0 },

@@ -18,7 +18,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, RedisResult, Value, cmd, pipe};
 
 use super::connect::{Connector, Made};
-use super::keys::Names;
+use super::keys::{LAYOUT, Names};
 use super::slots::slot;
 use super::{ConnectError, Target};
 use crate::base::word;
@@ -87,7 +87,7 @@ impl Mover {
     ///
     /// Those of the engine: then it is not there.
     pub(in crate::side::engine) async fn place(&mut self, whole: &Whole) -> RedisResult<bool> {
-        let [meta, stream, keys, older, changed, facts, audit, listed, _, unarchived] =
+        let [meta, stream, keys, older, changed, facts, audit, listed, _, unarchived, due] =
             self.names.of(&whole.topic).all();
         let (redis, of) = self.made.wire_of(self.names.slot_of_room(&whole.topic));
         let branch = of.branch.clone();
@@ -158,6 +158,8 @@ impl Mover {
             set.arg("EX").arg(u64::from(target.room_s) + HOUR_S);
         }
         last.cmd("HSET").arg(&listed).arg(&**topic).arg(listed_as(founded.as_ref(), head.at_ms));
+        // Whoever knows what is kept of it looks at it soon.
+        last.cmd("ZADD").arg(&due).arg("NX").arg(head.at_ms).arg(&**topic);
         if target.archive_slack > 0 {
             last.cmd("ZADD").arg(&unarchived).arg("NX").arg(head.at_ms).arg(&**topic);
         }
@@ -204,16 +206,18 @@ fn listed_as(founded: Option<&Founded>, at_ms: u64) -> String {
 
 /// Where a room stands, as it is written: see `keys`.
 fn meta_of(head: &Head, branch: &str) -> String {
-    let Head { epoch, top, rev, floor, audited, at_ms, lineage } = head;
+    let Head { epoch, top, rev, floor, audited, at_ms, gone, lineage } = head;
     let turn = |of: &Ended| {
         let Ended { epoch, kept: Marks { offset, change }, rev, audited } = of;
         format!("{epoch:016x}:{offset}/{change}/{rev}/{audited}")
     };
     let lineage: Vec<_> = lineage.iter().map(turn).collect();
     format!(
-        "1 {epoch:016x} {} {} {rev} {floor} {audited} {at_ms} {branch} {}",
+        "{LAYOUT} {epoch:016x} {} {} {rev} {floor} {audited} {at_ms} {} {} {branch} {}",
         top.offset,
         top.change,
+        gone.offset,
+        gone.change,
         lineage.join(",")
     )
 }
@@ -221,7 +225,7 @@ fn meta_of(head: &Head, branch: &str) -> String {
 /// What the script and the rest of the server write and read of a room, it must be placed as.
 #[cfg(test)]
 mod tests {
-    use super::super::fit::LIBRARY;
+    use super::super::library::Library;
     use super::super::read;
     use super::*;
     use crate::side::engine::command::Listed;
@@ -235,7 +239,8 @@ mod tests {
         for lineage in [vec![], vec![ended(7, 9), ended(u64::MAX, 4)]] {
             let (epoch, top) = (0xE1, Marks { offset: 9, change: 3 });
             let (rev, audited, floor, at_ms) = (5, 6, 2, 1_700_000_000_000);
-            let head = Head { epoch, top, rev, audited, floor, at_ms, lineage };
+            let gone = Marks { offset: 4, change: 1 };
+            let head = Head { epoch, top, rev, audited, floor, at_ms, gone, lineage };
             let meta = read::meta_of(meta_of(&head, "ab").as_bytes()).expect("it is a meta");
             assert_eq!((meta.head, &*meta.branch), (head, "ab"));
         }
@@ -257,11 +262,11 @@ mod tests {
     fn the_script_counts_the_same_hours_and_has_the_same_layout() {
         let hours = format!("local HOUR_S = {HOUR_S}\n");
         let meta = meta_of(&Head::default(), "ab");
-        let words = "(%x+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%x+) (.*)$'";
+        let words = "(%x+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%x+) (.*)$'";
         let pattern = format!("local META = '^{} {words}\n", meta.split(' ').next().expect("one"));
         assert_eq!(meta.split(' ').count(), pattern.split(' ').count() - 3, "{meta}");
         for line in [hours, pattern] {
-            assert!(LIBRARY.contains(&line), "{line}");
+            assert!(Library::ours().text.contains(&line), "{line}");
         }
     }
 }

@@ -10,7 +10,7 @@ use super::super::command::{
     Reply, State,
 };
 use super::NO_FUNCTION;
-use super::keys::Names;
+use super::keys::{LAYOUT, Names};
 use super::news;
 use crate::link::log::Marks;
 
@@ -25,7 +25,7 @@ pub(super) struct Malformed(pub(super) &'static str);
 /// The form in which a command is answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Form {
-    /// The answer of `chinwag_1_append`, with so many receipts.
+    /// The answer of `append`, with so many receipts.
     Appended(usize),
     /// All of a room, of which so many messages are wanted.
     State { history: u64 },
@@ -33,10 +33,12 @@ pub(super) enum Form {
     Stands,
     /// Lines of an audit trail.
     Lines,
-    /// The answer of `chinwag_1_beat`.
+    /// The answer of `beat`.
     Nodes,
     /// Some rooms of a list.
     Listed,
+    /// The answer of `due`.
+    Due,
     /// A number of replicas.
     Replicas,
     /// A number of those who have heard something.
@@ -57,6 +59,7 @@ impl Form {
             Command::Lines { .. } => Self::Lines,
             Command::Beat { .. } => Self::Nodes,
             Command::List { .. } => Self::Listed,
+            Command::Due { .. } => Self::Due,
             Command::Wait { .. } => Self::Replicas,
             Command::Tell { .. } => Self::Heard,
             Command::Unsubscribe { topic } => Self::Unsubscribed(topic),
@@ -65,6 +68,7 @@ impl Form {
             | Command::Leave { .. }
             | Command::HearList { .. }
             | Command::Forget { .. }
+            | Command::Age { .. }
             | Command::Ping => Self::Done,
         }
     }
@@ -93,6 +97,7 @@ pub(super) fn reply(
         Form::Lines => return Ok(lines(value).map_err(|_| Failure::Layout)),
         Form::Nodes => nodes(value)?,
         Form::Listed => listed(value)?,
+        Form::Due => due(value)?,
         Form::Replicas => {
             Reply::Replicas(u32::try_from(int(&value)?).map_err(|_| Malformed("replicas"))?)
         }
@@ -305,6 +310,15 @@ fn nodes(value: Value) -> Result<Reply, Malformed> {
     Ok(Reply::Nodes { now_ms, life, nodes: nodes.collect() })
 }
 
+fn due(value: Value) -> Result<Reply, Malformed> {
+    let mut answer = array(value)?.into_iter();
+    let now_ms = int(&answer.next().ok_or(Malformed("the rooms that are due"))?)?;
+    // What is no text is no room.
+    let topics =
+        answer.filter_map(|topic| Some(String::from_utf8(bytes(topic).ok()?).ok()?.into()));
+    Ok(Reply::Due { now_ms, topics: topics.collect() })
+}
+
 fn listed(value: Value) -> Result<Reply, Malformed> {
     const WHAT: Malformed = Malformed("a list of rooms");
     let [cursor, rooms] = <[Value; 2]>::try_from(array(value)?).map_err(|_| WHAT)?;
@@ -348,7 +362,9 @@ pub(super) struct Meta {
 /// `None`, if its layout is not this version's.
 pub(super) fn meta_of(meta: &[u8]) -> Option<Meta> {
     let words: Vec<&str> = str::from_utf8(meta).ok()?.split(' ').collect();
-    let ["1", epoch, top, changes, rev, floor, audited, at, branch, turns] = words[..] else {
+    let [LAYOUT, epoch, top, changes, rev, floor, audited, at, gone, gone_change, branch, turns] =
+        words[..]
+    else {
         return None;
     };
     let head = Head {
@@ -358,6 +374,7 @@ pub(super) fn meta_of(meta: &[u8]) -> Option<Meta> {
         audited: decimal(audited)?,
         floor: decimal(floor)?,
         at_ms: decimal(at)?,
+        gone: Marks { offset: decimal(gone)?, change: decimal(gone_change)? },
         lineage: lineage(turns)?,
     };
     Some(Meta { head, branch: branch.into() })
@@ -455,7 +472,8 @@ mod tests {
 
     /// An answer of each form.
     fn answers() -> Vec<(Form, Value)> {
-        let meta = text("1 00000000000000e1 3 1 2 0 1 1700000000000 ab 00000000000000e0:1/0/2/1");
+        let meta =
+            text("1 00000000000000e1 3 1 2 0 1 1700000000000 0 0 ab 00000000000000e0:1/0/2/1");
         let entry = |id, fields: &[&str]| {
             Value::Array(vec![text(id), Value::Array(fields.iter().map(|it| text(it)).collect())])
         };
@@ -477,6 +495,7 @@ mod tests {
             (Form::Lines, Value::Array(vec![entry("1-0", &["d", "line"])])),
             (Form::Nodes, Value::Array(vec![Value::Int(1), Value::Int(2), node])),
             (Form::Listed, Value::Array(vec![text("0"), listed])),
+            (Form::Due, Value::Array(vec![Value::Int(1), text("room:tea")])),
             (Form::Replicas, Value::Int(1)),
         ]
     }

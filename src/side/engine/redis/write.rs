@@ -5,6 +5,7 @@ use redis::{Cmd, Pipeline, cmd, pipe};
 use super::super::command::{Act, Append, Command, Entry, Founded};
 use super::Target;
 use super::keys::Names;
+use super::library::fcall;
 use super::slots::slot;
 use crate::base::word;
 
@@ -44,6 +45,8 @@ impl Whom {
             | Command::Lines { topic, .. } => names.slot_of_room(topic),
             Command::HearList { partition }
             | Command::List { partition, .. }
+            | Command::Age { partition, .. }
+            | Command::Due { partition, .. }
             | Command::Forget { partition, .. } => names.slot_of(*partition),
             Command::Tell { node, .. } => slot(&names.node(*node)),
             Command::Beat { .. } | Command::Leave { .. } => slot(&names.nodes()),
@@ -79,8 +82,8 @@ pub(super) fn write(command: &Command, names: &Names, target: &Target) -> Writte
             lines
         }
         Command::Beat { node, life, lease_ms } => {
-            let mut beat = cmd("FCALL");
-            beat.arg("chinwag_1_beat").arg(1).arg(names.nodes());
+            let mut beat = fcall("beat");
+            beat.arg(1).arg(names.nodes());
             beat.arg(&word::hex(*node)).arg(life).arg(lease_ms);
             beat
         }
@@ -97,8 +100,8 @@ pub(super) fn write(command: &Command, names: &Names, target: &Target) -> Writte
             scan
         }
         Command::Forget { partition, topics } => {
-            let mut forget = cmd("FCALL");
-            forget.arg("chinwag_1_forget").arg(2 + topics.len());
+            let mut forget = fcall("forget");
+            forget.arg(2 + topics.len());
             forget.arg(names.listed(*partition)).arg(names.archived(*partition));
             for topic in topics {
                 forget.arg(names.of(topic).meta());
@@ -108,6 +111,19 @@ pub(super) fn write(command: &Command, names: &Names, target: &Target) -> Writte
             }
             forget
         }
+        Command::Age { partition, topics, in_ms } => {
+            let mut age = fcall("age");
+            age.arg(1).arg(names.due(*partition)).arg(or_nothing(*in_ms));
+            for topic in topics {
+                age.arg(&**topic);
+            }
+            age
+        }
+        Command::Due { partition, count, again_ms } => {
+            let mut due = fcall("due");
+            due.arg(1).arg(names.due(*partition)).arg(count).arg(again_ms);
+            due
+        }
         Command::Ping => cmd("PING"),
         Command::Wait { replicas, timeout_ms, .. } => {
             let mut wait = cmd("WAIT");
@@ -115,6 +131,11 @@ pub(super) fn write(command: &Command, names: &Names, target: &Target) -> Writte
             wait
         }
     })
+}
+
+/// A number, or an empty argument.
+fn or_nothing(number: Option<u64>) -> String {
+    number.map(|number| number.to_string()).unwrap_or_default()
 }
 
 /// Hears a channel from now on. Channels are of slots, so that a cluster tells no node that hears
@@ -143,8 +164,8 @@ fn write_read(topic: &str, names: &Names, target: &Target) -> Written {
     commands.cmd("HGETALL").arg(&changed);
     commands.cmd("HGETALL").arg(&facts);
     commands.cmd("HGET").arg(&archived).arg(topic);
-    let mut otherwise = cmd("FCALL");
-    otherwise.arg("chinwag_1_read").arg(5).arg(&[meta, stream, changed, facts, archived]);
+    let mut otherwise = fcall("read");
+    otherwise.arg(5).arg(&[meta, stream, changed, facts, archived]);
     otherwise.arg(history).arg(topic);
     Written::Transaction { commands, otherwise }
 }
@@ -152,8 +173,8 @@ fn write_read(topic: &str, names: &Names, target: &Target) -> Written {
 fn write_append(append: &Append, names: &Names, target: &Target) -> Cmd {
     let room = names.of(&append.topic);
     let keys = room.all();
-    let mut call = cmd("FCALL");
-    call.arg("chinwag_1_append").arg(keys.len()).arg(&keys);
+    let mut call = fcall("append");
+    call.arg(keys.len()).arg(&keys);
     call.arg(&word::hex(append.fresh_epoch)).arg(room.channel()).arg(&*append.topic);
     call.arg(target.history).arg(target.history_s).arg(target.room_s).arg(target.key_s);
     call.arg(target.audit_lines).arg(room.list_channel()).arg(target.archive_slack);
@@ -169,6 +190,7 @@ fn write_entry(call: &mut Cmd, entry: &Entry) {
         Act::Change { .. } => "c",
         Act::Decision { .. } => "d",
         Act::Note => "n",
+        Act::LetGo { .. } => "o",
     };
     let judged = entry.judged.map(|(epoch, rev)| format!("{epoch:016x} {rev}"));
     call.arg(kind).arg(judged.unwrap_or_default()).arg(&entry.record).arg(&entry.line);
@@ -192,6 +214,9 @@ fn write_entry(call: &mut Cmd, entry: &Entry) {
             for (field, value) in facts {
                 call.arg(&**field).arg(value);
             }
+        }
+        Act::LetGo { upto, due_in_ms } => {
+            call.arg(upto.offset).arg(upto.change).arg(or_nothing(*due_in_ms));
         }
         Act::Note => {}
     }

@@ -17,6 +17,7 @@ use crate::limits::STORE_ERASE_AGAIN_MS;
 use crate::link::log::Marks;
 use crate::side::store::disk::{Lives, checkpoint_all, open_private};
 use crate::side::store::error::{Cause, StoreError};
+use crate::side::store::gate::Gate;
 use crate::side::store::row::{OFFSET_MAX, ROOM_MAX, id_of, offset_of};
 use crate::side::store::statements::top_of;
 use crate::side::store::stats::StoreStats;
@@ -59,6 +60,8 @@ const PAUSE: Duration = Duration::from_secs(10);
 pub(in crate::side::store) struct Indexer {
     /// Reads the database.
     source: Connection,
+    /// For each time that it does.
+    gate: Arc<Gate>,
     folder: PathBuf,
     queue: Arc<IndexQueue>,
     stats: Arc<StoreStats>,
@@ -73,7 +76,7 @@ pub(in crate::side::store) struct Indexer {
 
 impl Indexer {
     pub(in crate::side::store) fn new(
-        source: Connection,
+        (source, gate): (Connection, Arc<Gate>),
         folder: &Path,
         queue: Arc<IndexQueue>,
         stats: Arc<StoreStats>,
@@ -81,7 +84,7 @@ impl Indexer {
     ) -> Self {
         let (folder, lives) = (folder.to_owned(), Lives::default());
         let (next_room, erase_due) = (Some(0), None);
-        Self { source, folder, queue, stats, lives, next_room, erase, erase_due }
+        Self { source, gate, folder, queue, stats, lives, next_room, erase, erase_due }
     }
 
     /// Indexes what is written, until it is to stop.
@@ -204,6 +207,7 @@ impl Indexer {
     fn catch_up(&mut self, index: &mut Connection, room: u32) -> Result<bool, StoreError> {
         let erase = self.erase;
         self.erase_due.get_or_insert_with(|| Instant::now() + erase);
+        let _inside = self.gate.enter();
         catch_up(&self.source, index, self.lives, room)
     }
 
@@ -235,6 +239,7 @@ impl Indexer {
         let Some(first) = self.next_room else { return Ok(()) };
         let mut rooms = Vec::new();
         {
+            let _inside = self.gate.enter();
             // One beyond what there may be is damaged.
             let sql = "SELECT id FROM room WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT ?3";
             let mut some = self.source.prepare_cached(sql)?;

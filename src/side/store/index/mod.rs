@@ -125,7 +125,7 @@ impl IndexQueue {
 pub(super) fn make_anew(folder: &Path, source: Connection) -> Result<(), StoreError> {
     delete(folder)?;
     let (queue, stats) = (Arc::default(), Arc::default());
-    Indexer::new(source, folder, queue, stats, Duration::ZERO).index_all()
+    Indexer::new((source, Arc::default()), folder, queue, stats, Duration::ZERO).index_all()
 }
 
 /// The path of the index in the folder of a store.

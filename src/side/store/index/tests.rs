@@ -34,7 +34,7 @@ impl World {
     fn indexer(&self) -> Indexer {
         let source = Connection::open(self.folder.file()).expect("it is there");
         let (queue, stats) = (Arc::clone(&self.queue), Arc::default());
-        Indexer::new(source, &self.folder.0, queue, stats, Duration::ZERO)
+        Indexer::new((source, Arc::default()), &self.folder.0, queue, stats, Duration::ZERO)
     }
 
     /// Says something in a room, from this offset on.

@@ -33,12 +33,14 @@ use super::backups::{BackupThread, Backups};
 use super::copy::Copier;
 use super::disk::{Disk, Options};
 use super::error::StoreError;
+#[cfg(test)]
+use super::gate::Gate;
 use super::log::{Promise, StoreLog};
 use super::reader::TailBounds;
-use super::retention::Keep;
 use super::socket::Requests;
 use super::stats::StoreStats;
 use crate::limits::StoreLimits;
+use crate::link::facts::Keep;
 use crate::mesh::{Port, Wake, connect_with};
 use crate::side::Panics;
 
@@ -55,6 +57,9 @@ pub struct Store {
     requests: Option<Requests>,
     /// None, where backups are made only when they are asked for.
     backups: Option<JoinHandle<()>>,
+    /// For those that read beside the readers.
+    #[cfg(test)]
+    gate: Arc<Gate>,
 }
 
 /// What a store is started with.
@@ -122,7 +127,8 @@ impl Store {
         let logs = (0..).zip(shard_ports).map(end).collect();
         let mut readers = Vec::new();
         for (index, port) in reader_ports.into_iter().enumerate() {
-            let reader = ReaderThread::new(&start, port, disk.reader()?, Arc::clone(&stats));
+            let source = (disk.reader()?, Arc::clone(disk.gate()));
+            let reader = ReaderThread::new(&start, port, source, Arc::clone(&stats));
             let name = format!("store-reader-{index}");
             readers.push(threads.begin(name, move |stop| reader.run(stop))?);
         }
@@ -137,6 +143,7 @@ impl Store {
         let given = Given {
             port: writer_port,
             index_queue: Arc::clone(disk.index_queue()),
+            gate: Arc::clone(disk.gate()),
             stats: Arc::clone(&stats),
             is_lost,
             requests,
@@ -163,7 +170,19 @@ impl Store {
         };
         let (guest_secret, stop) = (*disk.guest_secret(), threads.stop);
         let requests = requests.ok();
-        Ok((Self { guest_secret, stats, stop, writer, readers, indexer, requests, backups }, logs))
+        let store = Self {
+            guest_secret,
+            stats,
+            stop,
+            writer,
+            readers,
+            indexer,
+            requests,
+            backups,
+            #[cfg(test)]
+            gate: Arc::clone(disk.gate()),
+        };
+        Ok((store, logs))
     }
 
     /// What it has counted.

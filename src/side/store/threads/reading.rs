@@ -20,6 +20,7 @@ use crate::link::settings::home_of;
 use crate::link::store::{FromStore, List, Load, LoadPart};
 use crate::mesh::Port;
 use crate::side::store::error::StoreError;
+use crate::side::store::gate::Gate;
 use crate::side::store::reader::{Reader, TailBounds};
 use crate::side::store::stats::{ReadKind, StoreStats};
 
@@ -27,14 +28,20 @@ use crate::side::store::stats::{ReadKind, StoreStats};
 pub(super) struct ReaderThread {
     port: Port,
     reader: Reader,
+    gate: Arc<Gate>,
     shards: u16,
     tail: TailBounds,
     stats: Arc<StoreStats>,
 }
 
 impl ReaderThread {
-    pub(super) fn new(start: &Start, port: Port, reader: Reader, stats: Arc<StoreStats>) -> Self {
-        Self { port, reader, shards: start.shards, tail: start.tail, stats }
+    pub(super) fn new(
+        start: &Start,
+        port: Port,
+        (reader, gate): (Reader, Arc<Gate>),
+        stats: Arc<StoreStats>,
+    ) -> Self {
+        Self { port, reader, gate, shards: start.shards, tail: start.tail, stats }
     }
 
     /// Reads until it is told to stop, and woken.
@@ -76,6 +83,7 @@ impl ReaderThread {
     /// Reads what is asked for, and writes the answer.
     fn answer(&mut self, load: Load<'_>, record: &mut Vec<u8>) {
         let Load { shard: _, number, id, part } = load;
+        let _inside = self.gate.enter();
         let began = Instant::now();
         let kind = match part {
             LoadPart::Tail => {
@@ -139,6 +147,7 @@ impl ReaderThread {
         let List { number, after } = read_whole(record);
         let is_its = |topic: &str| home_of(topic, self.shards) == shard;
         let mut rooms = Vec::new();
+        let _inside = self.gate.enter();
         record.clear();
         match self.reader.list(after, is_its, &mut rooms) {
             Ok(next) => {
@@ -173,9 +182,10 @@ mod tests {
         let mut ports = connect_with(3, |_, _| 64);
         let (port, mut writer) = (ports.pop().expect("a port"), ports.pop().expect("a port"));
         let mut shard = ports.pop().expect("a port");
-        let (reader, stats) = (disk.reader().expect("a reader"), Arc::default());
+        let (reader, gate, stats) =
+            (disk.reader().expect("a reader"), Arc::default(), Arc::default());
         let tail = TailBounds { messages: 9, bytes: 1_000 };
-        let mut thread = ReaderThread { port, reader, shards: 1, tail, stats };
+        let mut thread = ReaderThread { port, reader, gate, shards: 1, tail, stats };
         let mut record = Vec::new();
         for number in 1..=50 {
             let (messages, bytes) = (9, 1_000);

@@ -15,17 +15,20 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use super::Start;
 use super::writing::WriterThread;
 use crate::limits::{
     STORE_CHECKPOINT_IDLE_BYTES, STORE_ERASE_AGAIN_MS, STORE_ERASE_TRIES, STORE_GATHER_MS,
-    STORE_REST_MS, STORE_SPACE_MS, STORE_VACUUM_PAGES,
+    STORE_LOG_FACTOR, STORE_REST_MS, STORE_SPACE_MS, STORE_VACUUM_PAGES,
 };
 use crate::link::store::FromStore;
 use crate::side::store::disk::FILE;
 use crate::side::store::error::StoreError;
 use crate::side::store::faults::State;
+use crate::side::store::reader::READ_MS_MAX;
 use crate::side::store::retention::vacuum;
 
 /// How much of the disk is to stay free.
@@ -91,8 +94,12 @@ impl WriterThread {
     /// try, or the disk fails.
     fn empty_wal(&mut self, is_last: bool) -> bool {
         let began_us = self.now_us();
-        let emptied =
-            if is_last { self.writer.empty_wal_at_last() } else { self.writer.empty_wal() };
+        // Those of another program are waited for, too.
+        let gate = Arc::clone(&self.gate);
+        let emptied = match is_last.then(|| gate.close(Duration::from_millis(2 * READ_MS_MAX))) {
+            Some(Some(_closed)) => self.writer.empty_wal_at_last(),
+            _ => self.writer.empty_wal(),
+        };
         match emptied {
             Ok(is_empty) => {
                 if is_empty {
@@ -111,9 +118,10 @@ impl WriterThread {
     }
 
     /// Moves what is in the log into the database, as far as no reader is in the way, if it is more
-    /// than this.
+    /// than this. A log that has grown all the same is emptied.
     pub(super) fn checkpoint(&mut self, bytes_max: usize) {
-        if self.writer.wal_bytes() <= bytes_max {
+        let bytes = self.writer.wal_bytes();
+        if bytes <= bytes_max || (self.is_overgrown(bytes) && self.empty_overgrown_wal()) {
             return;
         }
         let began_us = self.now_us();
@@ -127,6 +135,22 @@ impl WriterThread {
             }
             Err(error) => self.fail(&error),
         }
+    }
+
+    /// Whether a log has become so large that reads are waited for.
+    fn is_overgrown(&self, bytes: usize) -> bool {
+        bytes > STORE_LOG_FACTOR * self.limits.checkpoint_bytes
+            && self.now_ms() >= self.overgrown_due_ms
+    }
+
+    /// Empties such a log. False if that was not possible, and something else may be tried.
+    fn empty_overgrown_wal(&mut self) -> bool {
+        if self.empty_wal(true) {
+            return true;
+        }
+        // Reads here have ended by now: another program reads, and for that not each commit waits.
+        self.overgrown_due_ms = self.now_ms() + STORE_REST_MS;
+        self.faults.state() != State::Working
     }
 
     /// Whether the files are there and enough of the disk is free; if not, it is failing from now

@@ -38,6 +38,7 @@ use crate::side::store::copy::{PAGES_PER_STEP, Partial, Request};
 use crate::side::store::disk::files_in;
 use crate::side::store::error::{Cause, StoreError};
 use crate::side::store::faults::{Faults, State};
+use crate::side::store::gate::Gate;
 use crate::side::store::index::IndexQueue;
 use crate::side::store::pace::Pace;
 use crate::side::store::probe::Probe;
@@ -51,6 +52,8 @@ pub(super) struct Given {
     pub(super) port: Port,
     /// Where the indexer is told what was written.
     pub(super) index_queue: Arc<IndexQueue>,
+    /// What all go through that read.
+    pub(super) gate: Arc<Gate>,
     /// Where it counts.
     pub(super) stats: Arc<StoreStats>,
     /// Whether a shard has ended before all that it had said was taken.
@@ -70,6 +73,8 @@ pub(super) struct WriterThread {
     questions: Vec<Question>,
     /// Where the indexer is told what was written.
     pub(super) index_queue: Arc<IndexQueue>,
+    /// What all go through that read.
+    pub(super) gate: Arc<Gate>,
     /// By shard: the number of its last append in the batch; 0 if there is none.
     kept: Vec<u64>,
     /// How many messages are in the batch.
@@ -97,6 +102,9 @@ pub(super) struct WriterThread {
     pub(super) erase_due_ms: Option<u64>,
     /// How often that was tried.
     pub(super) erase_tries: u32,
+    /// From when on reads are waited for if the log has grown too large, in milliseconds since it
+    /// began.
+    pub(super) overgrown_due_ms: u64,
     pub(super) unix_ms: fn() -> u64,
     pub(super) space: Space,
 }
@@ -112,7 +120,7 @@ enum Next {
 impl WriterThread {
     /// A writer of what a store is started with.
     pub(super) fn new(start: &Start, writer: Writer, given: Given) -> Self {
-        let Given { port, index_queue, stats, is_lost, requests } = given;
+        let Given { port, index_queue, gate, stats, is_lost, requests } = given;
         Self {
             port,
             limits: start.limits,
@@ -122,6 +130,7 @@ impl WriterThread {
             batch: Batch::default(),
             questions: Vec::new(),
             index_queue,
+            gate,
             kept: vec![0; usize::from(start.shards)],
             messages: 0,
             faults: Faults::new(),
@@ -139,6 +148,7 @@ impl WriterThread {
             // What an earlier life has deleted may be in the log of that still.
             erase_due_ms: Some(start.erase_ms),
             erase_tries: 0,
+            overgrown_due_ms: 0,
             unix_ms: start.unix_ms,
             space: Space::of(start),
         }

@@ -43,7 +43,7 @@ pub fn check(
     let mut check = Check { conn: &conn, tell, damaged: false };
     // With a file that is not sound, the rest may not be readable.
     if let Err(error) = check.all() {
-        check.damage(&error.to_string());
+        check.damage(&error.in_file(file).to_string());
     }
     let noted = lock.is_some().then(|| Removed::read(folder, None)).transpose()?;
     if let Some(Removed { damaged: lines @ 1.., .. }) = noted {

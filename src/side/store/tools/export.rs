@@ -24,7 +24,7 @@ use crate::link::facts::told_until;
 use crate::link::message::push_epoch;
 use crate::link::reacted::by_emoji;
 use crate::link::said::{Act, Fate};
-use crate::link::topic::room_of;
+use crate::link::topic::{of_room, room_of};
 use crate::side::store::audit::{AuditRow, each_audited};
 use crate::side::store::disk::FILE;
 use crate::side::store::error::StoreError;
@@ -79,12 +79,31 @@ fn write(
     out: &mut dyn Write,
     tell: &mut dyn FnMut(&str),
 ) -> Result<u64, StoreError> {
-    let conn = open_to_read(&folder.join(FILE), Version::This)?;
+    let file = folder.join(FILE);
+    let conn = open_to_read(&file, Version::This)?;
+    write_from(&conn, choice, whole_only, out, tell).map_err(|error| error.in_file(&file))
+}
+
+fn write_from(
+    conn: &Connection,
+    choice: &Choice,
+    whole_only: bool,
+    out: &mut dyn Write,
+    tell: &mut dyn FnMut(&str),
+) -> Result<u64, StoreError> {
+    // Before anything is written: half an export looks like one that is cut off.
+    let none = |room: &str| StoreError::Refused(format!("there is no room {room:?}"));
+    if let Some(room) = &choice.room {
+        let sql = "SELECT 1 FROM room WHERE name = ?1";
+        if !conn.prepare(sql)?.exists([of_room(room)])? {
+            return Err(none(room));
+        }
+    }
     let mut export = Export { out, tell, whole_only, damaged: 0, rooms: 0, messages: 0 };
     export.line(&HeadLine { kind: Kind::Chinwag, format: FORMAT })?;
     let mut behind = 0;
     loop {
-        let page = rooms(&conn, behind, PAGE)?;
+        let page = rooms(conn, behind, PAGE)?;
         let Some(last) = page.last() else { break };
         behind = last.id;
         for room in page {
@@ -95,12 +114,12 @@ fn write(
                 continue;
             };
             if choice.room.as_deref().is_none_or(|chosen| chosen == name) {
-                export.room(&conn, name, room.id, choice.since_ms)?;
+                export.room(conn, name, room.id, choice.since_ms)?;
             }
         }
     }
     if let (Some(room), 0) = (&choice.room, export.rooms) {
-        return Err(StoreError::Refused(format!("there is no room {room:?}")));
+        return Err(none(room));
     }
     let (rooms, messages) = (export.rooms, export.messages);
     export.line(&EndLine { kind: Kind::End, rooms, messages })?;

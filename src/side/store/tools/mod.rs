@@ -138,18 +138,21 @@ fn open_to_read(file: &Path, version: Version) -> Result<Connection, StoreError>
     if !file.is_file() {
         return Err(absent());
     }
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let conn = Connection::open_with_flags(file, flags)?;
-    conn.busy_timeout(WAIT)?;
-    conn.pragma_update(None, "query_only", true)?;
-    if schema::check(&conn, file)? {
-        return Err(absent());
-    }
-    let found = schema::version_of(&conn)?;
-    if version == Version::This && found < schema::VERSION {
-        return Err(StoreError::Older { found, known: schema::VERSION });
-    }
-    Ok(conn)
+    let opened = || {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let conn = Connection::open_with_flags(file, flags)?;
+        conn.busy_timeout(WAIT)?;
+        conn.pragma_update(None, "query_only", true)?;
+        if schema::check(&conn, file)? {
+            return Err(absent());
+        }
+        let found = schema::version_of(&conn)?;
+        if version == Version::This && found < schema::VERSION {
+            return Err(StoreError::Older { found, known: schema::VERSION });
+        }
+        Ok(conn)
+    };
+    opened().map_err(|error: StoreError| error.in_file(file))
 }
 
 /// Reads all of a copy that has just been made, until `is_stopped` says that it is not to. Returns

@@ -13,6 +13,7 @@ use std::time::Duration;
 use super::{Start, Store};
 use crate::limits::StoreLimits;
 use crate::link::audit::AuditLine;
+use crate::link::facts::Keep;
 use crate::link::ids::RoomKey;
 use crate::link::log::{
     Append, Appended, Entry, Judged, Log, LogAnswer, LogEnd, Marks, Opened, Opening, Part, Placed,
@@ -23,7 +24,6 @@ use crate::mesh::Wake;
 use crate::side::store::disk::Options;
 use crate::side::store::log::{Promise, StoreLog};
 use crate::side::store::reader::TailBounds;
-use crate::side::store::retention::Keep;
 use crate::side::store::stats::StoreStats;
 use crate::side::store::tests::Folder;
 

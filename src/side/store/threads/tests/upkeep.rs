@@ -4,11 +4,15 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rusqlite::Connection;
+
 use super::{Home, PATIENCE, Start, begin, start, start_as, start_of, start_with};
-use crate::limits::{STORE_REST_MS, StoreLimits};
+use crate::limits::{STORE_LOG_FACTOR, STORE_REST_MS, StoreLimits};
+use crate::link::facts::Keep;
 use crate::link::log::{Log, LogAnswer, LogEnd, Marks, Opening, What, Why};
 use crate::link::record::Field;
 use crate::link::said::{Act, Fate, MessageText};
@@ -16,7 +20,6 @@ use crate::link::store::FromStore;
 use crate::mesh::connect_with;
 use crate::side::store::disk::Options;
 use crate::side::store::log::{Promise, StoreLog};
-use crate::side::store::retention::Keep;
 use crate::side::store::tests::{Folder, Home as Direct, key, said};
 
 #[test]
@@ -249,6 +252,45 @@ fn check_moved_at(checkpoint_bytes: usize) {
             enough = enough.min(3 * offset);
         }
     }
+    drop(homes);
+    store.stop().unwrap();
+}
+
+#[test]
+fn a_log_does_not_grow_for_as_long_as_there_is_always_somebody_who_reads() {
+    const CHECKPOINT_BYTES: usize = 64 * 1_024;
+    const MOST: u64 = (STORE_LOG_FACTOR * CHECKPOINT_BYTES) as u64 + 64 * 1_024;
+    // Some milliseconds: what is read is what there was when it began.
+    const READ: &str = "WITH RECURSIVE n(x) AS (SELECT id FROM room UNION ALL SELECT x + 1 FROM n \
+                        LIMIT 30000) SELECT max(x) FROM n";
+    let folder = Folder::new();
+    let limits = StoreLimits { checkpoint_bytes: CHECKPOINT_BYTES, ..StoreLimits::default() };
+    let (store, mut homes) = begin(Start { limits, ..start_of(Options::at(&folder.0), 1, 1) });
+    let home = &mut homes[0];
+    home.open(key(1), "room:a", 50);
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                let conn = Connection::open(folder.file()).unwrap();
+                let mut read = conn.prepare(READ).unwrap();
+                while !is_over.load(Ordering::Relaxed) {
+                    let _inside = store.gate.enter();
+                    assert!(read.exists([]).unwrap());
+                }
+            });
+        }
+        let body = format!("\"{}\"", "x".repeat(4_096));
+        let mut largest = 0;
+        for offset in 1..=200 {
+            home.append(key(1), offset, said(&body));
+            home.kept();
+            largest = largest.max(folder.0.join("chat.db-wal").metadata().unwrap().len());
+        }
+        is_over.store(true, Ordering::Relaxed);
+        assert!(largest > 2 * CHECKPOINT_BYTES as u64, "they are in the way: {largest} bytes");
+        assert!(largest <= MOST, "{largest} of {MOST} bytes");
+    });
     drop(homes);
     store.stop().unwrap();
 }
