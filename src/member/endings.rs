@@ -19,7 +19,7 @@
 //! Who goes on with another token leaves what that does not allow in parts too, out of the same
 //! work (`renew`).
 //!
-//! Called by: `lifecycle`, `leave`, `expire`. Calls: nothing.
+//! Called by: `lifecycle`, `leave`, `expire`, `shard`. Calls: nothing.
 
 use std::collections::{HashMap, VecDeque};
 

@@ -1,4 +1,5 @@
-//! How a channel ends: left by its client, evicted by us, or with its connection.
+//! How a channel ends: left by its client, evicted by us, with its connection, or with all others
+//! of its room.
 
 use std::sync::Arc;
 
