@@ -2,7 +2,7 @@
 
 use super::Members;
 use crate::limits::CHANNELS_PER_WORK;
-use crate::link::ids::ConnKey;
+use crate::link::ids::{AudienceKey, ConnKey};
 use crate::link::io::Io;
 use crate::link::outbox::{Cx, Tell};
 use crate::link::record::ToMember;
@@ -21,9 +21,13 @@ impl<I: Io> Tell<I> for Members {
 impl Members {
     /// Handles what a room's home says to the members here.
     pub(crate) fn hear<I: Io>(&mut self, cx: &mut Cx<'_, I>, message: ToMember<'_>) {
-        if let Some(conn) = one_told(&message) {
+        if let Some((conn, audience)) = one_told(&message) {
             // Its channel is looked for among all that it has.
             cx.budget.spend_for(self.channels_count(conn), CHANNELS_PER_WORK);
+            if self.endings.has_audiences() {
+                // What the home says now it says to one whose channel has ended.
+                self.end_before_turn(conn, audience);
+            }
         }
         match message {
             ToMember::Joined { conn, audience, home, slot, response } => {
@@ -61,15 +65,15 @@ impl Members {
     }
 }
 
-/// The connection that a message is for, if it is for the channel of one.
-fn one_told(message: &ToMember<'_>) -> Option<ConnKey> {
+/// The connection and the audience that a message is for, if it is for the channel of one.
+fn one_told(message: &ToMember<'_>) -> Option<(ConnKey, AudienceKey)> {
     match *message {
-        ToMember::Joined { conn, .. }
-        | ToMember::Refused { conn, .. }
-        | ToMember::Left { conn, .. }
-        | ToMember::Reply { conn, .. }
-        | ToMember::Told { conn, .. }
-        | ToMember::Removed { conn, .. } => Some(conn),
+        ToMember::Joined { conn, audience, .. }
+        | ToMember::Refused { conn, audience, .. }
+        | ToMember::Left { conn, audience, .. }
+        | ToMember::Reply { conn, audience, .. }
+        | ToMember::Told { conn, audience, .. }
+        | ToMember::Removed { conn, audience, .. } => Some((conn, audience)),
         ToMember::Deliver { .. }
         | ToMember::State { .. }
         | ToMember::Ended { .. }

@@ -15,6 +15,10 @@ use crate::servers::{KINDS, Server};
 
 const TOPIC: &str = "room:tea";
 
+/// Entries of a stream with messages: each has its id, the name of its record and that, and the
+/// name of its time and that.
+type Said = Vec<(String, (String, Vec<u8>, String, String))>;
+
 /// A node of another version.
 struct Other<'e> {
     engine: &'e Server,
@@ -55,8 +59,7 @@ impl<'e> Other<'e> {
 
     /// The record of the room's last message.
     fn last_record(&self) -> Vec<u8> {
-        let last: Vec<(String, (String, Vec<u8>, String, String))> =
-            self.ask(&["XREVRANGE", &Self::of_room('s'), "+", "-", "COUNT", "1"]);
+        let last: Said = self.ask(&["XREVRANGE", &Self::of_room('s'), "+", "-", "COUNT", "1"]);
         let (_, (_, record, ..)) = last.into_iter().next().expect("something was said");
         record
     }
@@ -163,8 +166,7 @@ fn what_a_newer_version_says_in_a_room_is_told_to_be_missing_and_stays_as_it_is(
         assert_eq!(bob.joined["response"]["recovered"], false, "{}", bob.joined);
         assert_eq!(say_at_last(&mut bob, "on"), 3);
         let other = Other::with_ours(&engine);
-        let found: Vec<(String, (String, Vec<u8>, String, String))> =
-            other.ask(&["XRANGE", &Other::of_room('s'), "2-0", "2-0"]);
+        let found: Said = other.ask(&["XRANGE", &Other::of_room('s'), "2-0", "2-0"]);
         assert_eq!(found[0].1.1, record, "it is left alone");
         assert_eq!(say_at_last(&mut cyd, "still here"), 2);
     }

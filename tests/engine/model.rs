@@ -223,11 +223,9 @@ impl Model {
         (count, again_ms): (u32, u64),
         now_ms: u64,
     ) -> Reply {
-        let is_due = |(topic, due_ms): &(&Box<str>, &u64)| {
-            **due_ms <= now_ms && partition(topic, partitions) == of
-        };
-        let mut topics: Vec<_> =
-            self.due.iter().filter(is_due).map(|(topic, at)| (*at, topic.clone())).collect();
+        let here = self.due.iter().filter(|(topic, _)| partition(topic, partitions) == of);
+        let due = here.filter(|(_, due_ms)| **due_ms <= now_ms);
+        let mut topics: Vec<_> = due.map(|(topic, at)| (*at, topic.clone())).collect();
         topics.sort();
         topics.truncate(count as usize);
         let topics: Vec<_> = topics.into_iter().map(|(_, topic)| topic).collect();

@@ -464,6 +464,23 @@ fn when_a_room_ends_all_its_channels_a_turn_ends_so_many_and_none_of_them_hears_
 }
 
 #[test]
+fn who_joins_again_as_its_room_ends_all_channels_is_told_the_end_first_and_then_answered() {
+    let mut crowd = Crowd::new();
+    // The first to come is the last whose channel ends.
+    let (conn, audience, topic) = (crowd.conns[0], crowd.audience, crowd.topic.clone());
+    crowd.world.say(conn, &format!(r#"["9","9","{topic}","phx_join",{{}}]"#));
+    crowd.world.hear(ToMember::Ended { audience, reason: "turned" });
+    crowd.world.net.told.clear();
+    crowd.world.hear(ToMember::Refused { conn, audience, response: r#"{"reason":"busy"}"# });
+    let told = &crowd.world.net.told;
+    let at = |what: &str| told.iter().position(|told| told == what).expect(what);
+    assert!(at("phx_error turned") < at("error busy"), "{told:?}");
+    assert_eq!(crowd.world.shard.members.state(conn, &topic), None);
+    crowd.world.shard.check_invariants();
+    crowd.pass_all(0);
+}
+
+#[test]
 fn when_a_home_begins_anew_a_turn_ends_so_many_channels_and_it_is_told_of_none() {
     let mut crowd = Crowd::new();
     crowd.world.net.told.clear();

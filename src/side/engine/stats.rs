@@ -263,6 +263,15 @@ impl EngineStats {
             // Writing to a string cannot fail.
             let _ = writeln!(out, "chinwag_{name} {}", value.load(Ordering::Relaxed));
         }
+        self.push_labelled(out);
+        push_head(out, "engine_rtt_seconds", "histogram", "How long its answers took.");
+        self.rtt_us.push_seconds(out, "engine_rtt_seconds", &RTT_US);
+        push_head(out, "engine_batch_messages", "histogram", "Entries of a room in one call.");
+        self.batch_messages.push_text(out, "engine_batch_messages", "", &BATCH_MESSAGES);
+    }
+
+    /// Appends those that have labels.
+    fn push_labelled(&self, out: &mut String) {
         push_head(out, "engine_calls_total", "counter", "What it was asked, and what came of it.");
         for (op, results) in OPS.iter().zip(&self.calls) {
             for (result, calls) in RESULTS.iter().zip(results) {
@@ -281,10 +290,6 @@ impl EngineStats {
             let turns = turns.load(Ordering::Relaxed);
             let _ = writeln!(out, "chinwag_engine_turns_total{{lost=\"{lost}\"}} {turns}");
         }
-        push_head(out, "engine_rtt_seconds", "histogram", "How long its answers took.");
-        self.rtt_us.push_seconds(out, "engine_rtt_seconds", &RTT_US);
-        push_head(out, "engine_batch_messages", "histogram", "Entries of a room in one call.");
-        self.batch_messages.push_text(out, "engine_batch_messages", "", &BATCH_MESSAGES);
     }
 }
 

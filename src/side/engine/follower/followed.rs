@@ -18,6 +18,7 @@ use crate::link::audit::AuditLine;
 use crate::link::engine::{FromEngine, Told};
 use crate::link::facts::RoomSettings;
 use crate::link::ids::RoomKey;
+use crate::link::kept::read_whole;
 use crate::link::log::{Marks, Why};
 use crate::side::engine::command::{Done, Ended, Entry, Head, News, Place, State};
 use crate::side::engine::record::{Origin, Purpose};
@@ -463,11 +464,11 @@ impl Followed {
     }
 
     /// Notes what was told that bears on what the room keeps.
-    fn note_aging(&mut self, done: &Done, read: Read<'_>) {
+    fn note_aging(&mut self, done: &Done, Read { record, .. }: Read<'_>) {
         match done.place {
             Place::Message(_) => self.aging.was_spoken_in(),
             Place::Decision(_) => {
-                if let Told::Settings { settings, .. } = read.told {
+                if let Told::Settings { settings, .. } = read_whole(record) {
                     self.aging.keeps(RoomSettings::keep_in(settings));
                 }
             }
@@ -515,9 +516,7 @@ impl Followed {
 struct Read<'a> {
     /// Who has written it.
     origin: Origin,
-    /// What it says,
-    told: Told<'a>,
-    /// and the bytes of that.
+    /// What it says: a [`Told`].
     record: &'a [u8],
     /// Its line of the audit trail.
     line: Option<AuditLine<'a>>,
@@ -538,12 +537,12 @@ fn read<'a, 'p>(topic: &'p str, done: &'a Done) -> Result<Read<'a>, Unreadable<'
         Place::Change { offset, .. } => Purpose::Changed { topic, offset },
         Place::Decision(_) | Place::Note => Purpose::Decided { topic },
     };
-    let Written { origin, told, inside: record } = read_told(place, &done.record)?;
+    let Written { origin, inside: record, .. } = read_told(place, &done.record)?;
     let line = match &done.line {
         (0, _) => None,
         (number, line) => Some(read_line(topic, *number, line)?.1),
     };
-    Ok(Read { origin, told, record, line })
+    Ok(Read { origin, record, line })
 }
 
 impl Head {

@@ -96,6 +96,23 @@ impl Follower {
             return;
         }
         let head = state.head.as_ref();
+        // What was pushed is told by now. Else it was lost, or the room is being read: its home is
+        // to hear of it before whoever is shown the page.
+        let known = followed.known.as_ref().zip(head);
+        let is_told = known.is_some_and(|(known, head)| head.top.is_within(known.top));
+        #[cfg(test)]
+        let is_told = is_told || planted::is(Planted::PageOfAnotherEpoch);
+        if !is_told {
+            let (topic, come_to) = (followed.topic.clone(), followed.stage);
+            if come_to == Stage::Away {
+                return ways.tell(shard, &FromEngine::NotRead { number, why: Why::Busy });
+            }
+            if come_to == Stage::Live {
+                self.note_hole(id);
+                self.read_again(ways, id);
+            }
+            return self.read_whole(ways, Asked::Page(id, number, what), topic);
+        }
         let is_archived = self.node.has_archive
             && state.archived.is_some_and(|of| head.is_some_and(|head| head.knows(of.epoch)));
         if let What::Page(wanted) = what {

@@ -387,6 +387,26 @@ fn a_push_that_was_lost_is_found_and_told_within_the_time_of_an_audit() {
     follower.check();
 }
 
+#[test]
+fn a_page_with_what_its_home_was_not_told_is_shown_behind_that() {
+    let (mut follower, mut ways) = with_rooms(&["room:tea"]);
+    let (part, view, changed) = (Part::Newest, View::Room, None);
+    let wanted = Wanted { after: 0, upto: 9, part, messages: 9, bytes: 1_000, changed, view };
+    let room = Key::from_u64(1);
+    follower.hear(&mut ways, 0, 0, ToEngine::Read { number: 5, room, wanted });
+    let [page] = reads(&mut ways)[..] else { panic!("it is read") };
+    // The push of that was lost.
+    follower.answered(&mut ways, 0, page, Ok(kept(message("room:tea"))));
+    assert_eq!(ways.told, [""; 0]);
+    let [missed, page] = reads(&mut ways)[..] else { panic!("both are read") };
+    follower.answered(&mut ways, 0, missed, Ok(kept(message("room:tea"))));
+    assert_eq!(ways.told, ["entry 1 1"]);
+    follower.answered(&mut ways, 0, page, Ok(kept(message("room:tea"))));
+    assert_eq!(ways.told, ["entry 1 1", "read 5 [1] false"]);
+    assert_eq!((follower.counted().holes, follower.counted().repairs), (1, 1));
+    follower.check();
+}
+
 /// A home asks for all that there is of its only room. Returns what the engine is asked.
 fn catch_up(follower: &mut Follower, ways: &mut Recorder, number: u64) -> u64 {
     follower.hear(ways, 0, 0, ToEngine::CatchUp { number, room: Key::from_u64(1) });
