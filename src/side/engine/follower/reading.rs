@@ -67,6 +67,11 @@ impl Follower {
     /// A home wants lines of a room's audit trail.
     pub(super) fn read_trail(&mut self, ways: &mut impl Ways, key: (u16, RoomKey), trail: Trail) {
         if let Some((id, topic)) = self.room_to_read(ways, key, trail.number) {
+            // Whether the engine has lost some of what was told is for its home to hear first.
+            if self.rooms.get(&id).is_none_or(|followed| followed.stage != Stage::Live) {
+                let (number, why) = (trail.number, Why::Busy);
+                return ways.tell(key.0, &FromEngine::NotRead { number, why });
+            }
             let question = trail.question(topic);
             self.ask(ways, Asked::Lines(id, Box::new(trail)), question);
         }

@@ -5,6 +5,7 @@ use super::saying::to_node;
 use super::*;
 use crate::base::arena::Key;
 use crate::limits::ARCHIVE_READS_BYTES_MAX;
+use crate::link::audit::AuditWanted;
 use crate::link::engine::{Act, Told};
 use crate::link::facts::Keep;
 use crate::link::log::{Judged, Marks, Part, View, Wanted};
@@ -405,6 +406,23 @@ fn a_page_with_what_its_home_was_not_told_is_shown_behind_that() {
     assert_eq!(ways.told, ["entry 1 1", "read 5 [1] false"]);
     assert_eq!((follower.counted().holes, follower.counted().repairs), (1, 1));
     follower.check();
+}
+
+#[test]
+fn lines_are_read_behind_whatever_the_engine_may_have_lost() {
+    let (mut follower, mut ways) = with_rooms(&["room:tea"]);
+    follower.lost(&mut ways);
+    follower.connected(&mut ways, 0, Connected { replicas: vec![0] });
+    let (room, wanted) = (Key::from_u64(1), AuditWanted { before: 9, limit: 9, act: None });
+    let lines = |number| ToEngine::Lines { number, room, wanted, bytes: 1_000 };
+    let is_lines = |command: &Command| matches!(command, Command::Lines { .. });
+    follower.hear(&mut ways, 0, 0, lines(5));
+    assert_eq!((&*ways.told, taken(&mut ways, is_lines).len()), (&["not read 5".into()][..], 0));
+    let stands = Reply::Stands { head: Some(head(0)), is_current: true };
+    let look = looks(&mut ways)[0];
+    follower.answered(&mut ways, 0, look, Ok(stands));
+    follower.hear(&mut ways, 0, 0, lines(6));
+    assert_eq!(taken(&mut ways, is_lines).len(), 1);
 }
 
 /// A home asks for all that there is of its only room. Returns what the engine is asked.
