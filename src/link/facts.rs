@@ -249,6 +249,15 @@ impl Keep {
         self != Self::default()
     }
 
+    /// Before when a message is too old, in milliseconds of Unix time; 0, if none is.
+    #[must_use]
+    pub fn too_old_before(self, now_ms: u64) -> u64 {
+        if self.seconds == 0 {
+            return 0;
+        }
+        now_ms.saturating_sub(self.seconds.saturating_mul(1_000))
+    }
+
     /// What is kept of a room that has bounds of its own. Its own time goes before that of all
     /// rooms, whichever is longer; of its own number of messages or bytes, and that of all rooms,
     /// the less counts.

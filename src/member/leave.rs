@@ -148,17 +148,8 @@ impl Members {
     /// Ends channels of an audience that are to end, as many as it may at a time and the turn has
     /// work for. True if none is left.
     fn end_some<I: Io>(&mut self, cx: &mut Cx<'_, I>, audience: AudienceKey) -> bool {
-        let mut part = Endings::part_of(cx);
-        while let Some(conn) = self.next_to_end(audience) {
-            if part == 0 || !self.endings.has_left() {
-                return false;
-            }
-            let work = LEAVING_WORK + self.end_in(conn, audience);
-            part = part.saturating_sub(work);
-            self.endings.spend(cx, work);
-            cx.metrics.left_at_end += 1;
-        }
-        true
+        let next = |members: &Self| members.next_to_end(audience);
+        self.end_part(cx, next, |members, conn| members.end_in(conn, audience))
     }
 
     /// The last of an audience's members whose channels are to end.
@@ -281,12 +272,24 @@ impl Members {
     /// Leaves channels, the last one first, as many as a connection may at a time and the turn has
     /// work for. True if none is left.
     fn leave_some<I: Io>(&mut self, cx: &mut Cx<'_, I>, conn: ConnKey) -> bool {
+        let next = |members: &Self| members.held_channels(conn).len().checked_sub(1);
+        self.end_part(cx, next, |members, last| members.leave_at(conn, last))
+    }
+
+    /// Ends one channel after another, as many as may end at a time and the turn has work for. What
+    /// ends one says what it took to look through others for it. True if none is left.
+    fn end_part<I: Io, T>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        next: impl Fn(&Self) -> Option<T>,
+        end: impl Fn(&mut Self, T) -> u32,
+    ) -> bool {
         let mut part = Endings::part_of(cx);
-        while let Some(last) = self.held_channels(conn).len().checked_sub(1) {
+        while let Some(channel) = next(self) {
             if part == 0 || !self.endings.has_left() {
                 return false;
             }
-            let work = LEAVING_WORK + self.leave_at(conn, last);
+            let work = LEAVING_WORK + end(self, channel);
             part = part.saturating_sub(work);
             self.endings.spend(cx, work);
             cx.metrics.left_at_end += 1;

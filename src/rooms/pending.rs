@@ -492,10 +492,7 @@ impl Pending {
     ) {
         let behind = ticket.unwrap_or(self.tickets);
         let waiting = Waiting { membership, ticket, record, kind, behind, thread };
-        self.bytes += waiting.bytes();
-        let of = self.rooms.entry(membership.room).or_default();
-        of.entries += usize::from(kind != Kind::Event);
-        of.queue.push_back(waiting);
+        self.weigh_waiting(&waiting).push_back(waiting);
     }
 
     /// Queues a change in its room before all others, behind the entries that are there by now.
@@ -508,10 +505,15 @@ impl Pending {
         let (kind, behind) = (Kind::Change, self.tickets);
         let ticket = Some(ticket);
         let waiting = Waiting { membership, ticket, record, kind, behind, thread: None };
+        self.weigh_waiting(&waiting).push_front(waiting);
+    }
+
+    /// Counts what is to wait in its room. Returns where.
+    fn weigh_waiting(&mut self, waiting: &Waiting) -> &mut VecDeque<Waiting> {
         self.bytes += waiting.bytes();
-        let of = self.rooms.entry(membership.room).or_default();
-        of.entries += 1;
-        of.queue.push_front(waiting);
+        let of = self.rooms.entry(waiting.membership.room).or_default();
+        of.entries += usize::from(waiting.kind != Kind::Event);
+        &mut of.queue
     }
 
     /// The next entry to be proposed again, in a room that is at `judged` now. They go in the order

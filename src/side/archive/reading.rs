@@ -150,7 +150,8 @@ impl Of<'_> {
         if let Some(bytes) = cut.bytes_left.filter(|_| cut.first > upto.offset + 1) {
             let fits = "SELECT coalesce(max(o), 0) FROM (SELECT \"offset\" AS o, \
                         sum(octet_length(record)) OVER (ORDER BY \"offset\" DESC) AS bytes \
-                        FROM chinwag_message WHERE room = $1 AND \"offset\" > $2 AND \"offset\" < $3) AS m \
+                        FROM chinwag_message WHERE room = $1 AND \"offset\" > $2 \
+                        AND \"offset\" < $3) AS m \
                         WHERE bytes > $4";
             let (after, before) = (bound(upto.offset), bound(cut.first));
             let params: [&(dyn ToSql + Sync); 4] = [&self.id, &after, &before, &bound(bytes)];

@@ -29,19 +29,10 @@ pub(in crate::side) struct Cut {
     pub(in crate::side) first: u64,
 }
 
-/// Before when a message is too old that is kept for so many seconds, in milliseconds of Unix time;
-/// 0, if none is.
-pub(in crate::side) fn too_old_before(keep: Keep, now_ms: u64) -> u64 {
-    if keep.seconds == 0 {
-        return 0;
-    }
-    now_ms.saturating_sub(keep.seconds.saturating_mul(1_000))
-}
-
 impl Cut {
     /// Of what the engine has.
     pub(super) fn of(messages: &Messages<'_>, head: &Head, keep: Keep, now_ms: u64) -> Self {
-        let before_ms = too_old_before(keep, now_ms);
+        let before_ms = keep.too_old_before(now_ms);
         let mut upto = head.gone;
         if keep.messages > 0 {
             upto.offset = upto.offset.max(head.top.offset.saturating_sub(keep.messages));

@@ -296,7 +296,7 @@ impl Retention {
             wanted = wanted.max(top.saturating_sub(keep.messages));
         }
         if keep.seconds > 0 {
-            let before_ms = unix_ms.saturating_sub(keep.seconds.saturating_mul(1_000));
+            let before_ms = keep.too_old_before(unix_ms);
             // Times of a room never decrease, so the first that stays ends it.
             let sql = "SELECT id, at FROM message WHERE id BETWEEN ?1 AND ?2 ORDER BY id";
             let mut statement = step.prepare_cached(sql)?;

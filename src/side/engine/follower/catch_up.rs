@@ -69,10 +69,7 @@ pub(super) fn missed<'a>(
     let archived = state.archived.filter(|of| has_archive && head.knows(of.epoch));
     let let_go = archived.map_or(let_go, |of| Some(of.floor));
     let gone = Some(head.gone).filter(|gone| *gone != known.gone);
-    let let_go = match (let_go, gone) {
-        (Some(floor), Some(gone)) => Some(floor.max(gone)),
-        (floor, gone) => floor.or(gone),
-    };
+    let let_go = let_go.map(|floor| floor.max(head.gone)).or(gone);
     Some(Missed { head, turned, entries, let_go })
 }
 

@@ -497,7 +497,7 @@ impl Followed {
         &self,
         ways: &mut impl Ways,
         node: u64,
-        (done, Read { origin, record, line, .. }): (&Done, Read<'_>),
+        (done, Read { origin, record, line }): (&Done, Read<'_>),
         (at_ms, rev): (u64, u64),
     ) {
         let (of, room) = self.key;

@@ -186,8 +186,8 @@ enum Asked {
     List(u16),
     /// Rooms that are to be looked at.
     Due,
-    /// One of them, by the engine's time of then.
-    Sweep(Box<str>, u64),
+    /// One of them.
+    Sweep(Box<str>),
     /// That it lets go of so many messages.
     LetGo(u64),
     /// That replicas of a primary have what was kept.
@@ -577,9 +577,11 @@ impl Follower {
                 self.list_was_read(ways, now_ms, partition, (cursor, rooms));
             }
             (Asked::List(_), _) => self.reading_ended(ways, now_ms),
-            (Asked::Due, Ok(Reply::Due { now_ms, topics })) => self.are_due(ways, now_ms, topics),
-            (Asked::Sweep(topic, now_ms), Ok(Reply::State(state))) => {
-                self.sweep_was_read(ways, (topic, now_ms), state);
+            (Asked::Due, Ok(Reply::Due { now_ms: engine_ms, topics })) => {
+                self.are_due(ways, engine_ms, topics);
+            }
+            (Asked::Sweep(topic), Ok(Reply::State(state))) => {
+                self.sweep_was_read(ways, topic, state);
             }
             (Asked::LetGo(count), reply) => self.has_let_go(ways, count, reply.ok().as_ref()),
             // They are handed out again.

@@ -17,12 +17,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::planted::{self, Planted};
-use super::{Connected, Follower, Node, Ways};
+use super::tests::node;
+use super::{Connected, Follower, Ways};
 use crate::base::arena::Key;
 use crate::base::rng::SplitMix64;
-use crate::limits::{EngineLimits, POLL_WINDOW_MS, SESSION_TIMEOUT_MS};
+use crate::limits::{POLL_WINDOW_MS, SESSION_TIMEOUT_MS};
 use crate::link::engine::{FromEngine, ToEngine};
-use crate::link::facts::Keep;
 use crate::link::ids::{ConnKey, Ticket};
 use crate::link::kept::read_whole;
 use crate::link::log::NodeId;
@@ -166,19 +166,7 @@ impl World {
 
     fn server(&mut self) -> Server {
         let id = self.next() << 32;
-        let tail = TailBounds { messages: 1, bytes: 1 };
-        let limits = EngineLimits::default();
-        let (partitions, has_archive) = (1, false);
-        let node = Node {
-            id,
-            shards: 1,
-            tail,
-            partitions,
-            has_archive,
-            keep: Keep::default(),
-            room_s: 3_600,
-            limits,
-        };
+        let node = node(id, TailBounds { messages: 1, bytes: 1 });
         Server {
             id,
             follower: Follower::new(node),

@@ -26,16 +26,14 @@ use crate::link::facts::{Keep, RoomKeep};
 use crate::side::engine::command::{Act, Append, Command, Entry, Receipt, Reply, State};
 use crate::side::engine::older::{Question, Reply as Older, What};
 use crate::side::engine::partition::partition;
-use crate::side::engine::retention::{Cut, too_old_before};
+use crate::side::engine::retention::Cut;
 use crate::side::engine::view::{Decided, Messages};
 use crate::side::engine::written::warned;
 
 /// A room that is looked at.
 pub(super) struct Looked {
     topic: Box<str>,
-    /// The engine's time, in milliseconds of Unix time.
-    now_ms: u64,
-    /// What it keeps, once that has been read,
+    /// What it keeps,
     keep: Keep,
     /// and where it stood: its epoch and revision.
     judged: (u64, u64),
@@ -53,8 +51,10 @@ pub(super) struct Sweep {
     due_ms: u64,
     /// Whether there may be more of its rooms than were answered.
     has_more: bool,
-    /// Rooms that are to be looked at.
-    waiting: VecDeque<(Box<str>, u64)>,
+    /// Rooms that are to be looked at,
+    waiting: VecDeque<Box<str>>,
+    /// and the engine's time when they were answered, in milliseconds of Unix time.
+    engine_ms: u64,
     /// Whether one is being looked at, or asked for.
     is_busy: bool,
     /// The one of which an archive was asked, under this number.
@@ -88,17 +88,17 @@ impl Follower {
     }
 
     /// Looks at rooms.
-    pub(super) fn are_due(&mut self, ways: &mut impl Ways, now_ms: u64, topics: Vec<Box<str>>) {
+    pub(super) fn are_due(&mut self, ways: &mut impl Ways, engine_ms: u64, topics: Vec<Box<str>>) {
         self.sweep.has_more = topics.len() == RETENTION_ROOMS_AT_ONCE as usize;
-        self.sweep.waiting = topics.into_iter().map(|topic| (topic, now_ms)).collect();
+        (self.sweep.waiting, self.sweep.engine_ms) = (topics.into(), engine_ms);
         self.sweep_next(ways);
     }
 
     /// Looks at the next room, if there is one.
     pub(super) fn sweep_next(&mut self, ways: &mut impl Ways) {
         let Sweep { next, waiting, is_busy, has_more, due_ms, .. } = &mut self.sweep;
-        if let Some((topic, now_ms)) = waiting.pop_front() {
-            return self.read_whole(ways, Asked::Sweep(topic.clone(), now_ms), topic);
+        if let Some(topic) = waiting.pop_front() {
+            return self.read_whole(ways, Asked::Sweep(topic.clone()), topic);
         }
         *is_busy = false;
         if std::mem::take(has_more) {
@@ -109,12 +109,7 @@ impl Follower {
     }
 
     /// Goes on with what was read of a room.
-    pub(super) fn sweep_was_read(
-        &mut self,
-        ways: &mut impl Ways,
-        (topic, now_ms): (Box<str>, u64),
-        state: State,
-    ) {
+    pub(super) fn sweep_was_read(&mut self, ways: &mut impl Ways, topic: Box<str>, state: State) {
         let decided = warned(Decided::of(&topic, &state.facts));
         let keep = decided.map(|decided| self.node.keep.of_room(decided.keep()));
         let Some((head, keep)) = state.head.as_ref().zip(keep).filter(|(_, of)| of.is_bound())
@@ -122,15 +117,16 @@ impl Follower {
             // Of a room whose settings cannot be read all is kept. Who opens it is told.
             return self.ask_not_to_look(ways, topic);
         };
-        let cut = Cut::of(&Messages::of(&topic, &state), head, keep, now_ms);
+        let engine_ms = self.sweep.engine_ms;
+        let cut = Cut::of(&Messages::of(&topic, &state), head, keep, engine_ms);
         let (judged, gone) = ((head.epoch, head.rev), head.gone.offset);
-        let looked = Looked { topic, now_ms, keep, judged, gone, cut };
+        let looked = Looked { topic, keep, judged, gone, cut };
         let is_archived = self.node.has_archive
             && state.archived.is_some_and(|of| head.knows(of.epoch) && of.upto.offset > gone);
         if !is_archived {
             return self.let_go(ways, looked);
         }
-        let what = What::Oldest { before_ms: too_old_before(keep, now_ms), cut };
+        let what = What::Oldest { before_ms: keep.too_old_before(engine_ms), cut };
         let (topic, epoch) = (looked.topic.clone(), head.epoch);
         let asked = self.last_number + 1;
         if ways.ask_archive(asked, Question { topic, epoch, state, what }) {
@@ -164,8 +160,8 @@ impl Follower {
     }
 
     fn let_go(&mut self, ways: &mut impl Ways, looked: Looked) {
-        let Looked { topic, now_ms, keep, judged, gone, cut } = looked;
-        let due_in_ms = cut.due_in_ms(keep, now_ms, RETENTION_REST_MS);
+        let Looked { topic, keep, judged, gone, cut } = looked;
+        let due_in_ms = cut.due_in_ms(keep, self.sweep.engine_ms, RETENTION_REST_MS);
         let act = Act::LetGo { upto: cut.upto, due_in_ms };
         let entry = Entry { judged: Some(judged), act, record: Vec::new(), line: Vec::new() };
         let append = Append { topic, fresh_epoch: self.next_epoch(), entries: vec![entry] };

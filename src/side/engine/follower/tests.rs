@@ -74,21 +74,23 @@ impl Ways for Recorder {
     }
 }
 
-/// A node with some rooms, which an engine without anything in it has opened.
-pub(super) fn with_rooms(topics: &[&str]) -> (Follower, Recorder) {
-    let tail = TailBounds { messages: 10, bytes: 1_000 };
-    let limits = EngineLimits::default();
-    let (partitions, has_archive) = (1, false);
-    let node = Node {
-        id: NODE,
+/// How a node is set that has one shard and an engine of one partition.
+pub(super) fn node(id: u64, tail: TailBounds) -> Node {
+    Node {
+        id,
         shards: 1,
         tail,
-        partitions,
-        has_archive,
+        partitions: 1,
+        has_archive: false,
         keep: Keep::default(),
         room_s: 3_600,
-        limits,
-    };
+        limits: EngineLimits::default(),
+    }
+}
+
+/// A node with some rooms, which an engine without anything in it has opened.
+pub(super) fn with_rooms(topics: &[&str]) -> (Follower, Recorder) {
+    let node = node(NODE, TailBounds { messages: 10, bytes: 1_000 });
     let (mut follower, mut ways) = (Follower::new(node), Recorder::default());
     follower.connected(&mut ways, 0, Connected { replicas: vec![0] });
     for (topic, room) in topics.iter().zip(1..) {
