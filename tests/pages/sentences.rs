@@ -40,7 +40,7 @@ fn long_ones(passage: &str) -> Vec<String> {
             sentences.push(Vec::new());
         }
     }
-    // What has no letter is no word; nor is where a link leads.
+    // What has neither a letter nor a digit is no word.
     let is_word = |word: &&&str| word.contains(char::is_alphanumeric);
     let is_long = |words: &Vec<&str>| words.iter().filter(is_word).count() > WORDS_MAX;
     sentences.iter().filter(|words| is_long(words)).map(|words| words.join(" ")).collect()
