@@ -270,7 +270,7 @@ pub const TOPIC_BYTES_MAX: usize = 1_024;
 /// The longest reason for what is decided of a user, in bytes of its JSON.
 pub const REASON_BYTES_MAX: usize = 1_024;
 
-/// The longest time for edits that a room may set, in seconds: some thirty years.
+/// The longest time for edits that the server or a room may set, in seconds: some thirty years.
 pub const EDIT_S_MAX: u64 = 1_000_000_000;
 
 /// The most bytes of messages that a room may have in memory where messages can be changed. They
@@ -278,7 +278,7 @@ pub const EDIT_S_MAX: u64 = 1_000_000_000;
 /// millisecond.
 pub const CHANGING_ROOM_BYTES_MAX: usize = 4 * 1_024 * 1_024;
 
-/// A room's time for edits that has no end: more seconds than there will be. It is told as -1.
+/// A time for edits that has no end: more seconds than there will be. It is written and told as -1.
 pub const EDIT_FOR_EVER_S: u64 = u64::MAX;
 
 /// The longest time for which a room, or the server, may be told to keep messages, in seconds: a
@@ -1171,7 +1171,8 @@ impl StoreLimits {
 pub struct ChatLimits {
     /// Changed messages remembered per room, for clients that come back. 0: no message changes.
     pub changes: u32,
-    /// For how long an author may edit a message, in seconds. 0: for ever.
+    /// For how long an author may edit a message, in seconds: up to `EDIT_S_MAX`, or
+    /// [`EDIT_FOR_EVER_S`].
     pub edit_s: u64,
     /// Bytes of `data` of a message.
     pub data_bytes: usize,
@@ -1195,19 +1196,11 @@ pub struct ChatLimits {
     pub stream_s: u64,
 }
 
-impl ChatLimits {
-    /// For how long an author may edit a message, in seconds; `None`: for ever.
-    #[must_use]
-    pub fn edit_s(&self) -> Option<u64> {
-        (self.edit_s > 0).then_some(self.edit_s)
-    }
-}
-
 impl Default for ChatLimits {
     fn default() -> Self {
         Self {
             changes: 1_000,
-            edit_s: 0,
+            edit_s: EDIT_FOR_EVER_S,
             data_bytes: 4_096,
             mentions: 50,
             members_per_room: 10_000,

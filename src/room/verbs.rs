@@ -28,10 +28,8 @@ pub(crate) struct Actor<'a> {
     pub(crate) now_ms: u64,
 }
 
-/// For how long an author may edit a message, in seconds; `None`: for ever.
-pub(crate) type EditS = Option<u64>;
-
-/// What a message is to be from now on; `None` if it is so already.
+/// What a message is to be from now on; `None` if it is so already. Its author may edit it for
+/// `edit_s` seconds, or `EDIT_FOR_EVER_S`.
 ///
 /// # Errors
 ///
@@ -40,7 +38,7 @@ pub(crate) fn judge(
     verb: Verb<'_>,
     message: &MessageText,
     actor: Actor<'_>,
-    edit_s: EditS,
+    edit_s: u64,
 ) -> Result<Option<MessageText>, Refusal> {
     let mut next = message.clone();
     let was = message.fate.as_deref().cloned().unwrap_or_default();
@@ -68,7 +66,7 @@ pub(crate) fn judge(
             }
             // Behind that: one that was made is answered as it was then.
             let age_ms = actor.now_ms.saturating_sub(message.at_ms);
-            if edit_s.is_some_and(|edit_s| age_ms > edit_s.saturating_mul(1_000)) {
+            if age_ms > edit_s.saturating_mul(1_000) {
                 return Err(Refusal::TooLate);
             }
             fate.edited = Some(ActText { at_ms: actor.now_ms, by: None });
@@ -150,7 +148,7 @@ mod tests {
         let own = |level| (level >= Moderate).then_some(());
         for level in all {
             let by = |user| Actor { user, level, now_ms: 2_000 };
-            let told = |verb, fate, user| judge(verb, &message(fate), by(user), None);
+            let told = |verb, fate, user| judge(verb, &message(fate), by(user), EDIT_FOR_EVER_S);
             let is_done = |verb, fate, user| matches!(told(verb, fate, user), Ok(Some(_)));
             let is_so = |verb, fate, user| told(verb, fate, user) == Ok(None);
             let refused = |verb, fate, user| told(verb, fate, user).err();
@@ -190,7 +188,9 @@ mod tests {
         let actor = Actor { user: "ann", level: Level::Speak, now_ms: 2_000 };
         let edited = |body, mentions, data| {
             let verb = Verb::Edit { body, mentions, data };
-            judge(verb, &message(pinned()), actor, None).expect("it is allowed").expect("it is new")
+            judge(verb, &message(pinned()), actor, EDIT_FOR_EVER_S)
+                .expect("it is allowed")
+                .expect("it is new")
         };
         let next = edited(None, Given::Null, Given::Value("{\"a\":1}"));
         let expected = Said { mentions: None, data: Some("{\"a\":1}"), ..SAID };
@@ -201,8 +201,9 @@ mod tests {
         assert_eq!(next.said.said(), Said { body: "\"b\"", ..SAID });
         // Without text there must be data.
         let verb = |data| Verb::Edit { body: Some("\"\""), mentions: Given::Nothing, data };
-        assert!(judge(verb(Given::Nothing), &message(Fate::default()), actor, None).is_ok());
-        let empty = judge(verb(Given::Null), &message(Fate::default()), actor, None);
+        let judged = |verb| judge(verb, &message(Fate::default()), actor, EDIT_FOR_EVER_S);
+        assert!(judged(verb(Given::Nothing)).is_ok());
+        let empty = judged(verb(Given::Null));
         assert!(matches!(empty, Err(Refusal::Invalid { field: "body", .. })), "{empty:?}");
     }
 
@@ -212,13 +213,12 @@ mod tests {
         let told = |verb, now_ms, edit_s| {
             judge(verb, &message(Fate::default()), at(now_ms), edit_s).map(|next| next.is_some())
         };
-        assert_eq!(told(edit("\"b\""), 11_000, Some(10)), Ok(true));
-        assert_eq!(told(edit("\"b\""), 11_001, Some(10)), Err(Refusal::TooLate));
-        assert_eq!(told(edit("\"hi\""), 11_001, Some(10)), Ok(false), "it says that already");
-        assert_eq!(told(edit("\"b\""), 0, Some(10)), Ok(true), "a clock that goes back");
-        assert_eq!(told(edit("\"b\""), u64::MAX, None), Ok(true));
-        assert_eq!(told(edit("\"b\""), u64::MAX, Some(EDIT_FOR_EVER_S)), Ok(true));
-        assert_eq!(told(Verb::Delete, u64::MAX, Some(1)), Ok(true));
+        assert_eq!(told(edit("\"b\""), 11_000, 10), Ok(true));
+        assert_eq!(told(edit("\"b\""), 11_001, 10), Err(Refusal::TooLate));
+        assert_eq!(told(edit("\"hi\""), 11_001, 10), Ok(false), "it says that already");
+        assert_eq!(told(edit("\"b\""), 0, 10), Ok(true), "a clock that goes back");
+        assert_eq!(told(edit("\"b\""), u64::MAX, EDIT_FOR_EVER_S), Ok(true));
+        assert_eq!(told(Verb::Delete, u64::MAX, 1), Ok(true));
     }
 
     #[test]
@@ -226,7 +226,7 @@ mod tests {
         let actor = Actor { user: "mod", level: Level::Moderate, now_ms: 2_000 };
         let edited = Some(Act { at_ms: 5, by: None });
         let was = Fate { edited, reacted: Some("a\tb\n"), ..pinned() };
-        let next = judge(Verb::Delete, &message(was), actor, None).expect("it may").expect("new");
+        let next = judge(Verb::Delete, &message(was), actor, 0).expect("it may").expect("new");
         assert_eq!(next.said.said(), Said { body: "\"\"", mentions: None, data: None, ..SAID });
         let deleted = Some(Act { at_ms: 2_000, by: Some("mod") });
         assert_eq!(next.fate(), Fate { change: 1, deleted, ..Fate::default() });

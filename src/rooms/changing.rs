@@ -131,7 +131,7 @@ impl Rooms {
         let level = room.level_at(asker.slot, now_ms);
         let actor = Actor { user: author.user(), level, now_ms };
         let (by, number) = (Box::<str>::from(actor.user), room.next_audit_number());
-        let edit_s = room.settings().edit_s.or(cx.settings.chat.edit_s());
+        let edit_s = room.settings().edit_s.unwrap_or(cx.settings.chat.edit_s);
         let judged = judge(verb, &message, actor, edit_s);
         let judged = judged.and_then(|next| {
             take_fanout(cx, room, author.user(), verb.bytes())?;

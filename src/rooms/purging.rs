@@ -27,8 +27,8 @@ use std::collections::BTreeMap;
 
 use crate::auth::level::Level;
 use crate::limits::{
-    MOVED_BYTES_PER_TURN, PURGE_READ_MESSAGES, PURGE_READS_MAX, PURGED_MESSAGES_MAX,
-    PURGES_UNDER_WAY_MAX, VISITS_PER_WORK,
+    EDIT_FOR_EVER_S, MOVED_BYTES_PER_TURN, PURGE_READ_MESSAGES, PURGE_READS_MAX,
+    PURGED_MESSAGES_MAX, PURGES_UNDER_WAY_MAX, VISITS_PER_WORK,
 };
 use crate::link::ids::RoomKey;
 use crate::link::io::Io;
@@ -136,7 +136,9 @@ impl Rooms {
         let purge = self.pending.next_ticket();
         let (mut count, mut last) = (0, None);
         for (offset, was) in messages {
-            let Ok(Some(next)) = judge(Verb::Delete, &was, actor, None) else { continue };
+            let Ok(Some(next)) = judge(Verb::Delete, &was, actor, EDIT_FOR_EVER_S) else {
+                continue;
+            };
             let changed = (offset, Some(&was), &next);
             let proposed = self.propose_change(cx, members, membership, changed, None);
             let under_way = match proposed {
@@ -194,7 +196,7 @@ impl Rooms {
         let (membership, first_ticket) = (entry.membership, entry.first_ticket);
         self.pending.insert(ticket, entry);
         let actor = Actor { user: &by, level: Level::Moderate, now_ms: cx.now.unix_ms };
-        let Ok(Some(next)) = judge(Verb::Delete, &was, actor, None) else {
+        let Ok(Some(next)) = judge(Verb::Delete, &was, actor, EDIT_FOR_EVER_S) else {
             // Another has deleted it. Whoever waits for it waits for the others.
             if let Some(last) = self.pending.of_purge(key, purge).last().copied() {
                 self.hand_on(key, ticket, last);

@@ -69,9 +69,9 @@ impl Given {
         }
     }
 
-    pub(super) fn as_number(&self) -> Option<u64> {
+    pub(super) fn as_number(&self) -> Option<i128> {
         match self {
-            Self::Integer(number) => u64::try_from(*number).ok(),
+            Self::Integer(number) => Some(*number),
             // Underscores as in the file.
             Self::Text(text) => text.replace('_', "").parse().ok(),
             _ => None,

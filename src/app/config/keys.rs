@@ -6,12 +6,12 @@
 use std::fmt::Write as _;
 
 use super::given::Given;
-use super::kind::{Kind, Slot, Word, number, number_or_zero};
+use super::kind::{Kind, Slot, Word, number, number_or_for_ever, number_or_zero};
 use super::values::{Config, CreateRooms, EngineAck, StoreAck, StoreDeliver};
 use crate::auth::token::Algorithm;
 use crate::limits::{
-    BODY_BYTES_MAX, KEEP_BYTES_MAX, KEEP_MESSAGES_MAX, KEEP_S_MAX, PINS_MAX, READ_BUFFER_BYTES,
-    STORE_WAITING_BYTES_MIN,
+    BODY_BYTES_MAX, EDIT_FOR_EVER_S, EDIT_S_MAX, KEEP_BYTES_MAX, KEEP_MESSAGES_MAX, KEEP_S_MAX,
+    PINS_MAX, READ_BUFFER_BYTES, STORE_WAITING_BYTES_MIN,
 };
 use crate::wire::http::forwarded::ForwardedHeader;
 
@@ -445,8 +445,8 @@ pub(super) const ALL: &[Key] = &[
     },
     Key {
         name: "chat.edit_s",
-        kind: number_or_zero("for ever", 100 * 365 * 86_400, S, Slot::U64(|c| &mut c.chat.edit_s)),
-        doc: "For how long authors may edit their messages. They may delete them at any time.",
+        kind: number_or_for_ever(EDIT_FOR_EVER_S, EDIT_S_MAX, S, Slot::U64(|c| &mut c.chat.edit_s)),
+        doc: "For how long authors may edit their messages; 0 is never. They may delete them at any time.",
     },
     Key {
         name: "chat.react_tick_ms",

@@ -29,10 +29,18 @@ pub(super) enum Kind {
 pub(super) struct Number {
     min: u64,
     max: u64,
-    /// What 0 means, where it is allowed although `min` is more.
-    zero: Option<&'static str>,
+    special: Option<Special>,
     unit: &'static str,
     slot: Slot,
+}
+
+/// A number that is allowed outside of the range, and means something else than so many.
+struct Special {
+    /// As it stands in a configuration.
+    written: i64,
+    /// As it is kept.
+    value: u64,
+    meaning: &'static str,
 }
 
 /// The fields of numbers, by their types.
@@ -52,7 +60,7 @@ pub(super) struct Word {
 
 /// A number from `min` to `max`.
 pub(super) const fn number(min: u64, max: u64, unit: &'static str, slot: Slot) -> Kind {
-    Kind::Number(Number { min, max, zero: None, unit, slot })
+    Kind::Number(Number { min, max, special: None, unit, slot })
 }
 
 /// A number from 1 to `max`, or 0, which means something else.
@@ -62,7 +70,19 @@ pub(super) const fn number_or_zero(
     unit: &'static str,
     slot: Slot,
 ) -> Kind {
-    Kind::Number(Number { min: 1, max, zero: Some(zero), unit, slot })
+    let special = Some(Special { written: 0, value: 0, meaning: zero });
+    Kind::Number(Number { min: 1, max, special, unit, slot })
+}
+
+/// A number from 0 to `max`, or -1: there is no end, which is kept as `value`.
+pub(super) const fn number_or_for_ever(
+    value: u64,
+    max: u64,
+    unit: &'static str,
+    slot: Slot,
+) -> Kind {
+    let special = Some(Special { written: -1, value, meaning: "for ever" });
+    Kind::Number(Number { min: 0, max, special, unit, slot })
 }
 
 impl Kind {
@@ -176,7 +196,7 @@ impl Kind {
     pub(super) fn shown(&self, config: &Config) -> String {
         let mut copy = config.clone();
         match self {
-            Self::Number(number) => grouped(number.slot.read(config)),
+            Self::Number(number) => number.shown(config),
             Self::Flag(slot) => slot(&mut copy).to_string(),
             Self::Address(slot) => slot(&mut copy).to_string(),
             Self::Word(word) => (word.index)(config)
@@ -214,16 +234,31 @@ impl Number {
     }
 
     fn set(&self, config: &mut Config, given: &Given) -> Option<()> {
-        let number = given.as_number()?;
-        let is_allowed =
-            (self.min..=self.max).contains(&number) || (self.zero.is_some() && number == 0);
-        if is_allowed { self.slot.write(config, number) } else { None }
+        let written = given.as_number()?;
+        let special =
+            self.special.as_ref().filter(|special| i128::from(special.written) == written);
+        let number = match special {
+            Some(special) => special.value,
+            None => u64::try_from(written).ok().filter(|n| (self.min..=self.max).contains(n))?,
+        };
+        self.slot.write(config, number)
+    }
+
+    fn shown(&self, config: &Config) -> String {
+        let value = self.value(config);
+        match &self.special {
+            Some(special) if special.value == value => special.written.to_string(),
+            _ => grouped(value),
+        }
     }
 
     fn allowed(&self) -> String {
         let unit = if self.unit.is_empty() { String::new() } else { format!(" {}", self.unit) };
         let range = format!("{} to {}{unit}", grouped(self.min), grouped(self.max));
-        self.zero.map_or_else(|| range.clone(), |meaning| format!("{range}, or 0 ({meaning})"))
+        match &self.special {
+            Some(Special { written, meaning, .. }) => format!("{range}, or {written} ({meaning})"),
+            None => range,
+        }
     }
 }
 

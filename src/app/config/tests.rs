@@ -7,7 +7,7 @@ use std::path::Path;
 use super::given::Given;
 use super::*;
 use crate::auth::token::KeyError;
-use crate::limits::NAME_BYTES_MAX;
+use crate::limits::{EDIT_FOR_EVER_S, NAME_BYTES_MAX};
 
 const SECRET: &str = "hunter2-9GkXo0fXcQm1mUqv3T2bJ7yqkq8WcR5hZ4nVtA6s";
 
@@ -144,6 +144,14 @@ fn a_file_may_use_all_of_toml() {
     );
     assert_eq!(config.http.origins.len(), 2);
     assert_eq!(config.log.level, tracing::Level::DEBUG);
+}
+
+#[test]
+fn a_time_without_an_end_is_another_one_than_none() {
+    for (set, edit_s) in [("-1", EDIT_FOR_EVER_S), ("0", 0), ("60", 60)] {
+        assert_eq!(from_file(&format!("chat.edit_s = {set}")).chat.edit_s, edit_s);
+        assert_eq!(from_set(&[&format!("chat.edit_s={set}")]).chat.edit_s, edit_s);
+    }
 }
 
 #[test]
@@ -320,6 +328,10 @@ fn bad_values_are_refused() {
         ("listen = 'localhost:4000'", "c.toml:1: listen = "),
         ("listen = '127.0.0.1:99999'", "c.toml:1: listen = "),
         ("[limits]\n\nidle_ms = 0", "c.toml:3: limits.idle_ms = 0: must be 1_000 to 86_400_000 ms"),
+        (
+            "chat.edit_s = -2",
+            "c.toml:1: chat.edit_s = -2: must be 0 to 1_000_000_000 s, or -1 (for ever)",
+        ),
         ("limits.rooms = {}", "c.toml:1: limits.rooms = (table): must be"),
         ("limits.rooms.most = 1", "c.toml:1: limits.rooms = (table): must be"),
         ("limits = 1", "c.toml:1: limits is a section: write [limits]"),
@@ -776,7 +788,8 @@ fn each_key_has_its_own_name_variable_and_place() {
     let mut seen: Vec<Config> = Vec::new();
     for key in keys::ALL.iter().filter(|key| key.is_number()) {
         let mut config = Config::default();
-        let value = keys::value_of(&config, key.name) + 3;
+        // What has no end by default has no number behind it.
+        let value = keys::value_of(&config, key.name).checked_add(3).unwrap_or(3);
         key.set(&mut config, &Given::Text(value.to_string())).unwrap();
         assert_eq!(keys::value_of(&config, key.name), value, "{}", key.name);
         assert!(config != Config::default() && !seen.contains(&config), "{}", key.name);
