@@ -250,6 +250,7 @@ impl SettingsWish<'_> {
             keep_s,
             keep_messages,
             keep_bytes,
+            receipts,
             links,
             invite,
             revoke_invites,
@@ -266,7 +267,9 @@ impl SettingsWish<'_> {
         set.given("keep_s", keep_s, told_seconds);
         set.given("keep_messages", keep_messages, |most| most.to_string());
         set.given("keep_bytes", keep_bytes, |most| most.to_string());
-        set.maybe("links", links.map(|links| if links { "true" } else { "false" }));
+        let flag = |is_on| if is_on { "true" } else { "false" };
+        set.maybe("receipts", receipts.map(flag));
+        set.maybe("links", links.map(flag));
         set.word("invite", invite.map(Inviters::as_str));
         set.maybe("revoke_invites", revoke_invites.then_some("true"));
         set.given("data", data, str::to_owned);
@@ -339,13 +342,14 @@ mod tests {
             keep_s: Given::Null,
             keep_messages: Given::Value(9),
             keep_bytes: Given::Null,
+            receipts: Some(true),
             links: Some(false),
             invite: Some(Inviters::Members),
             revoke_invites: true,
             data: Given::Value("{\"a\":1}"),
             ..SettingsWish::default()
         };
-        let whole = r#"{"title":"T","topic":null,"join":"members","speak":"moderators","slow_s":5,"edit_s":-1,"keep_s":null,"keep_messages":9,"keep_bytes":null,"links":false,"invite":"members","revoke_invites":true,"data":{"a":1}}"#;
+        let whole = r#"{"title":"T","topic":null,"join":"members","speak":"moderators","slow_s":5,"edit_s":-1,"keep_s":null,"keep_messages":9,"keep_bytes":null,"receipts":true,"links":false,"invite":"members","revoke_invites":true,"data":{"a":1}}"#;
         assert_eq!(wish.audited().as_deref(), Some(whole));
         let nothing = MemberWish { user: "bob", reason: Some("\"x\""), ..MemberWish::default() };
         assert_eq!(nothing.audited(), None);

@@ -35,6 +35,9 @@ pub struct RoomSettings {
     pub keep_messages: Option<u64>,
     /// How many bytes of them a store keeps; `None`: as many as the server says.
     pub keep_bytes: Option<u64>,
+    /// Whether members are told how far others have read. It is kept for them: there are no read
+    /// marks yet.
+    pub receipts: bool,
     /// Whether those who do not look after it may send links.
     pub links: bool,
     /// Who may invite others.
@@ -63,6 +66,7 @@ impl RoomSettings {
         keep_s: None,
         keep_messages: None,
         keep_bytes: None,
+        receipts: false,
         links: true,
         invite: Inviters::Moderators,
         invites: 0,
@@ -82,6 +86,7 @@ impl RoomSettings {
             keep_s,
             keep_messages,
             keep_bytes,
+            receipts,
             links,
             invite,
             invites,
@@ -118,6 +123,9 @@ impl RoomSettings {
                 field(name, &most.to_string());
             }
         }
+        if *receipts {
+            field("receipts", "true");
+        }
         if !links {
             field("links", "false");
         }
@@ -146,7 +154,8 @@ impl RoomSettings {
     pub fn read(object: &str) -> Self {
         let names = ["topic", "join", "speak", "react", "slow_s", "edit_s", "links", "data"];
         let [topic, join, speak, react, slow_s, edit_s, links, data] = json::fields(object, names);
-        let [invite, invites] = json::fields(object, ["invite", "invites"]);
+        let names = ["receipts", "invite", "invites"];
+        let [receipts, invite, invites] = json::fields(object, names);
         let count = |value: Option<&str>| u32::try_from(value.and_then(json::unsigned)?).ok();
         let word =
             |value: Option<&str>| value.and_then(json::string).unwrap_or_default().into_owned();
@@ -169,6 +178,7 @@ impl RoomSettings {
             keep_s: seconds,
             keep_messages: messages,
             keep_bytes: bytes,
+            receipts: receipts.and_then(json::boolean).unwrap_or_default(),
             links: links.and_then(json::boolean).unwrap_or(true),
             invite: Inviters::of(&word(invite)).unwrap_or(Inviters::Moderators),
             invites: count(invites).unwrap_or_default(),
@@ -213,6 +223,7 @@ impl RoomSettings {
         wish.keep_s.set(&mut next.keep_s);
         wish.keep_messages.set(&mut next.keep_messages);
         wish.keep_bytes.set(&mut next.keep_bytes);
+        next.receipts = wish.receipts.unwrap_or(next.receipts);
         next.links = wish.links.unwrap_or(next.links);
         next.invite = wish.invite.unwrap_or(next.invite);
         next.invites = next.invites.saturating_add(u32::from(wish.revoke_invites));
@@ -293,6 +304,7 @@ pub(crate) struct SettingsWish<'a> {
     pub(crate) keep_messages: Given<u64>,
     /// `Null`: as many as the server says.
     pub(crate) keep_bytes: Given<u64>,
+    pub(crate) receipts: Option<bool>,
     pub(crate) links: Option<bool>,
     pub(crate) invite: Option<Inviters>,
     /// Whether all invites that were made are void from now on.
@@ -433,8 +445,8 @@ pub(crate) fn push_role_and_mute(out: &mut Vec<u8>, standing: Standing, now_ms: 
 }
 
 struct_fields!(SettingsWish<'a> {
-    title, topic, join, speak, react, slow_s, edit_s, keep_s, keep_messages, keep_bytes, links,
-    invite, revoke_invites, data,
+    title, topic, join, speak, react, slow_s, edit_s, keep_s, keep_messages, keep_bytes,
+    receipts, links, invite, revoke_invites, data,
 });
 struct_fields!(MemberWish<'a> { user, role, mute, ban, kick, purge_s, purge_before, reason });
 struct_fields!(MembersWanted<'a> { restraint, after, limit });
@@ -474,6 +486,7 @@ mod tests {
             keep_s: Some(86_400),
             keep_messages: Some(7),
             keep_bytes: Some(8),
+            receipts: true,
             links: false,
             invite: Inviters::Members,
             invites: 3,
@@ -487,10 +500,10 @@ mod tests {
         let json = rich().json();
         assert_eq!(
             json,
-            r#"{"topic":"t\"é","join":"members","speak":"moderators","react":"all","slow_s":5,"edit_s":0,"keep_s":86400,"keep_messages":7,"keep_bytes":8,"links":false,"invite":"members","invites":3,"data":{"join":"all"}}"#
+            r#"{"topic":"t\"é","join":"members","speak":"moderators","react":"all","slow_s":5,"edit_s":0,"keep_s":86400,"keep_messages":7,"keep_bytes":8,"receipts":true,"links":false,"invite":"members","invites":3,"data":{"join":"all"}}"#
         );
         assert_eq!(RoomSettings::read(&json), rich());
-        let other = r#"{"slow_s":-1,"links":"no","topic":7,"data":[]}"#;
+        let other = r#"{"slow_s":-1,"links":"no","receipts":1,"topic":7,"data":[]}"#;
         assert_eq!(RoomSettings::read(other), RoomSettings::default());
         let unknown = RoomSettings::read(r#"{"slow_s":99999,"join":"nobody","speak":7}"#);
         let closed = (unknown.join, unknown.speak, unknown.slow_s);

@@ -880,6 +880,7 @@ mod tests {
             keep_s: Given::Null,
             keep_messages: Given::Value(8),
             keep_bytes: Given::Null,
+            receipts: Some(true),
             links: Some(false),
             invite: Some(Inviters::Members),
             revoke_invites: true,

@@ -39,6 +39,7 @@ pub(super) fn settings_wanted(
         json::fields(object, names).map(Given::of);
     let names = ["title", "join", "speak", "react", "slow_s", "links", "invite", "revoke_invites"];
     let [title, join, speak, react, slow_s, links, invite, revoke_invites] = given(object, names);
+    let [receipts] = given(object, ["receipts"]);
     if title.is_some_and(|title| !json::string(title).is_some_and(|title| is_title(&title))) {
         return Err(invalid("title", "a string of 1 to 128 bytes without control characters"));
     }
@@ -69,7 +70,9 @@ pub(super) fn settings_wanted(
     })?;
     let slow_s = slow_s
         .map(|slow_s| number_within(slow_s, 0..=SLOW_S_MAX, ("slow_s", "0 to 21600 seconds")));
-    let links = links.map(|links| json::boolean(links).ok_or(invalid("links", "true or false")));
+    let flag = |value: Option<&str>, field| {
+        value.map(|value| json::boolean(value).ok_or(invalid(field, "true or false"))).transpose()
+    };
     let join = join.map(|join| {
         word(join, Joiners::of).ok_or(invalid("join", "one of \\\"all\\\" and \\\"members\\\""))
     });
@@ -85,7 +88,6 @@ pub(super) fn settings_wanted(
         let message = "one of \\\"moderators\\\" and \\\"members\\\"";
         word(invite, Inviters::of).ok_or(invalid("invite", message))
     });
-    let revoke_invites = revoke_invites.map_or(Some(false), json::boolean);
     let wish = SettingsWish {
         title,
         topic,
@@ -97,14 +99,15 @@ pub(super) fn settings_wanted(
         keep_s,
         keep_messages,
         keep_bytes,
-        links: links.transpose()?,
+        receipts: flag(receipts, "receipts")?,
+        links: flag(links, "links")?,
         invite: invite.transpose()?,
-        revoke_invites: revoke_invites.ok_or(invalid("revoke_invites", "true or false"))?,
+        revoke_invites: flag(revoke_invites, "revoke_invites")?.unwrap_or_default(),
         data,
     };
     if wish == SettingsWish::default() {
         let message = "at least one of title, topic, join, speak, react, slow_s, edit_s, keep_s, \
-                       keep_messages, keep_bytes, links, invite, revoke_invites and data";
+                       keep_messages, keep_bytes, receipts, links, invite, revoke_invites and data";
         return Err(invalid("title", message));
     }
     Ok(wish)

@@ -49,7 +49,7 @@ for (const [name, settings] of Object.entries(LOGS)) {
       assert.deepEqual(response.you, { name: "ann", speak: true, user: "ann", level: "own", role: "owner" });
       const { channel: bob } = await join(tab(t, server, "bob"), TOPIC);
       const news = inboxOf(bob, "room_changed", "room_you");
-      const wish = { topic: "Green \u{1f375}", speak: "members", slow_s: 5, links: false, data: { a: [1.5] } };
+      const wish = { topic: "Green \u{1f375}", speak: "members", slow_s: 5, receipts: true, links: false, data: { a: [1.5] } };
       const room = { members: 2, room: "tea", title: "Tea time", ...wish };
       assert.deepEqual(await ok(channel.push("room_set", wish)), room);
       assert.deepEqual(await news.next(), ["room_changed", room]);

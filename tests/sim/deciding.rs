@@ -155,12 +155,12 @@ impl Client {
             2 => json!({"react": draws.pick(&["all", "speakers"])}),
             3 => json!({"slow_s": draws.pick(&[0, 1, 5])}),
             4 => json!({"edit_s": draws.pick(&[Value::Null, json!(-1), json!(0), json!(5)])}),
-            5 => json!({"links": draws.one_in(2), "slow_s": 0}),
+            5 => json!({"links": draws.one_in(2), "slow_s": 0, "receipts": false}),
             6 | 7 => json!({"title": draws.pick(&["Tea time", "\u{e9} \"t\"", "tea"])}),
             8 => json!({"topic": draws.pick(&[Value::Null, json!("of \u{e9}\\")])}),
             9 => json!({"data": draws.pick(&[Value::Null, json!({"join": ["all", 1.5]})])}),
             10 => json!({"invite": draws.pick(&["members", "members", "moderators"])}),
-            11 => json!({"revoke_invites": true}),
+            11 => json!({"revoke_invites": true, "receipts": true}),
             _ if draws.one_in(2) => json!({"keep_s": null}),
             _ => json!({"keep_s": draws.pick(&keep_s)}),
         })
@@ -219,6 +219,7 @@ fn are_as_wished(room: &str, settings: &Value, wish: &Value) -> bool {
         "react" => json!("speakers"),
         "invite" => json!("moderators"),
         "slow_s" => json!(0),
+        "receipts" => json!(false),
         "edit_s" | "keep_s" | "topic" | "data" => Value::Null,
         _ => json!(true),
     };

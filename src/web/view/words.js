@@ -134,7 +134,8 @@ export function actParts({ by, act, user, set = {} }) {
 
 const SETTINGS = {
   title: "its title", topic: "its topic", join: "who may join", speak: "who may speak",
-  react: "who may react", slow_s: "slow mode", edit_s: "how long one may edit", links: "links",
+  react: "who may react", slow_s: "slow mode", edit_s: "how long one may edit",
+  receipts: "whether it is told who has read what", links: "links",
   invite: "who may invite", revoke_invites: "that no invite is good any more",
   keep_s: "how long messages are kept", keep_messages: "how many messages are kept",
   keep_bytes: "how much of its messages is kept", data: "its data",
