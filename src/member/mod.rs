@@ -188,7 +188,7 @@ impl Members {
             }
             Some(event) if event == "phx_join" => return Dispatch::Join { topic, is_new: false },
             // The message belongs to an earlier join, which has ended.
-            _ if !self.join_ref(conn, &channel).owns(message) => {}
+            _ if !self.owns(conn, &channel, message) => {}
             Some(event) if event == "phx_leave" => return Dispatch::Leave { audience },
             // These answers may be large.
             Some(event)
@@ -294,6 +294,12 @@ impl Members {
         let index = conn.index() as usize;
         self.channels.grow(index + 1, Channels::default);
         self.channels[index].push(Channel { join_ref: packed, ..channel });
+    }
+
+    /// Whether a push belongs to the join that made a channel.
+    fn owns(&self, conn: ConnKey, channel: &Channel, message: &Message<'_>) -> bool {
+        let odd = || self.join_ref(conn, channel).owns(message);
+        channel.join_ref.owns(message).unwrap_or_else(odd)
     }
 
     /// The ref of the join that made a channel.

@@ -101,6 +101,16 @@ impl PackedRef {
         number.map_or(Self::ODD, |number| Self(null | number))
     }
 
+    /// The same as [`JoinRef::owns`], unless the ref is kept elsewhere. For each push, so no text is
+    /// made.
+    pub(crate) fn owns(self, message: &Message<'_>) -> Option<bool> {
+        if self == Self::ODD {
+            return None;
+        }
+        let given = &*message.join_ref;
+        Some(given == "null" || number_in_quotes(given) == Some(self.0))
+    }
+
     /// The ref, unless it is kept elsewhere.
     pub(crate) fn unpack(self) -> Option<JoinRef> {
         if self == Self::ODD {
@@ -122,7 +132,10 @@ fn number_in_quotes(json: &str) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
+
     use super::*;
+    use crate::wire::phx::Payload;
 
     #[test]
     fn a_packed_ref_is_the_same_text_again_and_any_other_is_not_packed() {
@@ -155,5 +168,27 @@ mod tests {
             }
         }
         assert_eq!(PackedRef::ODD.unpack(), None);
+    }
+
+    #[test]
+    fn a_packed_ref_owns_the_same_pushes_as_its_text() {
+        let message = |join_ref| Message {
+            join_ref: Cow::Borrowed(join_ref),
+            reference: Cow::Borrowed("\"7\""),
+            topic_json: Cow::Borrowed("\"room:a\""),
+            event_json: Cow::Borrowed("\"new_msg\""),
+            payload: Ok(Payload::Json("{}")),
+        };
+        let texts = ["null", "\"0\"", "\"1\"", "\"10\"", "\"01\"", "1", "\"\"", "\"2147483647\""];
+        for joined in texts {
+            for join_ref in [JoinRef::Given(Ref::of(joined)), JoinRef::Null(Ref::of(joined))] {
+                let packed = PackedRef::of(&join_ref);
+                let is_kept_elsewhere = packed == PackedRef::ODD;
+                for pushed in texts.map(message) {
+                    let owns = (!is_kept_elsewhere).then(|| join_ref.owns(&pushed));
+                    assert_eq!(packed.owns(&pushed), owns, "{joined} {}", pushed.join_ref);
+                }
+            }
+        }
     }
 }

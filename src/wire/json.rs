@@ -378,15 +378,22 @@ fn plain_bytes(bytes: &[u8]) -> usize {
         let word = u64::from_le_bytes(word);
         word::first(word::less(word, 0x20) | quote_or_backslash(word))
     };
-    let (words, rest) = bytes.as_chunks();
+    let Some(last) = bytes.last_chunk() else { return plain_bytes_of_few(bytes) };
+    let (words, _) = bytes.as_chunks();
     for (at, word) in words.iter().enumerate() {
         if let Some(first) = first_special(*word) {
             return at * word::BYTES + first;
         }
     }
-    let mut last = [b' '; word::BYTES];
-    last[..rest.len()].copy_from_slice(rest);
-    bytes.len() - rest.len() + first_special(last).unwrap_or(rest.len())
+    // It begins among those that are looked at already, of which none was found.
+    first_special(*last).map_or(bytes.len(), |first| bytes.len() - word::BYTES + first)
+}
+
+/// The same of fewer bytes than a word has: names and topics mostly.
+#[inline]
+fn plain_bytes_of_few(bytes: &[u8]) -> usize {
+    let is_special = |byte: &u8| *byte < 0x20 || matches!(byte, b'"' | b'\\');
+    bytes.iter().position(is_special).unwrap_or(bytes.len())
 }
 
 /// Appends a whole number.
