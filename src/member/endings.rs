@@ -1,6 +1,7 @@
 //! The ends of connections and channels, so many in a turn. A connection ends all its memberships,
-//! and closes a socket; a room that loses its place ends the channels of all its members. Thousands
-//! may be at the same moment, and others speak meanwhile.
+//! and closes a socket; a room that loses its place ends the channels of all its members, and one
+//! that becomes private puts many out. Thousands may be at the same moment, and others speak
+//! meanwhile.
 //!
 //! Every end spends. Those that can wait do, where a turn has none left for them: connections that
 //! are broken, and what a sweep has still to look at. A connection with many channels leaves some
@@ -12,9 +13,13 @@
 //!   remove ─> silent ──┘  of them in a turn  └─> removed
 //!
 //!   end_all ────┐
-//!               ├─> ending: a part of the members of an audience in each turn (`audience::seats`)
-//!   lose_homes ─┘
+//!   lose_homes ─┼─> ending: a part of the members of an audience in each turn (`audience::seats`)
+//!   put_out ────┘
 //! ```
+//!
+//! Whose channel is to end is out at once: it hears nothing more from then on, and what it says is
+//! refused by its room's home, or ends the channel before it is looked at. What waits for a later
+//! turn is only that it is told so.
 //!
 //! Who goes on with another token leaves what that does not allow in parts too, out of the same
 //! work (`renew`).
@@ -22,6 +27,7 @@
 //! Called by: `lifecycle`, `leave`, `expire`, `shard`. Calls: nothing.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use super::Members;
 use super::renew::Renewal;
@@ -54,6 +60,10 @@ pub(super) struct Endings {
     /// Audiences of which members' channels end, in the order in which they go on. Some may be
     /// gone.
     audiences: VecDeque<AudienceKey>,
+    /// What those are told who are put out of one, each by itself: JSON.
+    put_out: HashMap<(ConnKey, AudienceKey), Arc<str>, ahash::RandomState>,
+    /// What the last one of them is told: mostly it is the same for all.
+    told: Option<Arc<str>>,
     /// Where the sweep that is under way goes on.
     pub(super) swept: usize,
 }
@@ -65,8 +75,10 @@ impl Endings {
             left: 0,
             broken: VecDeque::new(),
             line: VecDeque::new(),
-            parting: HashMap::with_hasher(hasher),
+            parting: HashMap::with_hasher(hasher.clone()),
             audiences: VecDeque::new(),
+            put_out: HashMap::with_hasher(hasher),
+            told: None,
             swept: 0,
         }
     }
@@ -171,6 +183,33 @@ impl Endings {
         self.audiences.contains(&key)
     }
 
+    /// What a member is told when its channel ends, which is put out.
+    pub(super) fn put_out(&mut self, conn: ConnKey, audience: AudienceKey, payload: &str) {
+        let known = self.told.as_ref().filter(|told| &***told == payload);
+        let told = known.cloned().unwrap_or_else(|| payload.into());
+        self.told = Some(Arc::clone(&told));
+        self.put_out.insert((conn, audience), told);
+    }
+
+    /// Takes what a member is told that is put out; `None`, if it is not.
+    pub(super) fn take_put_out(
+        &mut self,
+        conn: ConnKey,
+        audience: AudienceKey,
+    ) -> Option<Arc<str>> {
+        if self.put_out.is_empty() { None } else { self.put_out.remove(&(conn, audience)) }
+    }
+
+    /// How many are put out and have not been told.
+    pub(super) fn put_out_count(&self) -> usize {
+        self.put_out.len()
+    }
+
+    /// Whether a member is one of them.
+    pub(super) fn is_put_out(&self, conn: ConnKey, audience: AudienceKey) -> bool {
+        self.put_out.contains_key(&(conn, audience))
+    }
+
     /// Whether some wait.
     pub(super) fn has_work(&self) -> bool {
         !self.broken.is_empty() || !self.line.is_empty() || self.has_audiences()
@@ -178,8 +217,10 @@ impl Endings {
 
     /// Gives back memory that is mostly unused.
     pub(super) fn trim(&mut self) {
-        let Self { left: _, broken, line, parting, audiences, swept: _ } = self;
+        let Self { left: _, broken, line, parting, audiences, put_out, told, swept: _ } = self;
         audiences.trim(ENTRIES_KEPT);
+        put_out.trim(ENTRIES_KEPT);
+        *told = None;
         broken.trim(ENTRIES_KEPT);
         line.trim(ENTRIES_KEPT);
         parting.trim(ENTRIES_KEPT);
@@ -197,9 +238,9 @@ impl Members {
         self.endings.has_left()
     }
 
-    /// The work that one may do at a time.
-    pub(crate) fn part_of_ending<I: Io>(cx: &Cx<'_, I>) -> u32 {
-        Endings::part_of(cx)
+    /// The work that one may do at a time, in this turn.
+    pub(crate) fn part_of_ending<I: Io>(&self, cx: &Cx<'_, I>) -> u32 {
+        Endings::part_of(cx).min(self.endings.left)
     }
 
     /// Spends what ends may do in a turn.
