@@ -12,14 +12,15 @@
 //!                      ├─ parting: a part ───┤
 //!   remove ─> silent ──┘  of them in a turn  └─> removed
 //!
-//!   end_all ────┐
-//!   lose_homes ─┼─> ending: a part of the members of an audience in each turn (`audience::seats`)
-//!   put_out ────┘
+//!   end_all ────────┐
+//!   lose_homes ─────┼─> ending: a part of the members of an audience in each turn
+//!   put_out ────────┤           (`audience::seats`)
+//!   evict_furthest ─┘
 //! ```
 //!
-//! Whose channel is to end is out at once: it hears nothing more from then on, and what it says is
-//! refused by its room's home, or ends the channel before it is looked at. What waits for a later
-//! turn is only that it is told so.
+//! Whose channel is to end is out at once: it hears nothing more from then on, no log waits for it,
+//! and whatever it says in its room ends the channel before it is looked at. What waits for a later
+//! turn is only that it is told so, and its home of it.
 //!
 //! Who goes on with another token leaves what that does not allow in parts too, out of the same
 //! work (`renew`).
@@ -46,6 +47,15 @@ pub(super) enum Afterwards {
     Goes,
 }
 
+/// Why the channel of one member is to end, while others of its audience stay.
+#[derive(Clone, Debug)]
+pub(super) enum WhyAlone {
+    /// Its home has put it out. It is told this, which is JSON.
+    PutOut(Arc<str>),
+    /// It lags too far for the memory that there is.
+    Lags,
+}
+
 /// What ends of connections may still do in a turn, and which wait for the next one.
 #[derive(Debug)]
 pub(super) struct Endings {
@@ -60,9 +70,9 @@ pub(super) struct Endings {
     /// Audiences of which members' channels end, in the order in which they go on. Some may be
     /// gone.
     audiences: VecDeque<AudienceKey>,
-    /// What those are told who are put out of one, each by itself: JSON.
-    put_out: HashMap<(ConnKey, AudienceKey), Arc<str>, ahash::RandomState>,
-    /// What the last one of them is told: mostly it is the same for all.
+    /// Why members leave one of them each by itself.
+    singled: HashMap<(ConnKey, AudienceKey), WhyAlone, ahash::RandomState>,
+    /// What the last one is told that is put out: mostly it is the same for all.
     told: Option<Arc<str>>,
     /// Where the sweep that is under way goes on.
     pub(super) swept: usize,
@@ -77,7 +87,7 @@ impl Endings {
             line: VecDeque::new(),
             parting: HashMap::with_hasher(hasher.clone()),
             audiences: VecDeque::new(),
-            put_out: HashMap::with_hasher(hasher),
+            singled: HashMap::with_hasher(hasher),
             told: None,
             swept: 0,
         }
@@ -183,31 +193,32 @@ impl Endings {
         self.audiences.contains(&key)
     }
 
-    /// What a member is told when its channel ends, which is put out.
-    pub(super) fn put_out(&mut self, conn: ConnKey, audience: AudienceKey, payload: &str) {
+    /// Why the channel of one member is to end.
+    pub(super) fn single_out(&mut self, conn: ConnKey, audience: AudienceKey, why: WhyAlone) {
+        self.singled.insert((conn, audience), why);
+    }
+
+    /// What a member is told that is put out, shared with the one before if that is told the same.
+    pub(super) fn why_put_out(&mut self, payload: &str) -> WhyAlone {
         let known = self.told.as_ref().filter(|told| &***told == payload);
         let told = known.cloned().unwrap_or_else(|| payload.into());
         self.told = Some(Arc::clone(&told));
-        self.put_out.insert((conn, audience), told);
+        WhyAlone::PutOut(told)
     }
 
-    /// Takes what a member is told that is put out; `None`, if it is not.
-    pub(super) fn take_put_out(
-        &mut self,
-        conn: ConnKey,
-        audience: AudienceKey,
-    ) -> Option<Arc<str>> {
-        if self.put_out.is_empty() { None } else { self.put_out.remove(&(conn, audience)) }
+    /// Takes why the channel of one member is to end; `None`, if it is no other than that of all.
+    pub(super) fn take_why(&mut self, conn: ConnKey, audience: AudienceKey) -> Option<WhyAlone> {
+        if self.singled.is_empty() { None } else { self.singled.remove(&(conn, audience)) }
     }
 
-    /// How many are put out and have not been told.
-    pub(super) fn put_out_count(&self) -> usize {
-        self.put_out.len()
+    /// Of how many channels that are to end it is kept why.
+    pub(super) fn singled_count(&self) -> usize {
+        self.singled.len()
     }
 
-    /// Whether a member is one of them.
-    pub(super) fn is_put_out(&self, conn: ConnKey, audience: AudienceKey) -> bool {
-        self.put_out.contains_key(&(conn, audience))
+    /// Whether it is of one.
+    pub(super) fn is_singled(&self, conn: ConnKey, audience: AudienceKey) -> bool {
+        self.singled.contains_key(&(conn, audience))
     }
 
     /// Whether some wait.
@@ -217,9 +228,9 @@ impl Endings {
 
     /// Gives back memory that is mostly unused.
     pub(super) fn trim(&mut self) {
-        let Self { left: _, broken, line, parting, audiences, put_out, told, swept: _ } = self;
+        let Self { left: _, broken, line, parting, audiences, singled, told, swept: _ } = self;
         audiences.trim(ENTRIES_KEPT);
-        put_out.trim(ENTRIES_KEPT);
+        singled.trim(ENTRIES_KEPT);
         *told = None;
         broken.trim(ENTRIES_KEPT);
         line.trim(ENTRIES_KEPT);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Members;
 use super::channels::{Arrival, Channel, State};
-use super::endings::{Afterwards, Endings};
+use super::endings::{Afterwards, Endings, WhyAlone};
 use super::refs::JoinRef;
 use crate::audience::{Audience, NO_SEAT, WhyEnding};
 use crate::limits::{CHANNELS_PER_WORK, ENDING_WORK, LEAVING_WORK};
@@ -113,7 +113,7 @@ impl Members {
         audience: AudienceKey,
         seat: usize,
     ) {
-        let is_evicted = self.evict_seat(audience, seat, "lagging");
+        let is_evicted = self.evict_seat(audience, seat, LAGGING);
         metrics.lagged += u64::from(is_evicted);
     }
 
@@ -193,7 +193,8 @@ impl Members {
         if self.is_ending(conn, audience) {
             // It is told the last that was decided. A home that has begun anew does not know it.
             if !has_lost_home {
-                self.endings.put_out(conn, audience, payload);
+                let why = self.endings.why_put_out(payload);
+                self.endings.single_out(conn, audience, why);
             }
         } else if state != State::Joined || has_lost_home || self.endings.has_left() {
             self.end_forbidden(conn, audience, payload);
@@ -202,17 +203,55 @@ impl Members {
             cx.metrics.left_at_end += u64::from(is_told);
         } else {
             self.audiences.settle(&mut self.conns, audience, seat);
-            if let Some(record) = self.audiences.get_mut(audience) {
-                record.newcomers.retain(|newcomer| *newcomer != conn);
-            }
-            let is_first = self.audiences.get(audience).is_some_and(|of| of.ending() == 0);
-            for taken in self.audiences.begin_ending_of(audience, seat) {
-                self.reseat(audience, taken);
-            }
-            self.endings.put_out(conn, audience, payload);
-            if is_first {
-                self.endings.end_audience_later(audience);
-            }
+            let why = self.endings.why_put_out(payload);
+            self.end_later(conn, audience, why);
+        }
+    }
+
+    /// Evicts a member whose log takes memory that is needed, now or, where the turn has no work
+    /// left for it, in a later one. Its log is let go of now: it hears nothing more.
+    ///
+    /// Requires: nothing. Changes: the channel, its seat. Emits: as [`Members::evict`].
+    pub(super) fn evict_for_memory<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        conn: ConnKey,
+        audience: AudienceKey,
+    ) {
+        let channels = self.held_channels(conn);
+        let Some(channel) = channels.iter().find(|channel| channel.audience == audience) else {
+            return;
+        };
+        let (state, seat) = (channel.state, channel.seat);
+        let hears = matches!(state, State::Joined | State::Rejoining);
+        let has_lost_home = self.audiences.get(audience).is_some_and(Audience::has_lost_home);
+        let is_now = self.endings.has_left() || has_lost_home;
+        if !hears || is_now || self.conns.is_closing(conn) {
+            let is_evicted = self.evict_seat(audience, seat as usize, LAGGING);
+            self.endings.spend(cx, LEAVING_WORK);
+            cx.metrics.lagged += u64::from(is_evicted);
+            cx.metrics.left_at_end += u64::from(is_evicted && !has_lost_home);
+        } else {
+            cx.metrics.lagged += 1;
+            self.end_later(conn, audience, WhyAlone::Lags);
+        }
+    }
+
+    /// The channel of one member is to end in a later turn. Until then it hears nothing.
+    ///
+    /// Requires: seated, and not to end yet. The home of its audience has not begun anew: it is told
+    /// of this one. Changes: its seat, and another's. Emits: nothing.
+    fn end_later(&mut self, conn: ConnKey, audience: AudienceKey, why: WhyAlone) {
+        let Some(seat) = self.channel(conn, audience).map(|channel| channel.seat) else { return };
+        let Some(record) = self.audiences.get_mut(audience) else { return };
+        record.newcomers.retain(|newcomer| *newcomer != conn);
+        let is_first = record.ending() == 0;
+        for taken in self.audiences.begin_ending_of(audience, seat) {
+            self.reseat(audience, taken);
+        }
+        self.endings.single_out(conn, audience, why);
+        if is_first {
+            self.endings.end_audience_later(audience);
         }
     }
 
@@ -224,18 +263,20 @@ impl Members {
         };
         let Channel { seat, state, .. } = channels[at];
         let why = self.audiences.get(audience).and_then(|of| of.why_ending(seat)).cloned();
-        let payload = self.endings.take_put_out(conn, audience);
-        match (payload, why) {
+        let alone = self.endings.take_why(conn, audience);
+        match (alone, why) {
             (_, Some(why)) if why.has_lost_home => {
                 self.lose(conn, audience, &why.reason);
                 self.audiences.drop_if_deserted(audience);
             }
             // One that is parting is told nothing more.
-            (Some(payload), _) if state == State::Joined && !self.conns.is_closing(conn) => {
+            (Some(WhyAlone::PutOut(payload)), _)
+                if state == State::Joined && !self.conns.is_closing(conn) =>
+            {
                 self.end_forbidden(conn, audience, &payload);
             }
             (_, why) => {
-                let reason = why.as_ref().map_or("", |why| &*why.reason);
+                let reason = why.as_ref().map_or(LAGGING, |why| &*why.reason);
                 self.evict_seat(audience, seat as usize, reason);
             }
         }
@@ -403,7 +444,7 @@ impl Members {
         self.audiences.touch(audience);
         let join_ref = self.join_ref(conn, &channel);
         self.odd_refs.remove(&(conn, audience));
-        self.endings.take_put_out(conn, audience);
+        self.endings.take_why(conn, audience);
         let arrival = self.arrivals.remove(&(conn, audience));
         (Departed { channel: Channel { seat: NO_SEAT, ..channel }, join_ref, arrival }, looks)
     }
@@ -482,6 +523,9 @@ impl Members {
         self.conns.unpark(conn);
     }
 }
+
+/// Why a channel ends whose member lags too far, as clients are told.
+const LAGGING: &str = "lagging";
 
 /// Why a channel ends whose room's home has begun anew, as clients are told.
 const RESTARTED: &str = "restarted";

@@ -1,6 +1,8 @@
 //! What a turn does at most, however much comes together: writes to the members of many rooms, and
 //! ends of connections.
 
+use std::sync::Arc;
+
 use super::{World, frame, upgrade};
 use crate::auth::level::Level;
 use crate::base::arena::Key;
@@ -722,4 +724,29 @@ fn when_another_shard_begins_anew_a_turn_lets_so_many_of_its_members_leave_and_t
     assert_eq!(world.net.told.iter().filter(|told| *told == "Joined").count(), 1);
     assert_eq!(world.net.told.iter().filter(|told| *told == "Removed").count(), 0);
     assert_eq!(world.shard.rooms.len(), 1, "and a room goes that is empty");
+}
+
+#[test]
+fn of_many_who_take_too_much_memory_a_turn_ends_so_many_and_their_log_is_let_go_of_at_once() {
+    let mut crowd = Crowd::new();
+    crowd.world.pass(0);
+    let world = &mut crowd.world;
+    world.net.takes = Some(0);
+    let used_bytes = world.shard.population().memory_bytes;
+    let settings = Arc::make_mut(&mut world.shard.common.settings);
+    settings.memory_bytes_max = used_bytes + 64 * 1_024;
+    world.net.told.clear();
+    let (audience, body) = (crowd.audience, format!("\"{}\"", "a".repeat(48 * 1_024)));
+    let payload = Payload::Json(&body);
+    crowd.world.hear(ToMember::Deliver { audience, event: "new_msg", payload });
+    crowd.world.hear(ToMember::Deliver { audience, event: "new_msg", payload });
+    let shard = &crowd.world.shard;
+    assert_eq!(shard.metrics().lost_for_memory, MEMBERS as u64, "all lag alike");
+    assert_eq!(shard.members.audiences.log_bytes(), 0, "nobody is waited for");
+    assert!(shard.population().memory_bytes <= shard.common.settings.memory_bytes_max);
+    assert!(crowd.seats() >= MEMBERS - 2 * LEFT_PER_TURN, "{}", crowd.seats());
+    let turns = crowd.pass_all(0);
+    assert!(turns >= MEMBERS / LEFT_PER_TURN / 2, "{turns}");
+    assert_eq!(crowd.told("Leave"), MEMBERS, "the home is told of each");
+    assert_eq!(crowd.world.shard.metrics().lagged, MEMBERS as u64);
 }
