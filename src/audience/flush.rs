@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 use super::seats::Seat;
 use super::{Audience, Audiences};
 use crate::conn::Conns;
-use crate::link::ids::AudienceKey;
+use crate::link::ids::{AudienceKey, ConnKey};
 use crate::link::io::Io;
 use crate::link::outbox::{Cx, Timer};
 use crate::link::topic::LOBBY;
@@ -182,9 +182,9 @@ impl Audiences {
         !is_blocked
     }
 
-    /// The seats that lag at least half as far as the furthest one of a room, from the back. Empty
-    /// if none lags.
-    pub(crate) fn furthest(&self, conns: &Conns, key: AudienceKey) -> Vec<usize> {
+    /// The members that lag at least half as far as the furthest one of a room, the last seat first.
+    /// Empty if none lags.
+    pub(crate) fn furthest(&self, conns: &Conns, key: AudienceKey) -> Vec<ConnKey> {
         let Some(audience) = self.arena.get(key) else { return Vec::new() };
         let lag_bytes = |seat: usize| {
             let flags = conns.flags(audience.seats[seat].conn);
@@ -194,7 +194,8 @@ impl Audiences {
         let lags: Vec<usize> = (0..audience.seats.len()).map(lag_bytes).collect();
         let furthest = lags.iter().copied().max().unwrap_or_default();
         let is_far = |lag: usize| furthest > 0 && lag * 2 >= furthest;
-        (0..lags.len()).rev().filter(|seat| is_far(lags[*seat])).collect()
+        let far = (0..lags.len()).rev().filter(|seat| is_far(lags[*seat]));
+        far.filter_map(|seat| conns.key_at(audience.seats[seat].conn)).collect()
     }
 
     /// Panics if an audience's seats do not agree with its logs. `member` checks seats against

@@ -124,6 +124,16 @@ impl Audiences {
         has_some
     }
 
+    /// The channel of the member in a seat is to end: nothing more is written to it. Returns the
+    /// seats that it and another have taken.
+    pub(crate) fn begin_ending_of(&mut self, key: AudienceKey, seat: u32) -> [u32; 2] {
+        let audience = self.arena.get_mut(key).expect("a channel has an audience");
+        let taken = audience.begin_ending_of(seat);
+        // What only this one lagged in may now be let go.
+        self.touch(key);
+        taken
+    }
+
     /// Finds the audience of a topic, or makes it.
     pub(crate) fn find_or_make(&mut self, topic: &str, home_shard: u16) -> AudienceKey {
         if let Some(key) = self.by_topic.get(topic) {

@@ -7,9 +7,9 @@
 //!           their channels end, in parts   hear what is said
 //! ```
 //!
-//! When the channels of all who are seated end, that takes several turns. Until its own has ended
-//! such a member hears nothing more, and its cursor means nothing. Whoever joins meanwhile sits
-//! behind it.
+//! When the channels of all who are seated end, or of many of them, that takes several turns. Until
+//! its own has ended such a member hears nothing more, and its cursor means nothing. Whoever stays,
+//! or joins meanwhile, sits behind it.
 //!
 //! Deliberately absent: rights to be here, and the order of what is said. Both belong to the room.
 
@@ -63,7 +63,8 @@ pub(crate) struct Audience {
     pub(crate) cadence: Cadence,
     /// How many of the first seats are of members whose channels end.
     ending: u32,
-    /// Why they do. Elsewhere, since they do in nearly no audience.
+    /// Why all do who were seated; none, where each has a reason of its own (`member::endings`).
+    /// Elsewhere, since they do in nearly no audience.
     why: Option<Arc<WhyEnding>>,
 }
 
@@ -107,12 +108,32 @@ impl Audience {
         self.next_seat = 0;
     }
 
+    /// The channel of the member in a seat is to end. It changes seats with the first of those who
+    /// stay: returns both seats.
+    pub(super) fn begin_ending_of(&mut self, seat: u32) -> [u32; 2] {
+        assert!(seat >= self.ending, "a channel is to end once");
+        let first = self.ending;
+        self.seats.swap(seat as usize, first as usize);
+        self.ending += 1;
+        [first, seat]
+    }
+
     /// How many of the first seats are of members whose channels end.
     pub(crate) fn ending(&self) -> usize {
         self.ending as usize
     }
 
-    /// Why the channel of the member in a seat ends; `None` if it goes on.
+    /// Whether the channel of the member in a seat is to end.
+    pub(crate) fn is_ending(&self, seat: u32) -> bool {
+        seat < self.ending
+    }
+
+    /// Whether channels end here since the home of the room has begun anew.
+    pub(crate) fn has_lost_home(&self) -> bool {
+        self.why.as_ref().is_some_and(|why| why.has_lost_home)
+    }
+
+    /// Why the channel of the member in a seat ends with all others; `None` if it does not.
     pub(crate) fn why_ending(&self, seat: u32) -> Option<&Arc<WhyEnding>> {
         self.why.as_ref().filter(|_| seat < self.ending)
     }

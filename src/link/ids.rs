@@ -54,6 +54,12 @@ pub struct Address {
     pub conn: ConnKey,
 }
 
+impl Address {
+    /// The shard of a member that is on none any more, since its own has begun anew: the number of
+    /// no shard.
+    pub const NOWHERE: u16 = u16::MAX;
+}
+
 const _: () = assert!(size_of::<Address>() == 12);
 
 /// Where a member of a room is.

@@ -62,7 +62,7 @@ metrics! {
     accepted: counter "accepted_total" "" "Connections taken in.";
     accept_failures: counter "accept_failures_total" "" "Failures to accept a connection, for want of descriptors or memory.";
     put_out: counter "put_out_total" "" "Memberships that a room has ended: by a ban, a kick, or since it is for members only.";
-    left_at_end: counter "memberships_ended_total" "" "Memberships that ended with their connection, or together with all of their room.";
+    left_at_end: counter "memberships_ended_total" "" "Memberships that ended many at a time: with their connection, together with all of their room, since it put them out, or for the memory that they took.";
     handed_off: counter "handed_off_total" "" "Connections that went to another shard before their first join: to where their room lives.";
     parked_upgrades: counter "admissions_parked_total" "{what=\"upgrade\"}" "Upgrades.";
     parked_joins: counter "admissions_parked_total" "{what=\"join\"}" "Joins.";

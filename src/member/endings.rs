@@ -1,6 +1,7 @@
 //! The ends of connections and channels, so many in a turn. A connection ends all its memberships,
-//! and closes a socket; a room that loses its place ends the channels of all its members. Thousands
-//! may be at the same moment, and others speak meanwhile.
+//! and closes a socket; a room that loses its place ends the channels of all its members, and one
+//! that becomes private puts many out. Thousands may be at the same moment, and others speak
+//! meanwhile.
 //!
 //! Every end spends. Those that can wait do, where a turn has none left for them: connections that
 //! are broken, and what a sweep has still to look at. A connection with many channels leaves some
@@ -11,10 +12,15 @@
 //!                      ├─ parting: a part ───┤
 //!   remove ─> silent ──┘  of them in a turn  └─> removed
 //!
-//!   end_all ────┐
-//!               ├─> ending: a part of the members of an audience in each turn (`audience::seats`)
-//!   lose_homes ─┘
+//!   end_all ────────┐
+//!   lose_homes ─────┼─> ending: a part of the members of an audience in each turn
+//!   put_out ────────┤           (`audience::seats`)
+//!   evict_furthest ─┘
 //! ```
+//!
+//! Whose channel is to end is out at once: it hears nothing more from then on, no log waits for it,
+//! and whatever it says in its room ends the channel before it is looked at. What waits for a later
+//! turn is only that it is told so, and its home of it.
 //!
 //! Who goes on with another token leaves what that does not allow in parts too, out of the same
 //! work (`renew`).
@@ -22,6 +28,7 @@
 //! Called by: `lifecycle`, `leave`, `expire`, `shard`. Calls: nothing.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use super::Members;
 use super::renew::Renewal;
@@ -40,6 +47,15 @@ pub(super) enum Afterwards {
     Goes,
 }
 
+/// Why the channel of one member is to end, while others of its audience stay.
+#[derive(Clone, Debug)]
+pub(super) enum WhyAlone {
+    /// Its home has put it out. It is told this, which is JSON.
+    PutOut(Arc<str>),
+    /// It lags too far for the memory that there is.
+    Lags,
+}
+
 /// What ends of connections may still do in a turn, and which wait for the next one.
 #[derive(Debug)]
 pub(super) struct Endings {
@@ -54,6 +70,10 @@ pub(super) struct Endings {
     /// Audiences of which members' channels end, in the order in which they go on. Some may be
     /// gone.
     audiences: VecDeque<AudienceKey>,
+    /// Why members leave one of them each by itself.
+    singled: HashMap<(ConnKey, AudienceKey), WhyAlone, ahash::RandomState>,
+    /// What the last one is told that is put out: mostly it is the same for all.
+    told: Option<Arc<str>>,
     /// Where the sweep that is under way goes on.
     pub(super) swept: usize,
 }
@@ -65,8 +85,10 @@ impl Endings {
             left: 0,
             broken: VecDeque::new(),
             line: VecDeque::new(),
-            parting: HashMap::with_hasher(hasher),
+            parting: HashMap::with_hasher(hasher.clone()),
             audiences: VecDeque::new(),
+            singled: HashMap::with_hasher(hasher),
+            told: None,
             swept: 0,
         }
     }
@@ -171,6 +193,34 @@ impl Endings {
         self.audiences.contains(&key)
     }
 
+    /// Why the channel of one member is to end.
+    pub(super) fn single_out(&mut self, conn: ConnKey, audience: AudienceKey, why: WhyAlone) {
+        self.singled.insert((conn, audience), why);
+    }
+
+    /// What a member is told that is put out, shared with the one before if that is told the same.
+    pub(super) fn why_put_out(&mut self, payload: &str) -> WhyAlone {
+        let known = self.told.as_ref().filter(|told| &***told == payload);
+        let told = known.cloned().unwrap_or_else(|| payload.into());
+        self.told = Some(Arc::clone(&told));
+        WhyAlone::PutOut(told)
+    }
+
+    /// Takes why the channel of one member is to end; `None`, if it is no other than that of all.
+    pub(super) fn take_why(&mut self, conn: ConnKey, audience: AudienceKey) -> Option<WhyAlone> {
+        if self.singled.is_empty() { None } else { self.singled.remove(&(conn, audience)) }
+    }
+
+    /// Of how many channels that are to end it is kept why.
+    pub(super) fn singled_count(&self) -> usize {
+        self.singled.len()
+    }
+
+    /// Whether it is of one.
+    pub(super) fn is_singled(&self, conn: ConnKey, audience: AudienceKey) -> bool {
+        self.singled.contains_key(&(conn, audience))
+    }
+
     /// Whether some wait.
     pub(super) fn has_work(&self) -> bool {
         !self.broken.is_empty() || !self.line.is_empty() || self.has_audiences()
@@ -178,8 +228,10 @@ impl Endings {
 
     /// Gives back memory that is mostly unused.
     pub(super) fn trim(&mut self) {
-        let Self { left: _, broken, line, parting, audiences, swept: _ } = self;
+        let Self { left: _, broken, line, parting, audiences, singled, told, swept: _ } = self;
         audiences.trim(ENTRIES_KEPT);
+        singled.trim(ENTRIES_KEPT);
+        *told = None;
         broken.trim(ENTRIES_KEPT);
         line.trim(ENTRIES_KEPT);
         parting.trim(ENTRIES_KEPT);
@@ -197,9 +249,9 @@ impl Members {
         self.endings.has_left()
     }
 
-    /// The work that one may do at a time.
-    pub(crate) fn part_of_ending<I: Io>(cx: &Cx<'_, I>) -> u32 {
-        Endings::part_of(cx)
+    /// The work that one may do at a time, in this turn.
+    pub(crate) fn part_of_ending<I: Io>(&self, cx: &Cx<'_, I>) -> u32 {
+        Endings::part_of(cx).min(self.endings.left)
     }
 
     /// Spends what ends may do in a turn.

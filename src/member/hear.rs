@@ -24,7 +24,8 @@ impl Members {
         if let Some((conn, audience)) = one_told(&message) {
             // Its channel is looked for among all that it has.
             cx.budget.spend_for(self.channels_count(conn), CHANNELS_PER_WORK);
-            if self.endings.has_audiences() {
+            let is_put_out = matches!(message, ToMember::Removed { .. });
+            if self.endings.has_audiences() && !is_put_out {
                 // What the home says now it says to one whose channel has ended.
                 self.end_before_turn(conn, audience);
             }
@@ -55,7 +56,7 @@ impl Members {
                 self.told(conn, audience, slot, (event, payload));
             }
             ToMember::Removed { conn, audience, slot, may_return, payload } => {
-                self.removed((conn, audience, slot), may_return, payload);
+                self.removed(cx, (conn, audience, slot), may_return, payload);
             }
             ToMember::Ended { audience, reason } => self.end_all(cx, audience, reason),
             ToMember::Created { conn, status, retry_ms, body } => {

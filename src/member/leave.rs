@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use super::Members;
 use super::channels::{Arrival, Channel, State};
-use super::endings::{Afterwards, Endings};
+use super::endings::{Afterwards, Endings, WhyAlone};
 use super::refs::JoinRef;
-use crate::audience::{NO_SEAT, WhyEnding};
+use crate::audience::{Audience, NO_SEAT, WhyEnding};
 use crate::limits::{CHANNELS_PER_WORK, ENDING_WORK, LEAVING_WORK};
 use crate::link::ask::Ask;
 use crate::link::ids::{Asker, AudienceKey, ConnKey, Slot};
@@ -113,7 +113,7 @@ impl Members {
         audience: AudienceKey,
         seat: usize,
     ) {
-        let is_evicted = self.evict_seat(audience, seat, "lagging");
+        let is_evicted = self.evict_seat(audience, seat, LAGGING);
         metrics.lagged += u64::from(is_evicted);
     }
 
@@ -130,7 +130,7 @@ impl Members {
     ) {
         let Some(record) = self.audiences.get(audience) else { return };
         let (ending, seats) = (record.ending(), record.seats.len());
-        if record.why_ending(0).is_some_and(|why| why.has_lost_home) {
+        if record.has_lost_home() {
             // The home has turned at once after it had begun anew. It knows only the few who have
             // joined since. From the back, since letting one go moves the last into its seat.
             for seat in (ending..seats).rev() {
@@ -163,11 +163,95 @@ impl Members {
     /// Ends the channel of a member before its turn, if it is to end: whoever says something there
     /// has left what ends.
     pub(super) fn end_before_turn(&mut self, conn: ConnKey, audience: AudienceKey) {
-        let channel = self.channel(conn, audience);
-        let record = self.audiences.get(audience);
-        let is_ending = |seat| record.is_some_and(|record| record.why_ending(seat).is_some());
-        if channel.is_some_and(|channel| is_ending(channel.seat)) {
+        if self.is_ending(conn, audience) {
             self.end_in(conn, audience);
+        }
+    }
+
+    /// Whether the channel of a member is to end.
+    fn is_ending(&self, conn: ConnKey, audience: AudienceKey) -> bool {
+        let Some(channel) = self.channel(conn, audience) else { return false };
+        self.audiences.get(audience).is_some_and(|record| record.is_ending(channel.seat))
+    }
+
+    /// `Joined -> (gone)`: a room's home puts a member out, now or, where the turn has no work left
+    /// for it, in a later one. It is out from now on either way: it is written what was said until
+    /// now, and of what is said from now on nothing, and the home refuses what it says.
+    ///
+    /// Requires: no join of it under way. Changes: the channel, its seat. Emits: as
+    /// [`Members::end_forbidden`].
+    pub(super) fn put_out<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        conn: ConnKey,
+        audience: AudienceKey,
+        payload: &str,
+    ) {
+        let Some(channel) = self.channel(conn, audience) else { return };
+        let (state, seat) = (channel.state, channel.seat);
+        let has_lost_home = self.audiences.get(audience).is_some_and(Audience::has_lost_home);
+        if self.is_ending(conn, audience) {
+            // It is told the last that was decided. A home that has begun anew does not know it.
+            if !has_lost_home {
+                let why = self.endings.why_put_out(payload);
+                self.endings.single_out(conn, audience, why);
+            }
+        } else if state != State::Joined || has_lost_home || self.endings.has_left() {
+            self.end_forbidden(conn, audience, payload);
+            self.endings.spend(cx, LEAVING_WORK);
+            let is_told = state == State::Joined && !has_lost_home;
+            cx.metrics.left_at_end += u64::from(is_told);
+        } else {
+            self.audiences.settle(&mut self.conns, audience, seat);
+            let why = self.endings.why_put_out(payload);
+            self.end_later(conn, audience, why);
+        }
+    }
+
+    /// Evicts a member whose log takes memory that is needed, now or, where the turn has no work
+    /// left for it, in a later one. Its log is let go of now: it hears nothing more.
+    ///
+    /// Requires: nothing. Changes: the channel, its seat. Emits: as [`Members::evict`].
+    pub(super) fn evict_for_memory<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        conn: ConnKey,
+        audience: AudienceKey,
+    ) {
+        let channels = self.held_channels(conn);
+        let Some(channel) = channels.iter().find(|channel| channel.audience == audience) else {
+            return;
+        };
+        let (state, seat) = (channel.state, channel.seat);
+        let hears = matches!(state, State::Joined | State::Rejoining);
+        let has_lost_home = self.audiences.get(audience).is_some_and(Audience::has_lost_home);
+        let is_now = self.endings.has_left() || has_lost_home;
+        if !hears || is_now || self.conns.is_closing(conn) {
+            let is_evicted = self.evict_seat(audience, seat as usize, LAGGING);
+            self.endings.spend(cx, LEAVING_WORK);
+            cx.metrics.lagged += u64::from(is_evicted);
+            cx.metrics.left_at_end += u64::from(is_evicted && !has_lost_home);
+        } else {
+            cx.metrics.lagged += 1;
+            self.end_later(conn, audience, WhyAlone::Lags);
+        }
+    }
+
+    /// The channel of one member is to end in a later turn. Until then it hears nothing.
+    ///
+    /// Requires: seated, and not to end yet. The home of its audience has not begun anew: it is told
+    /// of this one. Changes: its seat, and another's. Emits: nothing.
+    fn end_later(&mut self, conn: ConnKey, audience: AudienceKey, why: WhyAlone) {
+        let Some(seat) = self.channel(conn, audience).map(|channel| channel.seat) else { return };
+        let Some(record) = self.audiences.get_mut(audience) else { return };
+        record.newcomers.retain(|newcomer| *newcomer != conn);
+        let is_first = record.ending() == 0;
+        for taken in self.audiences.begin_ending_of(audience, seat) {
+            self.reseat(audience, taken);
+        }
+        self.endings.single_out(conn, audience, why);
+        if is_first {
+            self.endings.end_audience_later(audience);
         }
     }
 
@@ -177,16 +261,24 @@ impl Members {
         let Some(at) = channels.iter().position(|channel| channel.audience == audience) else {
             unreachable!("a seat is taken by a connection that lists its audience")
         };
-        let seat = channels[at].seat;
-        let Some(why) = self.audiences.get(audience).and_then(|of| of.why_ending(seat)).cloned()
-        else {
-            unreachable!("it is to end")
-        };
-        if why.has_lost_home {
-            self.lose(conn, audience, &why.reason);
-            self.audiences.drop_if_deserted(audience);
-        } else {
-            self.evict_seat(audience, seat as usize, &why.reason);
+        let Channel { seat, state, .. } = channels[at];
+        let why = self.audiences.get(audience).and_then(|of| of.why_ending(seat)).cloned();
+        let alone = self.endings.take_why(conn, audience);
+        match (alone, why) {
+            (_, Some(why)) if why.has_lost_home => {
+                self.lose(conn, audience, &why.reason);
+                self.audiences.drop_if_deserted(audience);
+            }
+            // One that is parting is told nothing more.
+            (Some(WhyAlone::PutOut(payload)), _)
+                if state == State::Joined && !self.conns.is_closing(conn) =>
+            {
+                self.end_forbidden(conn, audience, &payload);
+            }
+            (_, why) => {
+                let reason = why.as_ref().map_or(LAGGING, |why| &*why.reason);
+                self.evict_seat(audience, seat as usize, reason);
+            }
         }
         u32::try_from(at / CHANNELS_PER_WORK).unwrap_or(u32::MAX)
     }
@@ -352,6 +444,7 @@ impl Members {
         self.audiences.touch(audience);
         let join_ref = self.join_ref(conn, &channel);
         self.odd_refs.remove(&(conn, audience));
+        self.endings.take_why(conn, audience);
         let arrival = self.arrivals.remove(&(conn, audience));
         (Departed { channel: Channel { seat: NO_SEAT, ..channel }, join_ref, arrival }, looks)
     }
@@ -362,17 +455,19 @@ impl Members {
         let record = self.audiences.get_mut(audience).filter(|_| seat != NO_SEAT);
         let Some(record) = record else { return 0 };
         let taken = record.stand(seat, self.conns.flags(conn.index()).speaks_v1());
-        let mut looks = 0;
-        for seat in taken.into_iter().flatten() {
-            let Some(record) = self.audiences.get(audience) else { continue };
-            let moved = record.seats[seat as usize].conn;
-            let channels = &mut self.channels[moved as usize];
-            let at = channels.iter().position(|channel| channel.audience == audience);
-            let at = at.expect("a seat is taken by a connection that lists its audience");
-            channels[at].seat = seat;
-            looks += at;
-        }
-        looks
+        taken.into_iter().flatten().map(|seat| self.reseat(audience, seat)).sum()
+    }
+
+    /// Tells the channel of whoever sits in a seat which one that is. Returns how many channels were
+    /// looked through for it.
+    fn reseat(&mut self, audience: AudienceKey, seat: u32) -> usize {
+        let Some(record) = self.audiences.get(audience) else { return 0 };
+        let moved = record.seats[seat as usize].conn;
+        let channels = &mut self.channels[moved as usize];
+        let at = channels.iter().position(|channel| channel.audience == audience);
+        let at = at.expect("a seat is taken by a connection that lists its audience");
+        channels[at].seat = seat;
+        at
     }
 
     /// Ends the channels in rooms of a shard that has begun anew, with `phx_error`: stock clients
@@ -428,6 +523,9 @@ impl Members {
         self.conns.unpark(conn);
     }
 }
+
+/// Why a channel ends whose member lags too far, as clients are told.
+const LAGGING: &str = "lagging";
 
 /// Why a channel ends whose room's home has begun anew, as clients are told.
 const RESTARTED: &str = "restarted";

@@ -6,7 +6,6 @@ use crate::conn::{Exchange, Flushed};
 use crate::link::ask::Ask;
 use crate::link::ids::{AudienceKey, ConnKey};
 use crate::link::io::Io;
-use crate::link::metrics::Metrics;
 use crate::link::outbox::Cx;
 use crate::link::record::ToSession;
 use crate::wire::ws::FrameError;
@@ -221,13 +220,13 @@ impl Members {
         }
     }
 
-    /// Evicts the members that lag at least half as far as the furthest in a room. False if none
-    /// lags.
-    pub(crate) fn evict_furthest(&mut self, metrics: &mut Metrics, key: AudienceKey) -> bool {
+    /// Evicts the members that lag at least half as far as the furthest in a room. Their log is let
+    /// go of with the next flush; of many channels some end in later turns. False if none lags.
+    pub(crate) fn evict_furthest<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: AudienceKey) -> bool {
         let furthest = self.audiences.furthest(&self.conns, key);
-        for seat in &furthest {
-            metrics.lost_for_memory += 1;
-            self.evict_laggard(metrics, key, *seat);
+        for conn in &furthest {
+            cx.metrics.lost_for_memory += 1;
+            self.evict_for_memory(cx, *conn, key);
         }
         !furthest.is_empty()
     }

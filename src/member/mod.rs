@@ -373,6 +373,7 @@ impl Members {
             }
         }
         let (mut channels, mut odd, mut arriving, mut parting) = (0, 0, 0, 0);
+        let mut singled = 0;
         for conn in self.conns.keys() {
             self.check_channels(conn);
             channels += self.held_channels(conn).len();
@@ -383,6 +384,13 @@ impl Members {
                     assert!(self.odd_refs.contains_key(&key), "an odd ref is kept");
                     odd += 1;
                 }
+                let is_singled = self.endings.is_singled(conn, channel.audience);
+                singled += usize::from(is_singled);
+                let of = self.audiences.get(channel.audience).filter(|_| channel.seat != NO_SEAT);
+                let is_ending = of.is_some_and(|of| of.is_ending(channel.seat));
+                let has_why = of.is_some_and(|of| of.why_ending(channel.seat).is_some());
+                assert!(is_ending || !is_singled, "what ends by itself is to end");
+                assert!(has_why || is_singled || !is_ending, "and what ends has a reason");
                 if matches!(channel.state, State::Joining | State::Rejoining) {
                     assert!(self.arrivals.contains_key(&key), "a join will be answered");
                     arriving += 1;
@@ -392,6 +400,7 @@ impl Members {
         let kept = (self.odd_refs.len(), self.arrivals.len());
         assert_eq!(kept, (odd, arriving), "and no other is kept");
         assert_eq!(self.endings.parting_count(), parting, "who is parting is there");
+        assert_eq!(self.endings.singled_count(), singled, "and so is what ends by itself");
         for (key, _) in self.audiences.iter().filter(|(_, audience)| audience.ending() > 0) {
             assert!(self.endings.ends_audience(key), "what is to end is in the line");
         }

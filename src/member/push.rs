@@ -135,16 +135,7 @@ impl Members {
         let bounds = || MessageBounds::of(settings);
         Ok(match event {
             NEW_MSG if is_room => {
-                let Publish { message, key } = Publish::parse(payload, bounds())?;
-                let key = key.map(|key| match key {
-                    Cow::Borrowed(key) => key,
-                    // The key had escapes, and was written anew.
-                    Cow::Owned(key) => {
-                        desk.text = key;
-                        &*desk.text
-                    }
-                });
-                let message = NewMessage { key, ..message };
+                let message = message_wanted(payload, bounds(), &mut desk.text)?;
                 ToHome::Publish { home, asker, reference, message }
             }
             _ if is_verb(event) => {
@@ -199,19 +190,34 @@ impl Members {
             // It would tell the room what is meant for the server.
             _ if is_reserved(event) => unreachable!("no question is made of {event}"),
             _ => {
-                // The bound of a body: a payload is sent to every member, so each of its bytes
-                // costs once a member.
-                if payload.bytes_count() > settings.limits.body_bytes {
-                    let max_bytes = settings.limits.body_bytes;
-                    return Err(Refusal::TooLarge { field: "payload", max_bytes });
-                }
-                let user = self.conns.identity(conn).map_or("", Identity::user);
-                let payload = match payload {
-                    Payload::Json(object) => Payload::Json(signed(object, user, &mut desk.bytes)?),
-                    binary @ Payload::Binary(_) => binary,
-                };
+                let payload = self.payload_to_pass(settings, conn, payload, &mut desk.bytes)?;
                 ToHome::Custom { home, asker, reference, event, payload }
             }
+        })
+    }
+
+    /// The payload of an event that members only pass to each other, as they are sent it.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    fn payload_to_pass<'m>(
+        &self,
+        settings: &Settings,
+        conn: ConnKey,
+        payload: Payload<'m>,
+        out: &'m mut Vec<u8>,
+    ) -> Result<Payload<'m>, Refusal> {
+        // The bound of a body: a payload is sent to every member, so each of its bytes costs once a
+        // member.
+        if payload.bytes_count() > settings.limits.body_bytes {
+            let max_bytes = settings.limits.body_bytes;
+            return Err(Refusal::TooLarge { field: "payload", max_bytes });
+        }
+        let user = self.conns.identity(conn).map_or("", Identity::user);
+        Ok(match payload {
+            Payload::Json(object) => Payload::Json(signed(object, user, out)?),
+            binary @ Payload::Binary(_) => binary,
         })
     }
 
@@ -267,6 +273,27 @@ impl Members {
         self.audiences.settle(&mut self.conns, audience, seat);
         self.answer(conn, audience, reference, status, response);
     }
+}
+
+/// What a push says that is a message. Its key, if that had escapes, is written anew into `text`.
+///
+/// # Errors
+///
+/// What is wrong with its payload.
+fn message_wanted<'m>(
+    payload: Payload<'m>,
+    bounds: MessageBounds,
+    text: &'m mut String,
+) -> Result<NewMessage<'m>, Refusal> {
+    let Publish { message, key } = Publish::parse(payload, bounds)?;
+    let key = key.map(|key| match key {
+        Cow::Borrowed(key) => key,
+        Cow::Owned(key) => {
+            *text = key;
+            &**text
+        }
+    });
+    Ok(NewMessage { key, ..message })
 }
 
 /// What an event costs of the rate of pushes, in quarters of one: what comes often costs least.

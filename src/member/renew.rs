@@ -136,8 +136,9 @@ impl Members {
     /// A room's home puts a member out. A newer join under way is answered first. If the member may
     /// return, the home lets that in, and it is ended here in its turn; else the home has judged,
     /// or judges, the join by what holds then.
-    pub(super) fn removed(
+    pub(super) fn removed<I: Io>(
         &mut self,
+        cx: &mut Cx<'_, I>,
         (conn, audience, slot): (ConnKey, AudienceKey, Slot),
         may_return: bool,
         payload: &str,
@@ -150,7 +151,7 @@ impl Members {
                     arrival.put_out = Some(payload.into());
                 }
             }
-            Some(_) => self.end_forbidden(conn, audience, payload),
+            Some(_) => self.put_out(cx, conn, audience, payload),
         }
     }
 

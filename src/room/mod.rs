@@ -342,13 +342,19 @@ impl Room {
         }
     }
 
-    /// Takes out all members on a shard.
-    pub(crate) fn leave_all(&mut self, shard: u16) {
+    /// The members on a shard are on none any more, which has begun anew: they say and hear nothing.
+    /// They are to leave; until then they are counted, and shown to others. Returns their slots.
+    ///
+    /// Requires: nothing. Changes: places, outposts. Emits: nothing.
+    pub(crate) fn lose_shard(&mut self, shard: u16) -> Vec<Slot> {
         let there = self.members_here().filter(|(_, _, address)| address.shard == shard);
-        let gone: Vec<_> = there.map(|(slot, ..)| slot).collect();
-        for slot in gone {
-            self.leave(slot);
+        let gone: Vec<_> = there.map(|(slot, _, address)| (slot, address)).collect();
+        for (slot, address) in &gone {
+            let nowhere = Address { shard: Address::NOWHERE, ..*address };
+            self.presence.set_place(*slot, Place::Here(nowhere));
         }
+        self.outposts.retain(|outpost| outpost.shard != shard);
+        gone.into_iter().map(|(slot, _)| slot).collect()
     }
 
     /// Appends `{"members":2,"room":"tea","title":"Tea time"}`.
@@ -367,7 +373,10 @@ impl Room {
             assert!(there > 0, "a shard without members has no outpost");
         }
         let there: u32 = self.outposts.iter().map(|outpost| outpost.members).sum();
-        assert_eq!(there, self.presence.live_count(), "and each has one");
+        let is_nowhere = |address: &Address| address.shard == Address::NOWHERE;
+        let nowhere = self.members_here().filter(|(.., address)| is_nowhere(address)).count();
+        let live = self.presence.live_count() as usize;
+        assert_eq!(there as usize + nowhere, live, "and each has one, or none any more");
         for slot in &self.newcomers {
             assert!(self.member(*slot).is_some(), "a newcomer is a member");
         }

@@ -267,6 +267,17 @@ impl<P> Presence<P> {
         change(&mut member.place);
     }
 
+    /// Changes the place of a member.
+    ///
+    /// # Panics
+    ///
+    /// If there is none in this slot.
+    pub fn set_place(&mut self, slot: Slot, place: P) {
+        let member = &mut self.members[slot.index()];
+        assert!(member.live, "a member has a place");
+        member.place = place;
+    }
+
     /// Attaches another meta to a member that is seen, or none. Returns whether there is something
     /// to tell.
     pub fn set_meta(&mut self, slot: Slot, meta: Option<Box<str>>) -> bool {

@@ -25,6 +25,7 @@
 //! Calls: `room`, `registry`, `standing`, `listings`, `pending`, `answering`, the log.
 
 use crate::auth::level::{Level, Standing};
+use crate::limits::VISITS_PER_WORK;
 use crate::link::audit::{AuditAct, AuditLine};
 use crate::link::facts::RoomSettings;
 use crate::link::ids::{Address, RoomKey, Slot};
@@ -371,6 +372,7 @@ impl Rooms {
         self.list(key);
         let Some(Registered { room, .. }) = self.arena.get(key) else { return };
         let cause = RemovalCause { is_kicked: false, by, text: None };
+        cx.budget.spend_for(room.members_count() as usize, VISITS_PER_WORK);
         for (slot, address) in room.out(cx.now.unix_ms) {
             self.put_out(cx, members, key, (slot, address), cause);
         }

@@ -477,7 +477,7 @@ mod tests {
         let mut home = Home::with_log(ClosedLog::default());
         assert_eq!(home.try_join(0, 1, "room:tea", "ann"), 0, "the disk fails");
         assert!(home.try_join(0, 2, "user:ann", "ann") > 0);
-        home.with(|rooms, cx, _| rooms.forget_members(cx, 0));
+        home.with(|rooms, cx, _| rooms.forget_all(cx, 0));
         assert_eq!((home.rooms.len(), home.mesh.log.closed), (0, 0), "nor is it told of its end");
     }
 
@@ -492,7 +492,7 @@ mod tests {
         assert_eq!(home.listed(&mut directory), [mate, tea.clone()]);
         let (room, empty) = (home.room(), home.rooms.by_topic["room:mate"]);
         home.with(|rooms, cx, _| {
-            rooms.forget_members(cx, 0);
+            rooms.forget_all(cx, 0);
             assert!(rooms.arena.get(empty).is_none());
             rooms.remove(cx, room);
         });

@@ -274,7 +274,7 @@ fn a_join_by_an_invite_is_answered_when_it_is_kept_that_one_is_a_member() {
     home.mesh.log.is_late = true;
     // Whose shard begins anew has not asked.
     let ticket = comes(&mut home, 4, "dan");
-    home.with(|rooms, cx, _| rooms.forget_members(cx, 0));
+    home.with(|rooms, cx, _| rooms.forget_all(cx, 0));
     home.take_told();
     home.with(|rooms, cx, told| rooms.hear_log(cx, told, FromLog::Kept { room, ticket, placed }));
     assert_eq!(home.take_told(), [] as [&str; 0]);

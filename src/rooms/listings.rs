@@ -396,7 +396,7 @@ mod tests {
         assert_eq!(counts(&mut home, &mut directory), [], "much waits for it");
         home.mesh.log.is_filling = false;
         assert_eq!(counts(&mut home, &mut directory), [("room:tea".to_owned(), Some(2))]);
-        home.with(|rooms, cx, _| rooms.forget_members(cx, 0));
+        home.with(|rooms, cx, _| rooms.forget_all(cx, 0));
         assert_eq!(counts(&mut home, &mut directory), [("room:tea".to_owned(), None)]);
         assert_eq!(directory.page(None, 10, &Scope::all()).0, []);
     }

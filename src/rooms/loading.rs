@@ -604,14 +604,14 @@ mod tests {
     fn those_of_a_shard_that_begins_anew_are_let_go_and_a_room_that_nobody_waits_for_goes() {
         let mut home = Home::with_log(LateLog::default());
         home.try_join(1, 1, "room:tea", "ann");
-        home.with(|rooms, cx, _| rooms.forget_members(cx, 1));
+        home.with(|rooms, cx, _| rooms.forget_all(cx, 1));
         assert_eq!((home.rooms.awaiting_count(), home.rooms.len()), (0, 1), "its log is asked");
         home.opened(None);
         assert_eq!(home.rooms.len(), 0);
 
         home.try_join(1, 2, "room:tea", "ann");
         home.opened(None);
-        home.with(|rooms, cx, _| rooms.forget_members(cx, 1));
+        home.with(|rooms, cx, _| rooms.forget_all(cx, 1));
         assert_eq!((home.rooms.len(), home.let_in()), (0, 0));
     }
 

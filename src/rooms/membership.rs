@@ -256,21 +256,6 @@ impl Rooms {
         self.reply(cx, members, membership, Answer::ok(reference, "{}"));
     }
 
-    /// Ends all memberships of a shard that has begun anew.
-    pub(crate) fn forget_members<I: Io>(&mut self, cx: &mut Cx<'_, I>, shard: u16) {
-        self.held.retain(|membership| membership.shard != shard);
-        self.forget_awaiting(cx, shard);
-        let awaited = self.reads.forget(shard).into_iter().chain(self.invited.forget(shard));
-        for key in awaited.collect::<Vec<_>>() {
-            self.retire_if_empty(cx, key);
-        }
-        for key in self.keys(|room| room.audience(shard).is_some()) {
-            let Some(Registered { room, .. }) = self.arena.get_mut(key) else { continue };
-            room.leave_all(shard);
-            self.membership_changed(cx, key, Urgency::AfterRest);
-        }
-    }
-
     /// The keys of the rooms that `is_meant` names, in the order of the arena.
     pub(super) fn keys(&self, is_meant: impl Fn(&Room) -> bool) -> Vec<RoomKey> {
         let meant = self.arena.iter().filter(|(_, of)| is_meant(&of.room));
@@ -279,7 +264,12 @@ impl Rooms {
 
     /// Follows a join or leave: schedules a tick for the members, here and on other nodes, and a
     /// listing for the directories, and retires the room if it is empty.
-    fn membership_changed<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: RoomKey, urgency: Urgency) {
+    pub(super) fn membership_changed<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        key: RoomKey,
+        urgency: Urgency,
+    ) {
         self.weigh(key);
         if let Some(registered) = self.arena.get_mut(key) {
             registered.moved_ms = cx.now.mono_ms;

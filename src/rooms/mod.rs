@@ -23,7 +23,8 @@
 //!                  founding ───────┤  rooms that are made on purpose
 //!                  listings ───────┤  what the directories are told
 //!                  nodes ──────────┤  who is there on other nodes, and what they are told
-//!                  greeting ───────┘  who is sent the list, and lists that are kept
+//!                  greeting ───────┤  who is sent the list, and lists that are kept
+//!                  departing ──────┘  whose shard has begun anew, and who has still to leave
 //! ```
 //!
 //! A topic's home is the shard that its hash names. Other shards ask it ([`ToHome`]) and are told
@@ -59,6 +60,7 @@ pub(crate) mod contract;
 mod deciding;
 #[cfg(test)]
 mod deciding_tests;
+mod departing;
 mod founding;
 mod greeting;
 mod held;
@@ -99,6 +101,7 @@ use std::collections::HashMap;
 use aging::Ages;
 use changing::Fetched;
 use collecting::Collected;
+use departing::Departing;
 use founding::{Foundings, tell_not_made};
 use greeting::Greeting;
 use held::{Held, Membership};
@@ -138,6 +141,7 @@ pub(crate) struct Rooms {
     foundings: Foundings,
     nodes: Nodes,
     greeting: Greeting,
+    departing: Departing,
     /// Hash a user and the key of a message. The first alone hashes a user who types.
     key_hashers: [ahash::RandomState; 2],
     pending: Pending,
@@ -188,6 +192,7 @@ impl Rooms {
             foundings: Foundings::default(),
             nodes: Nodes::default(),
             greeting: Greeting::default(),
+            departing: Departing::default(),
             key_hashers: [hasher(3), hasher(4)],
             pending: Pending::default(),
             collected: Collected::default(),
@@ -397,6 +402,7 @@ impl Rooms {
             foundings,
             nodes,
             greeting,
+            departing,
             key_hashers: _,
             pending,
             collected,
@@ -419,6 +425,7 @@ impl Rooms {
         foundings.trim(ENTRIES_KEPT);
         nodes.trim(ENTRIES_KEPT);
         greeting.trim(ENTRIES_KEPT, SCRATCH_BYTES_KEPT);
+        departing.trim(ENTRIES_KEPT);
         pending.trim(ENTRIES_KEPT);
         collected.trim(ENTRIES_KEPT);
         streams.trim(ENTRIES_KEPT);

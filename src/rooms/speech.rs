@@ -27,7 +27,8 @@ use crate::limits::ANSWER_BYTES_PER_WORK;
 use crate::link::ids::{Receipt, RoomKey, Slot};
 use crate::link::io::Io;
 use crate::link::log::{
-    Append, Appended, Entry, Log, Marks, NodeId, Placed, Recall, Say, Spoken, Ticket, Unkept, Why,
+    Append, Appended, Entry, Judged, Log, Marks, NodeId, Placed, Recall, Say, Spoken, Ticket,
+    Unkept, Why,
 };
 use crate::link::message::text;
 use crate::link::outbox::{Cx, Tell};
@@ -54,6 +55,16 @@ enum SaidBefore {
     Answered(Result<Receipt, Why>),
     /// It is applied, and not known to be kept.
     Heard,
+}
+
+/// How a log has taken a message.
+struct Given {
+    appended: Appended,
+    ticket: Ticket,
+    judged: Judged,
+    /// Its place, if the log leaves the order to the home.
+    receipt: Receipt,
+    key_hash: Option<KeyHash>,
 }
 
 impl Rooms {
@@ -159,41 +170,54 @@ impl Rooms {
         let ticket = self.pending.next_ticket();
         let append = append_of(key, room, ticket, receipt.at_ms, entry);
         let appended = cx.io.log().append(append);
-        match appended {
-            Appended::Kept | Appended::Ordered => {
-                self.commit(cx, members, key, said, receipt, key_hash);
-                self.spoke(cx, key, asker.slot);
-            }
-            Appended::Later => {}
-            Appended::Refused(why) => {
-                let is_heard = self.heard(key, key_hash).is_some();
-                let why = if is_heard { Why::Unconfirmed } else { why };
-                return Err(why.refusal());
-            }
+        if let Appended::Refused(why) = appended {
+            let is_heard = self.heard(key, key_hash).is_some();
+            return Err(if is_heard { Why::Unconfirmed } else { why }.refusal());
         }
         if is_slow && let Some(registered) = self.arena.get_mut(key) {
             registered.room.note_spoken(speaker, cx.now.mono_ms);
             self.registry.weigh(registered);
         }
+        let given = Given { appended, ticket, judged: entry.judged, receipt, key_hash };
+        self.was_given(cx, members, (membership, reference), said, given);
+        Ok(())
+    }
+
+    /// Goes on with a message that its log has taken: says it, if it has its place, and answers it,
+    /// or holds the answer until it is kept.
+    #[inline]
+    fn was_given<I: Io>(
+        &mut self,
+        cx: &mut Cx<'_, I>,
+        members: &mut impl Tell<I>,
+        (membership, reference): (Membership, &str),
+        said: Said<'_>,
+        given: Given,
+    ) {
+        let Membership { room: key, asker, .. } = membership;
+        let Given { appended, ticket, judged, receipt, key_hash } = given;
+        let has_place = appended != Appended::Later;
+        if has_place {
+            self.commit(cx, members, key, said, receipt, key_hash);
+            self.spoke(cx, key, asker.slot);
+        }
         let placed = Placed::message(receipt);
         if appended == Appended::Kept {
             self.answer_kept(cx, members, membership, reference, placed);
         } else {
-            let is_ordered = appended == Appended::Ordered;
-            let heard = if is_ordered { Some(receipt) } else { self.heard(key, key_hash) };
+            let heard = if has_place { Some(receipt) } else { self.heard(key, key_hash) };
             let entry = UnderWay {
                 again: Again::Said(SaidText::new(said)),
                 key_hash,
                 applied_at: heard.map(|receipt| Placed::message(receipt).marks),
-                placed: is_ordered.then_some(placed),
-                ..UnderWay::new(membership, ticket, entry.judged)
+                placed: has_place.then_some(placed),
+                ..UnderWay::new(membership, ticket, judged)
             };
             self.hold_under_way(ticket, reference, entry);
         }
-        if appended != Appended::Later {
+        if has_place {
             self.tell_along(cx, members, key);
         }
-        Ok(())
     }
 
     /// Notes that entries of a room are kept up to here.

@@ -506,7 +506,7 @@ fn a_shard_that_begins_anew_has_no_members_left_here() {
     let (room, _) = home.join(0, 1, "room:tea");
     home.join(1, 1, "room:tea");
     home.join(1, 2, "room:mate");
-    home.with(|rooms, cx, _| rooms.forget_members(cx, 1));
+    home.with(|rooms, cx, _| rooms.forget_all(cx, 1));
     assert_eq!((home.rooms.members_count(), home.rooms.len()), (1, 1));
     let mut next = Rooms::new(9, hasher);
     next.follow(&home.rooms);

@@ -7,7 +7,8 @@
 //! no connection is accepted. Past the second no join and no new room is let in. Past the third the
 //! largest holders are relieved: the channels that lag furthest in a room are evicted, and their
 //! clients rejoin with their cursors; connections that do not take their output, or never end their
-//! messages, are closed, with 1013 if they still take that.
+//! messages, are closed, with 1013 if they still take that. Their memory is free in the same turn,
+//! for the bound is to hold. Of many channels most end in later turns (`member::endings`).
 //!
 //! Memory is counted at the end of each turn and after each socket that is read; if the bound is
 //! passed then, the other sockets are read in the next turn. Buffers count with their allocated
@@ -137,7 +138,7 @@ impl Shard {
             }
             match holder {
                 Holder::Log(key) => {
-                    if self.members.evict_furthest(&mut self.common.metrics, key) {
+                    if self.members.evict_furthest(&mut self.common.cx(turn), key) {
                         lost.push(key);
                         // The members that are left lag by less than half as much.
                         over = over.saturating_sub(bytes / 2);

@@ -227,7 +227,8 @@ impl Shard {
     #[must_use]
     pub fn next_due(&self) -> Option<u64> {
         let rooms = &self.rooms;
-        let has_work = self.members.has_work() || self.admission.has_more();
+        let has_work =
+            self.members.has_work() || self.admission.has_more() || rooms.has_departing();
         let has_timers = self.common.has_due_timers;
         if has_work || has_timers || rooms.has_newcomers() || rooms.has_awaiting() {
             return Some(0);

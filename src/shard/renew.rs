@@ -13,7 +13,7 @@ use crate::auth::identity::Identity;
 use crate::limits::{LEAVING_WORK, TOKEN_WORK};
 use crate::link::io::Io;
 use crate::link::refusal::Refusal;
-use crate::member::{ExpiresAt, Members, Push, Renewal};
+use crate::member::{ExpiresAt, Push, Renewal};
 use crate::wire::json::push_string;
 use crate::wire::phx::Payload;
 
@@ -58,11 +58,15 @@ impl Shard {
         }
     }
 
-    /// Goes on with what ends, and with connections that go on with another token, as far as the
-    /// work of a turn goes. Each has its part before one has another.
+    /// Goes on with what ends, with those whose shard has begun anew, and with connections that go on
+    /// with another token, as far as the work of a turn goes. Each has its part before one has
+    /// another.
     pub(super) fn go_on_ending<I: Io>(&mut self, turn: &mut Turn<'_, I>) {
-        while self.members.has_endings() && self.members.may_end() {
-            self.members.end_some_more(&mut self.common.cx(turn));
+        while (self.members.has_endings() || self.rooms.has_departing()) && self.members.may_end() {
+            let cx = &mut self.common.cx(turn);
+            self.members.end_some_more(cx);
+            let work = self.rooms.depart_some(cx, self.members.part_of_ending(cx));
+            self.members.spend_ending(cx, work);
             if let Some(renewal) = self.members.next_renewal() {
                 self.renew_some(turn, renewal);
             }
@@ -76,7 +80,7 @@ impl Shard {
     /// Requires: no join under way. Changes: identity, warning, deadline, channels. Emits: `Renew`
     /// for each channel that stays, `Leave` for each that ends.
     fn renew_some<I: Io>(&mut self, turn: &mut Turn<'_, I>, mut renewal: Renewal) {
-        let mut part = Members::part_of_ending(&self.common.cx(turn));
+        let mut part = self.members.part_of_ending(&self.common.cx(turn));
         while self.members.has_to_renew(&renewal) {
             if part == 0 || !self.members.may_end() {
                 return self.members.renew_later(renewal);

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use super::{Shard, Turn};
 use crate::api::Api;
 use crate::base::time::Now;
+use crate::limits::VISITS_PER_WORK;
 use crate::link::io::Io;
 use crate::link::record::Restart;
 use crate::link::topic;
@@ -117,6 +118,7 @@ impl Shard {
         self.members.conns.forget_pollers(cx.now, shard);
         Api::answer_waiting(cx, &mut self.members.conns, shard);
         let rooms: Vec<Box<str>> = self.directory.names().map(Box::from).collect();
+        cx.budget.spend_for(rooms.len(), VISITS_PER_WORK);
         for room in rooms {
             if cx.home_of(&topic::of_room(&room)) == shard {
                 self.directory.learn(&room, "", None);

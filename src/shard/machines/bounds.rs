@@ -1,14 +1,17 @@
 //! What a turn does at most, however much comes together: writes to the members of many rooms, and
 //! ends of connections.
 
+use std::sync::Arc;
+
 use super::{World, frame, upgrade};
+use crate::auth::level::Level;
 use crate::base::arena::Key;
 use crate::limits::{
     CHANNELS_PER_WORK, CONN_WRITES_PER_TURN, ENDING_WORK, LEAVING_PART, LEAVING_WORK, SWEEP_MS,
     TIMER_WORK, TIMERS_PART,
 };
 use crate::link::ids::{AudienceKey, ConnKey, Slot};
-use crate::link::record::{Received, ToHome, ToMember, read};
+use crate::link::record::{Field as _, Received, ToHome, ToMember, Who, read};
 use crate::link::topic::of_room;
 use crate::wire::phx::Payload;
 use crate::wire::ws::frame::Opcode;
@@ -134,15 +137,15 @@ fn of_rooms_that_tick_at_the_same_time_a_turn_ticks_so_many() {
 fn of_connections_that_are_each_told_something_a_turn_writes_to_so_many() {
     let mut crowd = Crowd::of(CONN_WRITES_PER_TURN + 100);
     crowd.world.net.told.clear();
-    let (audience, payload) = (crowd.audience, r#"{"reason":"members"}"#);
+    let (audience, event, payload) = (crowd.audience, "room_you", "{}");
     let conns = crowd.conns.clone();
     crowd.world.with(|shard, turn| {
         for (slot, conn) in (0..).map(Slot).zip(conns) {
-            let removed = ToMember::Removed { conn, audience, slot, may_return: false, payload };
-            shard.members.hear(&mut shard.common.cx(turn), removed);
+            let told = ToMember::Told { conn, audience, slot, event, payload };
+            shard.members.hear(&mut shard.common.cx(turn), told);
         }
     });
-    let told = |crowd: &Crowd| crowd.told("room_removed members");
+    let told = |crowd: &Crowd| crowd.told("room_you");
     assert_eq!(told(&crowd), CONN_WRITES_PER_TURN);
     while is_due(&crowd.world) {
         crowd.world.pass(0);
@@ -413,6 +416,25 @@ impl Crowd {
         self.world.hear(ToMember::Deliver { audience, event: "new_msg", payload });
     }
 
+    /// The home puts all out but the first few, by one decision, and says something behind that.
+    fn put_out_but(&mut self, stay: usize) {
+        let (audience, payload) = (self.audience, r#"{"reason":"members"}"#);
+        let removed = (stay..MEMBERS).map(|at| {
+            let (conn, slot) = (self.conns[at], Slot(u32::try_from(at).expect("a few")));
+            ToMember::Removed { conn, audience, slot, may_return: false, payload }
+        });
+        let payload = Payload::Json("{}");
+        let said = ToMember::Deliver { audience, event: "new_msg", payload };
+        let records = removed.chain([said]).map(|message| {
+            let mut record = Vec::new();
+            message.put(&mut record);
+            record
+        });
+        self.world.with(|shard, turn| {
+            records.for_each(|record| shard.heard_from(turn, 1, &record));
+        });
+    }
+
     fn seats(&self) -> usize {
         let audience = self.world.shard.members.audiences.get(self.audience);
         audience.map_or(0, |audience| audience.seats.len())
@@ -586,4 +608,145 @@ fn who_goes_while_its_token_is_renewed_is_gone_and_one_that_may_stay_is_told_eve
     world.net.told.clear();
     world.say(bob, &format!(r#"["1","m","room:{}","new_msg",{{"body":"hi"}}]"#, rooms[1]));
     assert!(world.net.told.iter().any(|told| told == "new_msg"), "{:?}", world.net.told);
+}
+
+/// What they are told who are put out, and what follows.
+const REMOVED: &str = "room_removed members";
+
+#[test]
+fn when_a_room_puts_many_out_a_turn_tells_so_many_and_none_of_them_hears_what_follows() {
+    const STAY: usize = 3;
+    /// The first of those whose channels end in later turns: the last that are put out are told
+    /// first then.
+    const FIRST: usize = STAY + LEFT_PER_TURN;
+    let mut crowd = Crowd::new();
+    crowd.world.net.told.clear();
+    crowd.put_out_but(STAY);
+    crowd.world.shard.check_invariants();
+    assert!(crowd.seats() >= MEMBERS - 2 * LEFT_PER_TURN, "{}", crowd.seats());
+    assert_eq!(crowd.told("new_msg"), STAY, "who is put out hears nothing from then on");
+    // It is put out again before its turn: that is not told by itself.
+    crowd.put_out_but(STAY);
+    assert!(crowd.seats() >= MEMBERS - 4 * LEFT_PER_TURN, "{}", crowd.seats());
+    // One says something before its turn, others go.
+    let (conn, gone) = (crowd.conns[FIRST], crowd.conns[FIRST + 1]);
+    let push = format!(r#"["{FIRST}","p","{}","new_msg",{{"body":"hi"}}]"#, crowd.topic);
+    crowd.world.say(conn, &push);
+    assert!(!crowd.world.net.told.iter().any(|told| told == "Publish"), "nothing is asked for it");
+    assert_eq!(crowd.world.shard.members.channels_count(conn), 0);
+    crowd.world.with(|shard, turn| shard.hung_up(turn, gone));
+    crowd.world.shard.check_invariants();
+    let said = crowd.told("new_msg");
+    let turns = crowd.pass_all(STAY);
+    assert!(turns >= MEMBERS / LEFT_PER_TURN / 2, "{turns}");
+    assert_eq!(crowd.told("new_msg") - said, STAY * turns, "only who stays hears");
+    assert_eq!(crowd.told(REMOVED), MEMBERS - STAY - 1, "all but who has gone");
+    assert_eq!(crowd.told("Leave"), MEMBERS - STAY, "the home is told of each");
+    assert_eq!(crowd.seats(), STAY);
+}
+
+#[test]
+fn a_room_that_loses_its_place_while_it_puts_many_out_ends_them_all_and_a_home_is_told_of_none() {
+    for is_lost in [false, true] {
+        let mut crowd = Crowd::new();
+        crowd.world.net.told.clear();
+        crowd.put_out_but(MEMBERS / 2);
+        if is_lost {
+            crowd.world.hear_restart();
+        } else {
+            let audience = crowd.audience;
+            crowd.world.hear(ToMember::Ended { audience, reason: "turned" });
+        }
+        crowd.pass_all(0);
+        let leaves = crowd.told("Leave");
+        if is_lost {
+            assert!(leaves <= 2 * LEFT_PER_TURN, "{leaves} after it began anew");
+        } else {
+            assert_eq!(leaves, MEMBERS);
+            assert_eq!(crowd.told(REMOVED), MEMBERS / 2, "who is put out is told so");
+        }
+        assert!(!crowd.world.shard.members.has_work());
+    }
+}
+
+#[test]
+fn when_another_shard_begins_anew_a_turn_lets_so_many_of_its_members_leave_and_tells_it_nothing() {
+    let work = LEAVING_WORK * u32::try_from(LEFT_PER_TURN).expect("a few");
+    let mut world = World::with_settings(|settings| {
+        settings.endings_work = work;
+        settings.limits.rooms_per_s = 0;
+    });
+    let topics: Vec<String> = rooms(2).iter().map(|room| of_room(room)).collect();
+    let join = |world: &mut World, number: usize, topic: &str| {
+        let conn = Key::from_u64(1 << 32 | number as u64);
+        let (user, audience) = (format!("u{number}"), Key::from_u64(9 << 32));
+        world.hear(ToHome::Join {
+            conn,
+            audience,
+            topic,
+            who: Who::There { user: &user, name: &user },
+            level: Level::Speak,
+            visible: true,
+            since: None,
+            limit: 0,
+            meta: None,
+            replaces: None,
+            address: None,
+            invite: None,
+        });
+    };
+    for number in 0..MEMBERS {
+        join(&mut world, number, &topics[number % 2]);
+    }
+    while is_due(&world) {
+        world.pass(0);
+    }
+    let members = |world: &World| world.shard.population().members;
+    assert_eq!(members(&world), MEMBERS);
+    world.hear_restart();
+    let left = members(&world);
+    assert!(left >= MEMBERS - LEFT_PER_TURN - PART, "{left}");
+    // One of its new life comes in before they have left, and stays.
+    world.net.told.clear();
+    join(&mut world, MEMBERS, &topics[1]);
+    let mut turns = 0;
+    let mut left = members(&world);
+    while left > 1 {
+        assert!(is_due(&world), "the next turn has work");
+        world.pass(0);
+        world.shard.check_invariants();
+        let now = members(&world);
+        assert!(left - now <= LEFT_PER_TURN + PART, "{} in a turn", left - now);
+        left = now;
+        turns += 1;
+    }
+    assert!(turns >= MEMBERS / LEFT_PER_TURN / 2, "{turns}");
+    assert_eq!(world.net.told.iter().filter(|told| *told == "Joined").count(), 1);
+    assert_eq!(world.net.told.iter().filter(|told| *told == "Removed").count(), 0);
+    assert_eq!(world.shard.rooms.len(), 1, "and a room goes that is empty");
+}
+
+#[test]
+fn of_many_who_take_too_much_memory_a_turn_ends_so_many_and_their_log_is_let_go_of_at_once() {
+    let mut crowd = Crowd::new();
+    crowd.world.pass(0);
+    let world = &mut crowd.world;
+    world.net.takes = Some(0);
+    let used_bytes = world.shard.population().memory_bytes;
+    let settings = Arc::make_mut(&mut world.shard.common.settings);
+    settings.memory_bytes_max = used_bytes + 64 * 1_024;
+    world.net.told.clear();
+    let (audience, body) = (crowd.audience, format!("\"{}\"", "a".repeat(48 * 1_024)));
+    let payload = Payload::Json(&body);
+    crowd.world.hear(ToMember::Deliver { audience, event: "new_msg", payload });
+    crowd.world.hear(ToMember::Deliver { audience, event: "new_msg", payload });
+    let shard = &crowd.world.shard;
+    assert_eq!(shard.metrics().lost_for_memory, MEMBERS as u64, "all lag alike");
+    assert_eq!(shard.members.audiences.log_bytes(), 0, "nobody is waited for");
+    assert!(shard.population().memory_bytes <= shard.common.settings.memory_bytes_max);
+    assert!(crowd.seats() >= MEMBERS - 2 * LEFT_PER_TURN, "{}", crowd.seats());
+    let turns = crowd.pass_all(0);
+    assert!(turns >= MEMBERS / LEFT_PER_TURN / 2, "{turns}");
+    assert_eq!(crowd.told("Leave"), MEMBERS, "the home is told of each");
+    assert_eq!(crowd.world.shard.metrics().lagged, MEMBERS as u64);
 }

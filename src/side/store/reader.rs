@@ -243,42 +243,7 @@ impl Reader {
         let Remembered { present, origin, lineage } = remembered(&look, id, first_in_memory)?;
         let audited = audit::last(&look, id)?;
         let pins = pins(&look, id, &mut self.damaged)?;
-        let sql = select_messages!("WHERE id BETWEEN ?1 AND ?2 ORDER BY id DESC LIMIT ?3");
-        let mut statement = look.prepare_cached(sql)?;
-        // One at least: it says how late it was in the room.
-        let messages = bounds.messages.max(1);
-        let range = params![id_of(id, 1), id_of(id, top.offset), messages];
-        let mut rows = statement.query(range)?;
-        let mut pieces = Pieces::default();
-        // Not beyond the first one: what lies there is another room's, and may be damaged.
-        while pieces.len() < top.offset.saturating_sub(floor.offset) {
-            let row = match rows.next().map_err(StoreError::from) {
-                Ok(Some(row)) => row,
-                Ok(None) => {
-                    // Offsets have no gap: what is not there is hidden by damage of its page.
-                    self.damaged += u64::from(pieces.len() < u64::from(messages));
-                    break;
-                }
-                Err(error) if error.cause() == Cause::Corrupt => {
-                    self.damaged += 1;
-                    break;
-                }
-                // With a shorter tail it can be joined, and without one never.
-                Err(error) if error.is_late() && pieces.len() > 0 => break,
-                Err(error) => return Err(error),
-            };
-            let Some(message) = Message::of(row) else {
-                self.damaged += 1;
-                break;
-            };
-            if offset_of(message.id) != top.offset - pieces.len() {
-                self.damaged += 1;
-                break;
-            }
-            if !pieces.push(&message, bounds.bytes) {
-                break;
-            }
-        }
+        let pieces = last_pieces(&look, id, (floor, top), bounds, &mut self.damaged)?;
         let tail = pieces.backwards();
         let first = top.offset + 1 - pieces.len();
         let keys = keys_before(&look, id, (first, top.offset), &mut self.damaged)?;
@@ -428,6 +393,58 @@ impl Reader {
         self.begin();
         &self.conn
     }
+}
+
+/// The last messages of a room, the last one first, without a hole: as far back as they are whole,
+/// and can be read in time.
+///
+/// # Errors
+///
+/// Those of SQLite, and if not one can be read in time.
+fn last_pieces(
+    conn: &Connection,
+    id: u32,
+    (floor, top): (Marks, Marks),
+    bounds: TailBounds,
+    damaged: &mut u64,
+) -> Result<Pieces, StoreError> {
+    let sql = select_messages!("WHERE id BETWEEN ?1 AND ?2 ORDER BY id DESC LIMIT ?3");
+    let mut statement = conn.prepare_cached(sql)?;
+    // One at least: it says how late it was in the room.
+    let messages = bounds.messages.max(1);
+    let range = params![id_of(id, 1), id_of(id, top.offset), messages];
+    let mut rows = statement.query(range)?;
+    let mut pieces = Pieces::default();
+    // Not beyond the first one: what lies there is another room's, and may be damaged.
+    while pieces.len() < top.offset.saturating_sub(floor.offset) {
+        let row = match rows.next().map_err(StoreError::from) {
+            Ok(Some(row)) => row,
+            Ok(None) => {
+                // Offsets have no gap: what is not there is hidden by damage of its page.
+                *damaged += u64::from(pieces.len() < u64::from(messages));
+                break;
+            }
+            Err(error) if error.cause() == Cause::Corrupt => {
+                *damaged += 1;
+                break;
+            }
+            // With a shorter tail it can be joined, and without one never.
+            Err(error) if error.is_late() && pieces.len() > 0 => break,
+            Err(error) => return Err(error),
+        };
+        let Some(message) = Message::of(row) else {
+            *damaged += 1;
+            break;
+        };
+        if offset_of(message.id) != top.offset - pieces.len() {
+            *damaged += 1;
+            break;
+        }
+        if !pieces.push(&message, bounds.bytes) {
+            break;
+        }
+    }
+    Ok(pieces)
 }
 
 /// Messages of a room, without a hole: see [`Reader::read`].

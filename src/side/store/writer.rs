@@ -143,6 +143,16 @@ pub(super) struct Damaged {
     pub(super) error: StoreError,
 }
 
+/// What a look for a room has found.
+enum Looked {
+    /// Its id; none, if nothing was kept of it.
+    Is(Option<u32>),
+    /// Damage: it is left out of the batch.
+    Damaged,
+    /// Damage that SQLite itself has met: it does not commit what was begun.
+    Undone,
+}
+
 /// When a batch is on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum OnDisk {
@@ -273,86 +283,36 @@ impl Writer {
         batch: &Batch,
         questions: &mut Vec<Question>,
     ) -> Result<bool, StoreError> {
-        let step = WriteTransaction::begin(&self.conn)?;
+        let conn = self.shared_conn();
+        let step = WriteTransaction::begin(&conn)?;
         let mut removal = RemovedLine::default();
         for (shard, record) in batch.iter() {
             match record {
                 ToStore::Open { number, room, topic, epoch } => {
-                    let is_it = |of: &Damaged| (of.shard, of.number) == (shard, number);
-                    if self.damaged.iter().any(is_it) {
-                        continue;
-                    }
-                    let id = match look_for(&step, self.life.lives, topic, epoch) {
-                        Ok(id) => id,
-                        // One room that cannot be read does not keep all others from being kept.
-                        Err(error) if error.cause() == Cause::Corrupt => {
-                            let may_go_on = !matches!(error, StoreError::Sqlite(_));
-                            self.damaged.push(Damaged { shard, number, error });
-                            if may_go_on {
-                                continue;
-                            }
-                            // SQLite does not commit what has met damage.
-                            return Ok(false);
+                    let looked = self.look_for_room(&step, (shard, number), topic, epoch)?;
+                    match looked {
+                        Looked::Is(id) => {
+                            self.rooms.open(
+                                shard,
+                                room,
+                                OpenRoom { topic: topic.into(), epoch, id },
+                            );
+                            let is_full = id.is_none() && self.rooms.is_full();
+                            let asked = Asked::Tail;
+                            questions.push(Question { shard, number, id, asked, is_full });
                         }
-                        Err(error) => return Err(error),
-                    };
-                    self.rooms.open(shard, room, OpenRoom { topic: topic.into(), epoch, id });
-                    let (is_full, asked) = (id.is_none() && self.rooms.is_full(), Asked::Tail);
-                    questions.push(Question { shard, number, id, asked, is_full });
-                }
-                ToStore::Append { room, top, at_ms, said, .. } => {
-                    let id = self.rooms.id_in(&step, self.life.lives, (shard, room), top, at_ms)?;
-                    let id_here = id_of(id, top.offset + 1);
-                    insert(&step, &Message { id: id_here, at_ms, said, fate: Fate::default() })?;
-                    note_written(&mut self.written, id);
-                }
-                ToStore::Change {
-                    room, top, at_ms, offset, said_ms, said, fate, audit, ..
-                } => {
-                    let id = self.rooms.id_in(&step, self.life.lives, (shard, room), top, at_ms)?;
-                    let fate = Fate { change: top.change + 1, ..fate };
-                    if let Some(act) = fate.deleted {
-                        let topic = self.rooms.topic_of(shard, room);
-                        removal.push_deleted(topic, offset, said_ms, act);
-                    }
-                    let id_here = id_of(id, offset);
-                    change(&step, &Message { id: id_here, at_ms: said_ms, said, fate })?;
-                    self.has_overwritten = true;
-                    note_read(&step, id, at_ms, audit)?;
-                    note_written(&mut self.written, id);
-                }
-                ToStore::Founding { room, at_ms, title, owner, .. } => {
-                    let id =
-                        self.rooms.id_to_decide(&step, self.life.lives, (shard, room), at_ms)?;
-                    found(&step, id, title, owner)?;
-                    if let Some(owner) = owner {
-                        let topic = self.rooms.topic_of(shard, room);
-                        removal.push_standing(topic, owner, at_ms, Standing::OWNER);
+                        Looked::Damaged => {}
+                        Looked::Undone => return Ok(false),
                     }
                 }
-                ToStore::Settings { room, at_ms, title, settings, audit, .. } => {
-                    let id =
-                        self.rooms.id_to_decide(&step, self.life.lives, (shard, room), at_ms)?;
-                    set(&step, id, title, settings)?;
-                    self.has_overwritten = true;
-                    note_read(&step, id, at_ms, audit)?;
-                    if RoomSettings::keep_in(settings) != RoomKeep::default() {
-                        self.timed.push(id);
-                    }
+                ToStore::Append { .. } | ToStore::Change { .. } => {
+                    self.write_message(&step, shard, record, &mut removal)?;
                 }
-                ToStore::Standing { room, at_ms, user, standing, audit, .. } => {
-                    let id =
-                        self.rooms.id_to_decide(&step, self.life.lives, (shard, room), at_ms)?;
-                    stand(&step, StandingRow { room: id, user, standing })?;
-                    let topic = self.rooms.topic_of(shard, room);
-                    removal.push_standing(topic, user, at_ms, standing);
-                    self.has_overwritten = true;
-                    note_read(&step, id, at_ms, audit)?;
-                }
-                ToStore::Note { room, at_ms, line, .. } => {
-                    let id =
-                        self.rooms.id_to_decide(&step, self.life.lives, (shard, room), at_ms)?;
-                    note_read(&step, id, at_ms, line)?;
+                ToStore::Founding { .. }
+                | ToStore::Settings { .. }
+                | ToStore::Standing { .. }
+                | ToStore::Note { .. } => {
+                    self.write_decision(&step, shard, record, &mut removal)?;
                 }
                 ToStore::Read { number, room, .. }
                 | ToStore::Find { number, room, .. }
@@ -374,6 +334,114 @@ impl Writer {
         self.committed_in = began.elapsed();
         self.is_wal_empty = false;
         Ok(true)
+    }
+
+    /// Looks for a room that a shard opens under a number.
+    ///
+    /// # Errors
+    ///
+    /// Those of SQLite. Damage is none: one room that cannot be read does not keep all others from
+    /// being kept.
+    fn look_for_room(
+        &mut self,
+        step: &Connection,
+        (shard, number): (u16, u64),
+        topic: &str,
+        epoch: u64,
+    ) -> Result<Looked, StoreError> {
+        if self.damaged.iter().any(|of| (of.shard, of.number) == (shard, number)) {
+            return Ok(Looked::Damaged);
+        }
+        match look_for(step, self.life.lives, topic, epoch) {
+            Ok(id) => Ok(Looked::Is(id)),
+            Err(error) if error.cause() == Cause::Corrupt => {
+                let may_go_on = !matches!(error, StoreError::Sqlite(_));
+                self.damaged.push(Damaged { shard, number, error });
+                Ok(if may_go_on { Looked::Damaged } else { Looked::Undone })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes a message, or what it is from now on.
+    fn write_message(
+        &mut self,
+        step: &Connection,
+        shard: u16,
+        record: ToStore<'_>,
+        removal: &mut RemovedLine,
+    ) -> Result<(), StoreError> {
+        let lives = self.life.lives;
+        let id = match record {
+            ToStore::Append { room, top, at_ms, said, .. } => {
+                let id = self.rooms.id_in(step, lives, (shard, room), top, at_ms)?;
+                let id_here = id_of(id, top.offset + 1);
+                insert(step, &Message { id: id_here, at_ms, said, fate: Fate::default() })?;
+                id
+            }
+            ToStore::Change { room, top, at_ms, offset, said_ms, said, fate, audit, .. } => {
+                let id = self.rooms.id_in(step, lives, (shard, room), top, at_ms)?;
+                let fate = Fate { change: top.change + 1, ..fate };
+                if let Some(act) = fate.deleted {
+                    let topic = self.rooms.topic_of(shard, room);
+                    removal.push_deleted(topic, offset, said_ms, act);
+                }
+                let id_here = id_of(id, offset);
+                change(step, &Message { id: id_here, at_ms: said_ms, said, fate })?;
+                self.has_overwritten = true;
+                note_read(step, id, at_ms, audit)?;
+                id
+            }
+            _ => unreachable!("called for messages"),
+        };
+        if self.written.last() != Some(&id) {
+            self.written.push(id);
+        }
+        Ok(())
+    }
+
+    /// Writes what was decided of a room.
+    fn write_decision(
+        &mut self,
+        step: &Connection,
+        shard: u16,
+        record: ToStore<'_>,
+        removal: &mut RemovedLine,
+    ) -> Result<(), StoreError> {
+        let lives = self.life.lives;
+        let (rooms, timed) = (&mut self.rooms, &mut self.timed);
+        match record {
+            ToStore::Founding { room, at_ms, title, owner, .. } => {
+                let id = rooms.id_to_decide(step, lives, (shard, room), at_ms)?;
+                found(step, id, title, owner)?;
+                if let Some(owner) = owner {
+                    let topic = rooms.topic_of(shard, room);
+                    removal.push_standing(topic, owner, at_ms, Standing::OWNER);
+                }
+            }
+            ToStore::Settings { room, at_ms, title, settings, audit, .. } => {
+                let id = rooms.id_to_decide(step, lives, (shard, room), at_ms)?;
+                set(step, id, title, settings)?;
+                self.has_overwritten = true;
+                note_read(step, id, at_ms, audit)?;
+                if RoomSettings::keep_in(settings) != RoomKeep::default() {
+                    timed.push(id);
+                }
+            }
+            ToStore::Standing { room, at_ms, user, standing, audit, .. } => {
+                let id = rooms.id_to_decide(step, lives, (shard, room), at_ms)?;
+                stand(step, StandingRow { room: id, user, standing })?;
+                removal.push_standing(rooms.topic_of(shard, room), user, at_ms, standing);
+                self.has_overwritten = true;
+                note_read(step, id, at_ms, audit)?;
+            }
+            ToStore::Note { room, at_ms, line, .. } => {
+                let id = rooms.id_to_decide(step, lives, (shard, room), at_ms)?;
+                note_read(step, id, at_ms, line)?;
+            }
+            _ => unreachable!("called for decisions"),
+        }
+        Ok(())
     }
 
     /// How long the disk has taken for the last batch: to write it to the log, and to sync that.
@@ -524,12 +592,5 @@ impl Writer {
 
     pub(super) fn conn(&self) -> &Connection {
         &self.conn
-    }
-}
-
-/// Notes that a room was written in.
-fn note_written(written: &mut Vec<u32>, id: u32) {
-    if written.last() != Some(&id) {
-        written.push(id);
     }
 }

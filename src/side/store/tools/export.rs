@@ -153,6 +153,7 @@ impl Export<'_> {
         (self.tell)(what);
     }
 
+    /// Writes a room: what it is, its eras, how users stand in it, its trail, its messages.
     fn room(
         &mut self,
         conn: &Connection,
@@ -178,12 +179,7 @@ impl Export<'_> {
         }
         let RoomRow { mut floor, .. } = room;
         if let Some(since_ms) = since_ms {
-            let since = i64::try_from(since_ms).unwrap_or(i64::MAX);
-            let sql = "SELECT id FROM message WHERE id BETWEEN ?1 AND ?2 AND at >= ?3 \
-                       ORDER BY id LIMIT 1";
-            let range = params![id_of(id, floor + 1), id_of(id, top.offset), since];
-            let first = look.prepare_cached(sql)?.query_row(range, |row| row.get(0)).optional()?;
-            floor = first.map_or(top.offset, |first| offset_of(first) - 1);
+            floor = before(&look, id, (floor, top.offset), since_ms)?;
         }
         drop(look);
         self.line(&RoomLine {
@@ -210,6 +206,22 @@ impl Export<'_> {
                 life: era.life,
             })?;
         }
+        self.standings(conn, name, id)?;
+        self.trail(conn, name, id)?;
+        let mut next = floor + 1;
+        while next <= top.offset {
+            let Some(last) =
+                self.page(conn, name, &eras, id_of(id, next), id_of(id, top.offset))?
+            else {
+                break;
+            };
+            next = offset_of(last) + 1;
+        }
+        Ok(())
+    }
+
+    /// Writes how users stand in a room.
+    fn standings(&mut self, conn: &Connection, name: &str, id: u32) -> Result<(), StoreError> {
         let damaged = each_standing(conn, id, |StandingRow { user, standing, .. }| {
             let until = |until_ms| (until_ms > 0).then_some(told_until(until_ms));
             self.line(&StandingLine {
@@ -224,6 +236,11 @@ impl Export<'_> {
         if damaged > 0 {
             self.damage(&format!("room {name:?}: how a user stands is not what was written"));
         }
+        Ok(())
+    }
+
+    /// Writes a room's audit trail.
+    fn trail(&mut self, conn: &Connection, name: &str, id: u32) -> Result<(), StoreError> {
         let mut no_json = 0;
         let damaged = each_audited(conn, id, |AuditRow { at, line, .. }| {
             let AuditLine { number: n, act, by, user, offset, text, set } = line;
@@ -246,15 +263,6 @@ impl Export<'_> {
         })?;
         if damaged + no_json > 0 {
             self.damage(&format!("room {name:?}: its audit trail is not what was written"));
-        }
-        let mut next = floor + 1;
-        while next <= top.offset {
-            let Some(last) =
-                self.page(conn, name, &eras, id_of(id, next), id_of(id, top.offset))?
-            else {
-                break;
-            };
-            next = offset_of(last) + 1;
         }
         Ok(())
     }
@@ -286,6 +294,21 @@ impl Export<'_> {
         }
         Ok(last)
     }
+}
+
+/// The offset before the first message above `floor`, up to `top`, that was said at a time or later;
+/// `top`, if there is none.
+fn before(
+    conn: &Connection,
+    id: u32,
+    (floor, top): (u64, u64),
+    since_ms: u64,
+) -> Result<u64, StoreError> {
+    let since = i64::try_from(since_ms).unwrap_or(i64::MAX);
+    let sql = "SELECT id FROM message WHERE id BETWEEN ?1 AND ?2 AND at >= ?3 ORDER BY id LIMIT 1";
+    let range = params![id_of(id, floor + 1), id_of(id, top), since];
+    let first = conn.prepare_cached(sql)?.query_row(range, |row| row.get(0)).optional()?;
+    Ok(first.map_or(top, |first| offset_of(first) - 1))
 }
 
 /// JSON as it stands; an error, if it is none.
