@@ -198,13 +198,13 @@ impl EngineLog {
                 LogAnswer::Opened { room, opened }
             }
             FromEngine::NotOpened { room, why } => LogAnswer::NotOpened { room, why },
-            FromEngine::Entry { room, number, marks, at_ms, rev, record, line } => {
+            FromEngine::Entry { room, number, marks, at_ms, rev, record, line, was_missed } => {
                 // It may still have to be kept: only its place is known.
                 let ticket = number.and_then(|number| self.told(number, false)).map(|of| of.1);
                 let placed = Placed { marks, at_ms };
                 let line = line.map(|line| LineText::new(&line));
                 let what = what_of(record, marks);
-                LogAnswer::Entry { room, ticket, placed, rev, what, line }
+                LogAnswer::Entry { room, ticket, placed, rev, what, line, was_missed }
             }
             FromEngine::Kept { number, marks, at_ms } => {
                 let (room, ticket) = self.told(number, true)?;
@@ -616,6 +616,7 @@ mod tests {
             rev: 1,
             record: inside,
             line: None,
+            was_missed: false,
         }
     }
 

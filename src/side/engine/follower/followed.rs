@@ -396,14 +396,14 @@ impl Followed {
         let is_before = |done: &Done| is_before(done) && !planted::is(Planted::TurnToldFirst);
         let entries = || entries.iter().zip(&read);
         for ((done, at_ms), read) in entries().filter(|((done, _), _)| is_before(done)) {
-            self.tell(ways, node, (done, *read), (*at_ms, head.rev));
+            self.tell(ways, node, (done, *read), (*at_ms, head.rev), true);
         }
         if let Some(kept) = turned {
             self.turns.count(known.top, kept);
             ways.tell(shard, &FromEngine::Turned { room, epoch: head.epoch, kept });
         }
         for ((done, at_ms), read) in entries().filter(|((done, _), _)| !is_before(done)) {
-            self.tell(ways, node, (done, *read), (*at_ms, head.rev));
+            self.tell(ways, node, (done, *read), (*at_ms, head.rev), true);
         }
         if let Some(floor) = let_go {
             ways.tell(shard, &FromEngine::LetGo { room, floor });
@@ -443,7 +443,7 @@ impl Followed {
         for (done, read) in news.entries.iter().zip(read) {
             if self.is_new(done) {
                 let rev = self.known.as_ref().map_or(0, |known| known.rev);
-                self.tell(ways, node, (done, read), (head.at_ms, rev));
+                self.tell(ways, node, (done, read), (head.at_ms, rev), false);
                 self.note_aging(done, read);
             }
         }
@@ -499,6 +499,7 @@ impl Followed {
         node: u64,
         (done, Read { origin, record, line }): (&Done, Read<'_>),
         (at_ms, rev): (u64, u64),
+        was_missed: bool,
     ) {
         let (of, room) = self.key;
         let marks = match done.place {
@@ -507,7 +508,8 @@ impl Followed {
             Place::Decision(_) | Place::Note => Marks::default(),
         };
         let number = origin.number.filter(|_| (origin.node, origin.shard) == (node, of));
-        ways.tell(of, &FromEngine::Entry { room, number, marks, at_ms, rev, record, line });
+        let entry = FromEngine::Entry { room, number, marks, at_ms, rev, record, line, was_missed };
+        ways.tell(of, &entry);
     }
 }
 

@@ -38,8 +38,9 @@ impl Ways for Recorder {
             FromEngine::Opened { room, .. } => format!("opened {}", room.to_u64()),
             FromEngine::NotOpened { room, .. } => format!("not opened {}", room.to_u64()),
             FromEngine::Closed { room } => format!("closed {}", room.to_u64()),
-            FromEngine::Entry { room, marks, .. } => {
-                format!("entry {} {}", room.to_u64(), marks.offset)
+            FromEngine::Entry { room, marks, was_missed, .. } => {
+                let which = if *was_missed { "missed" } else { "entry" };
+                format!("{which} {} {}", room.to_u64(), marks.offset)
             }
             FromEngine::Turned { room, .. } => format!("turned {}", room.to_u64()),
             FromEngine::LetGo { room, floor } => {
@@ -272,7 +273,7 @@ fn a_record_that_is_not_kept_so_is_read_as_it_is_kept() {
     push(&mut follower, &mut ways, "room:tea", b"somebody else's".to_vec());
     let [read] = reads(&mut ways)[..] else { panic!("it is read") };
     follower.answered(&mut ways, 0, read, Ok(kept(message("room:tea"))));
-    assert_eq!(ways.told, ["entry 1 1"]);
+    assert_eq!(ways.told, ["missed 1 1"]);
 }
 
 #[test]
@@ -385,7 +386,7 @@ fn a_push_that_was_lost_is_found_and_told_within_the_time_of_an_audit() {
     assert_eq!((follower.counted().holes, follower.counted().repairs), (1, 0));
     let [read] = reads(&mut ways)[..] else { panic!("it is read") };
     follower.answered(&mut ways, 60_000, read, Ok(kept(message("room:mate"))));
-    assert_eq!(ways.told, ["entry 2 1"]);
+    assert_eq!(ways.told, ["missed 2 1"]);
     assert_eq!((follower.counted().holes, follower.counted().repairs), (1, 1));
     follower.check();
 }
@@ -403,9 +404,9 @@ fn a_page_with_what_its_home_was_not_told_is_shown_behind_that() {
     assert_eq!(ways.told, [""; 0]);
     let [missed, page] = reads(&mut ways)[..] else { panic!("both are read") };
     follower.answered(&mut ways, 0, missed, Ok(kept(message("room:tea"))));
-    assert_eq!(ways.told, ["entry 1 1"]);
+    assert_eq!(ways.told, ["missed 1 1"]);
     follower.answered(&mut ways, 0, page, Ok(kept(message("room:tea"))));
-    assert_eq!(ways.told, ["entry 1 1", "read 5 [1] false"]);
+    assert_eq!(ways.told, ["missed 1 1", "read 5 [1] false"]);
     assert_eq!((follower.counted().holes, follower.counted().repairs), (1, 1));
     follower.check();
 }
@@ -441,13 +442,12 @@ fn stands(offset: u64) -> Reply {
 
 #[test]
 fn a_home_that_may_be_behind_is_told_all_and_then_that_it_is_not() {
-    let told = ["entry 1 1", "caught up 5"];
     // What was pushed before the answer came before that.
     let (mut follower, mut ways) = with_rooms(&["room:tea"]);
     let look = catch_up(&mut follower, &mut ways, 5);
     push(&mut follower, &mut ways, "room:tea", message("room:tea"));
     follower.answered(&mut ways, 0, look, Ok(stands(1)));
-    assert_eq!(ways.told, told);
+    assert_eq!(ways.told, ["entry 1 1", "caught up 5"]);
     // What was lost is read.
     let (mut follower, mut ways) = with_rooms(&["room:tea"]);
     let look = catch_up(&mut follower, &mut ways, 5);
@@ -455,7 +455,7 @@ fn a_home_that_may_be_behind_is_told_all_and_then_that_it_is_not() {
     assert_eq!(ways.told, [""; 0]);
     let [read] = reads(&mut ways)[..] else { panic!("it is read") };
     follower.answered(&mut ways, 0, read, Ok(kept(message("room:tea"))));
-    assert_eq!(ways.told, told);
+    assert_eq!(ways.told, ["missed 1 1", "caught up 5"]);
 }
 
 #[test]
