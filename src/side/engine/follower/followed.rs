@@ -20,6 +20,7 @@ use crate::link::facts::RoomSettings;
 use crate::link::ids::RoomKey;
 use crate::link::kept::read_whole;
 use crate::link::log::{Marks, Why};
+use crate::link::slice::life_in;
 use crate::side::engine::command::{Done, Ended, Entry, Head, News, Place, State};
 use crate::side::engine::record::{Origin, Purpose};
 use crate::side::engine::view::{Room, TailBounds};
@@ -245,13 +246,19 @@ impl Followed {
         self.says.remove(&number)
     }
 
-    /// Tells its home what a node has said in it that is not kept.
-    pub(super) fn hear(&mut self, ways: &mut impl Ways, me: u64, record: &[u8]) {
+    /// Tells its home what a node has said in it that is not kept. Returns the node and its life, if
+    /// that is in it.
+    pub(super) fn hear(
+        &mut self,
+        ways: &mut impl Ways,
+        me: u64,
+        record: &[u8],
+    ) -> Option<(u64, u64)> {
         let place = Purpose::Said { topic: &self.topic };
-        let Ok(Written { origin, inside: record, .. }) = read_told(place, record) else {
+        let Ok(Written { origin, told, inside: record }) = read_told(place, record) else {
             // It is of a version that writes otherwise, and members may do without it.
             self.unreadable += 1;
-            return;
+            return None;
         };
         let Origin { node, shard, number } = origin;
         let (of, room) = self.key;
@@ -260,6 +267,8 @@ impl Followed {
             self.says.remove(&number);
         }
         ways.tell(of, &FromEngine::Heard { room, node, number, record });
+        let Told::Presence { record } = told else { return None };
+        Some((node, life_in(record)?))
     }
 
     /// Whether what was read is of the epoch that its home knows.

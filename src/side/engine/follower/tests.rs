@@ -6,10 +6,11 @@ use super::*;
 use crate::base::arena::Key;
 use crate::limits::ARCHIVE_READS_BYTES_MAX;
 use crate::link::audit::AuditWanted;
-use crate::link::engine::{Act, Told};
+use crate::link::engine::{Act, Told, read_lives};
 use crate::link::facts::Keep;
 use crate::link::log::{Judged, Marks, Part, View, Wanted};
 use crate::link::said::{Fate, Said};
+use crate::link::slice::{Head as SliceHead, Stamp, push_whole};
 use crate::side::engine::command::{
     Archived, Done, Ended, Head, Message as EngineMessage, News, Place, State,
 };
@@ -51,6 +52,7 @@ impl Ways for Recorder {
                 let offsets = (stretch.first..).take(stretch.messages.len());
                 format!("read {number} {:?} {}", offsets.collect::<Vec<_>>(), stretch.more)
             }
+            FromEngine::Gone { nodes } => format!("gone {:?}", read_lives(nodes)),
             FromEngine::CaughtUp { number } => format!("caught up {number}"),
             FromEngine::NotRead { number, .. } => format!("not read {number}"),
             _ => return,
@@ -573,4 +575,33 @@ fn that_nobody_is_in_a_room_any_more_is_said_until_the_engine_has_taken_it() {
     }
     follower.tick(&mut ways, now_ms);
     assert_eq!(says(&mut ways), [0; 0]);
+}
+
+/// As by one that says who is in a room as soon as it lives, and dies before others are told that
+/// it has: while those are not answered, its lease ends.
+#[test]
+fn a_node_that_dies_before_it_is_known_to_live_is_gone_for_what_it_has_said_in_rooms() {
+    let (mut follower, mut ways) = with_rooms(&["room:tea"]);
+    let lease_ms = follower.node.limits.lease_ms;
+    let other = Writer { topic: "room:tea", node: 9, shard: 0 };
+    let (stamp, mut slice) = (Stamp { life: 5, version: 1 }, Vec::new());
+    push_whole(&mut slice, SliceHead { stamp, refs_from: 1, count: 0 }, true, 0);
+    let mut beats = |follower: &mut Follower, now_ms, nodes| {
+        follower.beat(&mut ways, now_ms);
+        let beat = taken(&mut ways, |command| matches!(command, Command::Beat { .. }));
+        let beat = *beat.last().expect("it is asked");
+        let lives = Reply::Nodes { now_ms, life: 3, nodes };
+        follower.answered(&mut ways, now_ms, beat, Ok(lives));
+        let record = other.told(None, &Told::Presence { record: &slice });
+        let topic = "room:tea".into();
+        follower.pushed(&mut ways, now_ms, Pushed::Said { topic, record });
+        std::mem::take(&mut ways.told)
+    };
+    let me = || vec![(NODE, 3)];
+    assert_eq!(beats(&mut follower, 0, me()), [""; 0]);
+    // For a lease after it has answered again nobody is missed.
+    assert_eq!(beats(&mut follower, lease_ms, me()), [""; 0]);
+    assert_eq!(beats(&mut follower, 2 * lease_ms - 1, me()), [""; 0]);
+    assert_eq!(beats(&mut follower, 2 * lease_ms, me()), ["gone [(9, 5)]"]);
+    assert_eq!(beats(&mut follower, 2 * lease_ms + 1, me()), [""; 0], "once");
 }
