@@ -100,10 +100,10 @@ records! {
         /// It cannot be read now.
         162 NotOpened { room: RoomKey, why: Why }
         /// The next entry of a room: of this shard by its number, if there is one. `record` is a
-        /// [`Told`].
+        /// [`Told`]. Whether it was missed, and is told later.
         163 Entry {
             room: RoomKey, number: Option<u64>, marks: Marks, at_ms: u64, rev: u64,
-            record: &'a [u8], line: Option<AuditLine<'a>>,
+            record: &'a [u8], line: Option<AuditLine<'a>>, was_missed: bool,
         }
         /// An entry is kept.
         164 Kept { number: u64, marks: Marks, at_ms: u64 }
@@ -383,7 +383,9 @@ mod tests {
         let record = &[1, 2][..];
         let (number, at_ms, rev) = (Some(4), 5, 6);
         for line in [None, Some(AuditLine::new(7, AuditAct::MsgPin, "é"))] {
-            let entry = FromEngine::Entry { room, number, marks, at_ms, rev, record, line };
+            let was_missed = line.is_none();
+            let entry =
+                FromEngine::Entry { room, number, marks, at_ms, rev, record, line, was_missed };
             check(entry, &mut Vec::new());
         }
         for why in [

@@ -229,6 +229,9 @@ pub enum FromLog<'a> {
         what: What<'a>,
         /// Its line of the audit trail, if it has one and the log has given that its number.
         line: Option<&'a LineText>,
+        /// Whether it was missed, and is told later. Then messages are told as they are by now,
+        /// each with its last change alone.
+        was_missed: bool,
     },
     /// An append is kept, or its key had been used for one that is.
     Kept {
@@ -377,6 +380,7 @@ pub enum LogAnswer {
         rev: u64,
         what: WhatText,
         line: Option<LineText>,
+        was_missed: bool,
     },
     Closed {
         room: RoomKey,
@@ -457,9 +461,9 @@ impl LogAnswer {
         match *self {
             Self::Opened { room, ref opened } => FromLog::Opened { room, opened: opened.as_ref() },
             Self::NotOpened { room, why } => FromLog::NotOpened { room, why },
-            Self::Entry { room, ticket, placed, rev, ref what, ref line } => {
+            Self::Entry { room, ticket, placed, rev, ref what, ref line, was_missed } => {
                 let (what, line) = (what.what(), line.as_ref());
-                FromLog::Entry { room, ticket, placed, rev, what, line }
+                FromLog::Entry { room, ticket, placed, rev, what, line, was_missed }
             }
             Self::Closed { room } => FromLog::Closed { room },
             Self::Kept { room, ticket, placed } => FromLog::Kept { room, ticket, placed },

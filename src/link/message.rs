@@ -210,13 +210,17 @@ fn push_act(out: &mut Vec<u8>, act: Act<'_>) {
 
 /// Appends the payload of `msg_changed`: a patch, which has the fields that are not as they were.
 /// `null` says that a field is there no more. Where it is not known how they were, all that may
-/// change are in it, but for who has just reacted.
+/// change are in it, but for who has just reacted; and where `was_missed`, for then a member may
+/// know the message as it was in between.
 pub(crate) fn push_patch(
     out: &mut Vec<u8>,
     offset: u64,
     was: Option<&(Said<'_>, Fate<'_>)>,
     (said, fate): (Said<'_>, Fate<'_>),
+    was_missed: bool,
 ) {
+    let was_reacted = was.map(|(_, fate)| &fate.reacted);
+    let was = was.filter(|_| !was_missed);
     let (was_said, was_fate) = was.map(|(said, fate)| (said, fate)).unzip();
     out.extend_from_slice(b"{\"change\":");
     push_unsigned(out, fate.change);
@@ -254,8 +258,7 @@ pub(crate) fn push_patch(
     push_unlike(out, "edited", was_fate.map(|was| &was.edited), fate.edited, push_act);
     push_unlike(out, "deleted", was_fate.map(|was| &was.deleted), fate.deleted, push_act);
     push_unlike(out, "pinned", was_fate.map(|was| &was.pinned), fate.pinned, push_act);
-    let was_reacted = was_fate.map(|was| &was.reacted);
-    push_unlike(out, "reactions", was_reacted, fate.reacted, push_reactions);
+    push_unlike(out, "reactions", was_fate.map(|was| &was.reacted), fate.reacted, push_reactions);
     // Whoever did it learns of it on all devices. With the message all of them are gone.
     if let Some(was) = was_reacted.filter(|was| **was != fate.reacted && fate.deleted.is_none()) {
         push_name(out, "by");
@@ -475,7 +478,7 @@ mod tests {
     fn a_patch_of_a_message_that_grows_has_what_is_new() {
         let patch = |was: (Said<'_>, Fate<'_>), now| {
             let mut out = Vec::new();
-            push_patch(&mut out, 5, Some(&was), now);
+            push_patch(&mut out, 5, Some(&was), now, false);
             text(&out).to_owned()
         };
         let said = |body, stream| Said { user: "u", body, stream, ..Said::default() };
@@ -499,7 +502,7 @@ mod tests {
     fn a_patch_has_what_is_not_as_it_was() {
         let patch = |was: Option<(Said<'_>, Fate<'_>)>, now| {
             let mut out = Vec::new();
-            push_patch(&mut out, 5, was.as_ref(), now);
+            push_patch(&mut out, 5, was.as_ref(), now, false);
             text(&out).to_owned()
         };
         let fate = Fate { change: 3, edited: Some(act(7, None)), ..Fate::default() };
@@ -531,6 +534,24 @@ mod tests {
         assert_eq!(patch(Some(one), none), expected);
         let gone = patch(Some(one), (gone, deleted));
         assert!(gone.ends_with(r#","reactions":null}"#), "{gone}");
+    }
+
+    #[test]
+    fn a_patch_of_what_was_missed_has_all_and_who_has_reacted_since() {
+        let reacted = |reacted| (RICH, Fate { change: 5, reacted, ..Fate::default() });
+        let mut out = Vec::new();
+        push_patch(&mut out, 5, Some(&reacted(Some("a\tu\n"))), reacted(Some("a\tw\n")), true);
+        let Said { body, .. } = RICH;
+        let expected = format!(
+            "{{\"change\":5,\"offset\":5,\"body\":{body},{}",
+            concat!(
+                r#""stream":null,"mentions":["bob"],"data":{ "a" : 1.0},"#,
+                r#""edited":null,"deleted":null,"pinned":null,"#,
+                r#""reactions":{"a":{"count":1,"users":["w"]}},"#,
+                r#""by":[["u","a",false],["w","a",true]]}"#
+            )
+        );
+        assert_eq!(text(&out), expected);
     }
 
     #[test]

@@ -145,6 +145,13 @@ impl<'a> SliceTold<'a> {
     }
 }
 
+/// The life of the node that says a record, if it says so: for whoever needs no more of it.
+pub(crate) fn life_in(record: &[u8]) -> Option<u64> {
+    let mut rest = Reader(record);
+    let begin = (rest.u8()?, rest.u8()?);
+    if matches!(begin, (LAYOUT, WHOLE | DIFF | AUDIT)) { rest.u64() } else { None }
+}
+
 /// Begins the record of a whole slice. Its members follow: see [`push_member`].
 pub(crate) fn push_whole(out: &mut Vec<u8>, head: Head, asks: bool, answers: u64) {
     out.extend_from_slice(&[LAYOUT, WHOLE]);
@@ -339,7 +346,9 @@ mod tests {
             assert_eq!((head, read), (HEAD, asks));
             assert!(members.iter().eq([ANN, BOB]));
         }
+        assert_eq!(life_in(&whole(true)), Some(7));
         let record = diff();
+        assert_eq!((life_in(&record), life_in(&record[..9])), (Some(7), None));
         let Some(SliceTold::Diff { head, from, leaves, joins }) =
             SliceTold::read(&record, &mut json)
         else {

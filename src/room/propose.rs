@@ -121,7 +121,7 @@ impl Room {
     /// Applies that a message has become another one, under the number of that change, and appends
     /// what members are told to `out`. Nothing, and false, if it has been applied before. What it
     /// `was`, if that is not in memory. `asked` is the last ticket, if something of the room is
-    /// being read.
+    /// being read. Where it `was_missed`, members are told all of it.
     ///
     /// # Panics
     ///
@@ -129,7 +129,7 @@ impl Room {
     pub(crate) fn apply_change(
         &mut self,
         (offset, was, message): (u64, Option<&MessageText>, &MessageText),
-        change: u64,
+        (change, was_missed): (u64, bool),
         asked: Option<Ticket>,
         limits: (&HistoryLimits, &ChatLimits),
         out: &mut Vec<u8>,
@@ -145,7 +145,7 @@ impl Room {
         let told = Fate { change: change + u64::from(planted::skips(change)), ..fate };
         #[cfg(not(test))]
         let told = fate;
-        push_patch(out, offset, was.as_ref(), (said, told));
+        push_patch(out, offset, was.as_ref(), (said, told), was_missed);
         let mut told = Vec::new();
         let epoch = self.journal.epoch_of(offset);
         push_message(&mut told, epoch, Receipt { offset, at_ms }, &said, &fate);

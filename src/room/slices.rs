@@ -655,6 +655,18 @@ impl Room {
         slices.tell(&mut self.presence, me, self.refs_from, out)
     }
 
+    /// Appends the record of a farewell, if others count on hearing of this room, in which nobody is
+    /// and which has lost its place. Of one that was said it will not be known whether they have
+    /// heard it.
+    pub(crate) fn tell_parting(&mut self, me: &mut Me, out: &mut Vec<u8>) -> bool {
+        if let Some(slices) = &mut self.slices
+            && matches!(slices.stand, Stand::Leaving(_))
+        {
+            (slices.stand, slices.has_said) = (Stand::In, true);
+        }
+        self.tell_nodes(me, out).is_some()
+    }
+
     /// Appends the record of the whole slice, for a node that asks. False, if none was said.
     pub(crate) fn push_slice(&self, out: &mut Vec<u8>, answers: u64) -> bool {
         let said = self.slices.as_ref().filter(|of| of.stand == Stand::In && of.has_said);

@@ -328,7 +328,7 @@ fn a_message_whose_epoch_only_its_log_knows_keeps_its_id_however_often_it_change
         // It is read by others all the while.
         let mut message = room.message(1).unwrap_or_else(|| read.clone());
         message.said.body = format!("\"{change}\"").into();
-        room.apply_change((1, None, &message), change, Some(1), limits, &mut Vec::new());
+        room.apply_change((1, None, &message), (change, false), Some(1), limits, &mut Vec::new());
     }
     let told = written(|out| room.push_read(out, 1, &read));
     assert!(told.contains(r#""body":"2","id":"0000000000000005-1""#), "{told}");

@@ -420,7 +420,13 @@ mod tests {
         let message = MessageText::new(0, Said { thread, ..said() }, pinned(is_pinned));
         let limits = (&LIMITS, &ChatLimits::default());
         let change = room.journal().top().change + 1;
-        room.apply_change((offset, None, &message), change, Some(1), limits, &mut Vec::new());
+        room.apply_change(
+            (offset, None, &message),
+            (change, false),
+            Some(1),
+            limits,
+            &mut Vec::new(),
+        );
     }
 
     /// The offsets in an answer, and what it says of others.

@@ -205,7 +205,7 @@ impl Rooms {
         match appended {
             Appended::Kept | Appended::Ordered => {
                 let changed = (offset, was, next);
-                self.commit_change(cx, members, key, changed, placed.marks.change);
+                self.commit_change(cx, members, key, changed, (placed.marks.change, false));
             }
             Appended::Later => {}
             Appended::Refused(why) => return Err(why),
@@ -274,7 +274,7 @@ impl Rooms {
         members: &mut impl Tell<I>,
         key: RoomKey,
         changed: (u64, Option<&MessageText>, &MessageText),
-        change: u64,
+        change: (u64, bool),
     ) {
         let asked = self.asked(key);
         let Some(registered) = self.arena.get_mut(key) else { return };

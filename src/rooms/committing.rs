@@ -55,9 +55,10 @@ impl Rooms {
             FromLog::Opened { room, opened } => self.was_opened(cx, room, opened),
             FromLog::NotOpened { room, why } => self.was_not_opened(cx, members, room, why),
             FromLog::Closed { room } => self.was_closed(cx, members, room),
-            FromLog::Entry { room, ticket, placed, rev, what, line } => {
+            FromLog::Entry { room, ticket, placed, rev, what, line, was_missed } => {
                 let line = line.map(LineText::line);
-                self.came_back(cx, members, room, ticket, rev, placed, (what, line));
+                let what = (what, line, was_missed);
+                self.came_back(cx, members, room, ticket, rev, placed, what);
             }
             FromLog::Kept { room, ticket, placed } => {
                 self.note_kept(room, placed.marks);
@@ -128,7 +129,7 @@ impl Rooms {
         ticket: Option<Ticket>,
         rev: u64,
         placed: Placed,
-        (what, line): (What<'_>, Option<AuditLine<'_>>),
+        (what, line, was_missed): (What<'_>, Option<AuditLine<'_>>, bool),
     ) {
         let Some(Registered { room, .. }) = self.arena.get_mut(key) else { return };
         room.apply_rev(rev);
@@ -151,7 +152,8 @@ impl Rooms {
             }
             What::Changed { offset, message } => {
                 let change = placed.marks.change;
-                self.came_changed(cx, members, key, own, (offset, message), change);
+                let (changed, change) = ((offset, message), (change, was_missed));
+                self.came_changed(cx, members, key, own, changed, change);
             }
             What::Founded { .. } | What::Settings { .. } | What::Standing { .. } | What::Noted => {
                 self.was_decided(cx, members, key, own, (what, line));
@@ -185,7 +187,7 @@ impl Rooms {
         key: RoomKey,
         own: Option<Ticket>,
         (offset, message): (u64, &MessageText),
-        change: u64,
+        (change, was_missed): (u64, bool),
     ) {
         let is_shared = cx.io.log().is_shared();
         let Some(Registered { room, .. }) = self.arena.get_mut(key) else { return };
@@ -196,7 +198,8 @@ impl Rooms {
         // Others may have changed it meanwhile.
         let was = own.filter(|was| room.is_as_was(was.offset, &was.message, was.top));
         let was = was.filter(|was| was.offset == offset).map(|was| was.message.clone());
-        self.commit_change(cx, members, key, (offset, was.as_ref(), message), change);
+        let changed = (offset, was.as_ref(), message);
+        self.commit_change(cx, members, key, changed, (change, was_missed));
         self.pending.note_changed(key, offset, message, change);
     }
 

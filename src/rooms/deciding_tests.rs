@@ -375,7 +375,8 @@ fn what_was_only_heard_is_asked_of_the_log_though_its_author_is_muted() {
     let said = Said { user: "bob", name: "bob", body: "\"hi\"", key: Some("k"), ..Said::default() };
     let placed = Placed::message(Receipt { offset: 1, at_ms: 1 });
     let (what, line) = (What::Message(said), None);
-    let heard = FromLog::Entry { room, ticket: None, placed, rev: 0, what, line };
+    let heard =
+        FromLog::Entry { room, ticket: None, placed, rev: 0, what, line, was_missed: false };
     home.with(|rooms, cx, told| rooms.hear_log(cx, told, heard));
     home.stand(ann, mutes("bob"));
     home.mesh.log.asked.clear();
@@ -417,7 +418,8 @@ fn of_what_is_not_known_the_log_is_asked_before_its_author_is_told_to_be_muted()
             assert_eq!(home.take_told(), [] as [&str; 0]);
             let said = Said { user: "bob", name: "bob", body: "\"hi\"", ..Said::default() };
             let (what, line, rev) = (What::Message(said), None, 1);
-            let heard = FromLog::Entry { room, ticket: None, placed, rev, what, line };
+            let heard =
+                FromLog::Entry { room, ticket: None, placed, rev, what, line, was_missed: false };
             home.with(|rooms, cx, told| rooms.hear_log(cx, told, heard));
         }
         let answer = home.take_told().pop().expect("an answer");
@@ -445,7 +447,15 @@ fn what_conflicts_with_a_mute_is_not_said_though_its_author_has_left() {
         // Decided at another node.
         let standing = Standing { muted_until_ms: u64::MAX, ..Standing::default() };
         let (what, placed) = (What::Standing { user: of, standing }, Placed::decision(1));
-        let heard = FromLog::Entry { room, ticket: None, placed, rev: 1, what, line: None };
+        let heard = FromLog::Entry {
+            room,
+            ticket: None,
+            placed,
+            rev: 1,
+            what,
+            line: None,
+            was_missed: false,
+        };
         home.with(|rooms, cx, told| rooms.hear_log(cx, told, heard));
         let why = Why::Conflict;
         let refused = FromLog::Refused { room, ticket, why };

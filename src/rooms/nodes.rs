@@ -207,7 +207,7 @@ impl Rooms {
     pub(super) fn part<I: Io>(&mut self, cx: &mut Cx<'_, I>, key: RoomKey) {
         let Some(Registered { room, .. }) = self.arena.get_mut(key) else { return };
         let mut record = std::mem::take(&mut self.scratch.response);
-        if room.tell_nodes(&mut self.nodes.me, &mut record).is_some() {
+        if room.tell_parting(&mut self.nodes.me, &mut record) {
             cx.io.log().part(room.topic(), &record);
         }
         record.clear();
@@ -352,5 +352,77 @@ impl Rooms {
     fn audit_ms(&self, key: RoomKey) -> u64 {
         let draw = SplitMix64::new(self.nodes.me.life ^ key.to_u64()).next_u64();
         SLICE_AUDIT_MS / 4 * 3 + draw % (SLICE_AUDIT_MS / 2)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::level::Level;
+    use crate::link::log::{Append, Appended, FromLog, Opening};
+    use crate::link::record::ToHome;
+    use crate::rooms::tests::Home;
+
+    /// A log that others have, too, and has heard what is said of who is there.
+    #[derive(Default)]
+    struct Heard {
+        said: Vec<Vec<u8>>,
+        parts: Vec<Vec<u8>>,
+    }
+
+    impl Log for Heard {
+        fn is_shared(&self) -> bool {
+            true
+        }
+        fn open(&mut self, _: RoomKey, _: &str, _: u64) -> Opening {
+            Opening::New
+        }
+        fn append(&mut self, _: Append<'_>) -> Appended {
+            Appended::Later
+        }
+        fn say(&mut self, say: Say<'_>) -> Spoken {
+            let Unkept::Presence(record) = say.what else { panic!("nothing else is said") };
+            self.said.push(record.to_vec());
+            Spoken::Later
+        }
+        fn part(&mut self, _: &str, record: &[u8]) {
+            self.parts.push(record.to_vec());
+        }
+        fn close(&mut self, _: RoomKey) {}
+    }
+
+    /// The version of a slice in which nobody is; `None` of another.
+    fn empty(record: &[u8]) -> Option<u64> {
+        let told = SliceTold::read(record, &mut Checker::default()).expect("it is read");
+        let SliceTold::Whole { head, .. } = told else { panic!("{told:?}") };
+        (head.count == 0).then_some(head.stamp.version)
+    }
+
+    #[test]
+    fn where_a_room_loses_its_place_its_farewell_is_said_though_it_was_under_way() {
+        for is_under_way in [false, true] {
+            let mut home = Home::with_log(Heard::default());
+            let hear = |home: &mut Home<Heard>, said: FromLog<'_>| {
+                home.with(|rooms, cx, told| rooms.hear_log(cx, told, said));
+            };
+            hear(&mut home, FromLog::Life { node: 7, life: 3 });
+            let (room, asker) = home.enter(0, 1, "ann", Level::Speak);
+            let tick = |home: &mut Home<Heard>| {
+                home.now_ms += 5_000;
+                while home.fire_next() {}
+            };
+            tick(&mut home);
+            let leave = ToHome::Leave { home: room, asker, reference: None };
+            home.hear(0, leave);
+            if is_under_way {
+                tick(&mut home);
+            }
+            let farewell = home.mesh.log.said.last().map(|record| empty(record));
+            assert_eq!(farewell.map(|of| of.is_some()), Some(is_under_way));
+            hear(&mut home, FromLog::Closed { room });
+            let [part] = &home.mesh.log.parts[..] else { panic!("it is said once") };
+            let (part, farewell) = (empty(part), farewell.flatten());
+            assert!(part.is_some() && part > farewell, "{part:?} behind {farewell:?}");
+        }
     }
 }

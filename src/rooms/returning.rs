@@ -409,7 +409,15 @@ mod tests {
         fn hears_said(&mut self, room: RoomKey, offset: u64) {
             let (marks, what) = (Marks { offset, change: 0 }, What::Message(SAID));
             let placed = Placed { marks, at_ms: 7 };
-            self.hears(FromLog::Entry { room, ticket: None, placed, rev: 0, what, line: None });
+            self.hears(FromLog::Entry {
+                room,
+                ticket: None,
+                placed,
+                rev: 0,
+                what,
+                line: None,
+                was_missed: false,
+            });
         }
     }
 

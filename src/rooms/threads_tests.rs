@@ -11,7 +11,7 @@ use crate::link::log::{
 };
 use crate::link::message::thread_of;
 use crate::link::record::{Addition, From, Given, NewMessage, ToHome, Verb};
-use crate::link::said::{Fate, MessageText, Said};
+use crate::link::said::{Act, Fate, MessageText, Said};
 use crate::wire::json;
 use crate::wire::phx::Payload;
 
@@ -225,7 +225,15 @@ fn an_edit_comes_behind_what_was_appended_before_it_and_before_what_is_appended_
                 let (what, line) = (What::Changed { offset: 1, message: &message }, None);
                 let ours = Some(ticket);
                 for said in [
-                    FromLog::Entry { room, ticket: ours, placed, rev: 0, what, line },
+                    FromLog::Entry {
+                        room,
+                        ticket: ours,
+                        placed,
+                        rev: 0,
+                        what,
+                        line,
+                        was_missed: false,
+                    },
                     FromLog::Kept { room, ticket, placed },
                 ] {
                     home.with(|rooms, cx, told| rooms.hear_log(cx, told, said));
@@ -430,4 +438,28 @@ fn what_was_asked_before_too_much_changed_is_asked_again() {
     say_and_delete(&mut home, ann);
     reads(&mut home, Some(1));
     assert_eq!(told(&mut home), ["6 \"busy\""]);
+}
+
+#[test]
+fn of_what_was_missed_members_are_told_all_for_the_home_may_know_it_as_it_is_by_now() {
+    for was_missed in [false, true] {
+        let log = SlowLog { is_shared: true, ..SlowLog::default() };
+        let mut home = Home::with_log(log);
+        let (room, _) = home.enter(0, 1, "ann", Level::Speak);
+        let said = Said { user: "bob", body: "\"\"", ..Said::default() };
+        let deleted = Some(Act { at_ms: 7, by: None });
+        let message = MessageText::new(5, said, Fate { change: 1, deleted, ..Fate::default() });
+        let (said, change) = (What::Message(said), What::Changed { offset: 1, message: &message });
+        let at = [Marks { offset: 1, change: 0 }, Marks { offset: 0, change: 1 }];
+        for (what, marks) in [said, change].into_iter().zip(at) {
+            let (placed, ticket, line) = (Placed { marks, at_ms: 5 }, None, None);
+            let heard = FromLog::Entry { room, ticket, placed, rev: 0, what, line, was_missed };
+            home.with(|rooms, cx, told| rooms.hear_log(cx, told, heard));
+        }
+        let told = home.take_told().join("\n");
+        let patch = told.find("\"change\":1").map(|at| &told[at..]);
+        let patch = patch.unwrap_or_else(|| panic!("{told}"));
+        // Somebody may have come in between who knows what it was.
+        assert_eq!(patch.contains("\"body\":\"\""), was_missed, "{told}");
+    }
 }

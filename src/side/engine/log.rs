@@ -76,8 +76,10 @@ struct Asked {
     /// that could be seen. So it is known until both its entry and that it is kept were told, in
     /// whichever order.
     is_decision: bool,
-    /// Whether one of the two was told.
-    is_told: bool,
+    /// Whether its entry was told,
+    has_come: bool,
+    /// and that it is kept.
+    is_kept: bool,
 }
 
 impl EngineLog {
@@ -143,21 +145,27 @@ impl EngineLog {
     /// The number of something that will be answered.
     fn ask(&mut self, room: RoomKey, ticket: Ticket, is_decision: bool) -> u64 {
         let number = self.next_number();
-        self.asked.insert(number, Asked { room, ticket, is_decision, is_told: false });
+        self.asked
+            .insert(number, Asked { room, ticket, is_decision, has_come: false, is_kept: false });
         number
     }
 
-    /// What was asked under a number, of which something is told now. `is_last`: nothing follows
-    /// that needs to be known by it, unless it is a decision.
-    fn told(&mut self, number: u64, is_last: bool) -> Option<(RoomKey, Ticket)> {
+    /// What was asked under a number, of which its entry is told now, or that it `is_kept`.
+    fn told(&mut self, number: u64, is_kept: bool) -> Option<(RoomKey, Ticket)> {
         let asked = self.asked.get_mut(&number)?;
         let (room, ticket) = (asked.room, asked.ticket);
-        let was_told = std::mem::replace(&mut asked.is_told, true);
-        let is_done = if asked.is_decision { was_told } else { is_last };
-        if is_done {
+        asked.has_come |= !is_kept;
+        asked.is_kept |= is_kept;
+        if asked.is_kept && (asked.has_come || !asked.is_decision) {
             self.asked.remove(&number);
         }
         Some((room, ticket))
+    }
+
+    /// A room has turned. A decision that was kept, and has not come back by now, is lost: what is
+    /// still there of before is told before.
+    fn turned(&mut self, room: RoomKey) {
+        self.asked.retain(|_, asked| asked.room != room || !asked.is_kept);
     }
 
     /// Asks for something to be read.
@@ -190,13 +198,13 @@ impl EngineLog {
                 LogAnswer::Opened { room, opened }
             }
             FromEngine::NotOpened { room, why } => LogAnswer::NotOpened { room, why },
-            FromEngine::Entry { room, number, marks, at_ms, rev, record, line } => {
+            FromEngine::Entry { room, number, marks, at_ms, rev, record, line, was_missed } => {
                 // It may still have to be kept: only its place is known.
                 let ticket = number.and_then(|number| self.told(number, false)).map(|of| of.1);
                 let placed = Placed { marks, at_ms };
                 let line = line.map(|line| LineText::new(&line));
                 let what = what_of(record, marks);
-                LogAnswer::Entry { room, ticket, placed, rev, what, line }
+                LogAnswer::Entry { room, ticket, placed, rev, what, line, was_missed }
             }
             FromEngine::Kept { number, marks, at_ms } => {
                 let (room, ticket) = self.told(number, true)?;
@@ -206,7 +214,10 @@ impl EngineLog {
                 let Asked { room, ticket, .. } = self.asked.remove(&number)?;
                 LogAnswer::Refused { room, ticket, why }
             }
-            FromEngine::Turned { room, epoch, kept } => LogAnswer::Turned { room, epoch, kept },
+            FromEngine::Turned { room, epoch, kept } => {
+                self.turned(room);
+                LogAnswer::Turned { room, epoch, kept }
+            }
             FromEngine::Closed { room } => {
                 self.forget(room);
                 LogAnswer::Closed { room }
@@ -563,44 +574,83 @@ mod tests {
         fn wake(&self) {}
     }
 
-    #[test]
-    fn a_decision_is_known_by_its_ticket_whether_it_comes_back_or_is_kept_first() {
-        let (room, placed) = (Key::from_u64(3), Marks::default());
+    const ROOM: RoomKey = Key::from_u64(3);
+    const KEPT: FromEngine<'_> =
+        FromEngine::Kept { number: 1, marks: Marks { offset: 0, change: 0 }, at_ms: 5 };
+    const TURNED: FromEngine<'_> =
+        FromEngine::Turned { room: ROOM, epoch: 2, kept: Marks { offset: 0, change: 0 } };
+
+    /// The log of a shard that has asked for a decision under ticket 9, by number 1.
+    fn deciding() -> EngineLog {
+        let mut ports = mesh::connect(2, 64);
+        for port in &ports {
+            port.set_waker(Arc::new(NobodySleeps));
+        }
+        let mut log = EngineLog::new(ports.swap_remove(0), 1, 7, EngineLimits::default(), false);
+        log.is_up = true;
+        let (room, topic, top) = (ROOM, "room:tea", Marks::default());
+        let entry = Entry { judged: Judged { epoch: 1, rev: 0 }, what: What::Noted, audit: None };
+        let append = Append { room, topic, ticket: 9, top, at_ms: 5, entry };
+        assert_eq!(log.append(append), Appended::Later);
+        log
+    }
+
+    /// Which ticket an answer has.
+    #[track_caller]
+    fn check_ticket(answer: Option<LogAnswer>, expected: Option<Ticket>) {
+        let ticket = match answer {
+            Some(LogAnswer::Entry { ticket, .. }) => ticket,
+            Some(LogAnswer::Kept { ticket, .. }) => Some(ticket),
+            None => None,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(ticket, expected);
+    }
+
+    fn came_back(inside: &[u8]) -> FromEngine<'_> {
+        FromEngine::Entry {
+            room: ROOM,
+            number: Some(1),
+            marks: Marks::default(),
+            at_ms: 5,
+            rev: 1,
+            record: inside,
+            line: None,
+            was_missed: false,
+        }
+    }
+
+    fn noted() -> Vec<u8> {
         let mut inside = Vec::new();
         Told::Noted {}.put(&mut inside);
-        for is_kept_first in [false, true] {
-            let mut ports = mesh::connect(2, 64);
-            for port in &ports {
-                port.set_waker(Arc::new(NobodySleeps));
-            }
-            let mut log =
-                EngineLog::new(ports.swap_remove(0), 1, 7, EngineLimits::default(), false);
-            log.is_up = true;
-            let judged = Judged { epoch: 1, rev: 0 };
-            let entry = Entry { judged, what: What::Noted, audit: None };
-            let append =
-                Append { room, topic: "room:tea", ticket: 9, top: placed, at_ms: 5, entry };
-            assert_eq!(log.append(append), Appended::Later);
-            let came_back = FromEngine::Entry {
-                room,
-                number: Some(1),
-                marks: placed,
-                at_ms: 5,
-                rev: 1,
-                record: &inside,
-                line: None,
-            };
-            let kept = FromEngine::Kept { number: 1, marks: placed, at_ms: 5 };
-            let both = if is_kept_first { [kept, came_back] } else { [came_back, kept] };
+        inside
+    }
+
+    #[test]
+    fn a_decision_is_known_by_its_ticket_whether_it_comes_back_or_is_kept_first() {
+        let inside = noted();
+        for both in [[KEPT, came_back(&inside)], [came_back(&inside), KEPT]] {
+            let mut log = deciding();
             for message in both {
-                let ticket = match log.hear(message) {
-                    Some(LogAnswer::Entry { ticket, .. }) => ticket,
-                    Some(LogAnswer::Kept { ticket, .. }) => Some(ticket),
-                    other => panic!("{other:?}"),
-                };
-                assert_eq!(ticket, Some(9));
+                check_ticket(log.hear(message), Some(9));
             }
             assert!(log.is_idle(), "nothing of it is remembered");
         }
+    }
+
+    #[test]
+    fn of_a_decision_that_was_kept_and_is_lost_with_a_turn_nothing_is_remembered() {
+        let inside = noted();
+        let mut log = deciding();
+        check_ticket(log.hear(KEPT), Some(9));
+        assert!(!log.is_idle(), "its entry may come");
+        log.hear(TURNED);
+        assert!(log.is_idle(), "it cannot come any more");
+        // One that has come back may still have to be kept, by replicas.
+        let mut log = deciding();
+        check_ticket(log.hear(came_back(&inside)), Some(9));
+        log.hear(TURNED);
+        check_ticket(log.hear(KEPT), Some(9));
+        assert!(log.is_idle());
     }
 }

@@ -234,7 +234,15 @@ impl StoreLog {
         if let Some((rev, what)) = first.unheard.take() {
             // Members first, and then the answer.
             let (ticket, line) = (Some(ticket), None);
-            return Some(LogAnswer::Entry { room, ticket, placed, rev, what, line });
+            return Some(LogAnswer::Entry {
+                room,
+                ticket,
+                placed,
+                rev,
+                what,
+                line,
+                was_missed: false,
+            });
         }
         let number = first.number;
         self.under_way.pop_front();

@@ -81,7 +81,8 @@ impl Told {
             Self::NotOpened { why } => FromLog::NotOpened { room, why: *why },
             Self::Entry { ticket, placed, rev, what, line } => {
                 let (what, line) = (what.what(), line.as_ref());
-                FromLog::Entry { room, ticket: *ticket, placed: *placed, rev: *rev, what, line }
+                let (ticket, placed, rev, was_missed) = (*ticket, *placed, *rev, false);
+                FromLog::Entry { room, ticket, placed, rev, what, line, was_missed }
             }
             Self::Closed => FromLog::Closed { room },
             Self::Kept { ticket, placed } => {

@@ -20,6 +20,7 @@ use crate::link::facts::RoomSettings;
 use crate::link::ids::RoomKey;
 use crate::link::kept::read_whole;
 use crate::link::log::{Marks, Why};
+use crate::link::slice::life_in;
 use crate::side::engine::command::{Done, Ended, Entry, Head, News, Place, State};
 use crate::side::engine::record::{Origin, Purpose};
 use crate::side::engine::view::{Room, TailBounds};
@@ -245,13 +246,19 @@ impl Followed {
         self.says.remove(&number)
     }
 
-    /// Tells its home what a node has said in it that is not kept.
-    pub(super) fn hear(&mut self, ways: &mut impl Ways, me: u64, record: &[u8]) {
+    /// Tells its home what a node has said in it that is not kept. Returns the node and its life, if
+    /// that is in it.
+    pub(super) fn hear(
+        &mut self,
+        ways: &mut impl Ways,
+        me: u64,
+        record: &[u8],
+    ) -> Option<(u64, u64)> {
         let place = Purpose::Said { topic: &self.topic };
-        let Ok(Written { origin, inside: record, .. }) = read_told(place, record) else {
+        let Ok(Written { origin, told, inside: record }) = read_told(place, record) else {
             // It is of a version that writes otherwise, and members may do without it.
             self.unreadable += 1;
-            return;
+            return None;
         };
         let Origin { node, shard, number } = origin;
         let (of, room) = self.key;
@@ -260,6 +267,8 @@ impl Followed {
             self.says.remove(&number);
         }
         ways.tell(of, &FromEngine::Heard { room, node, number, record });
+        let Told::Presence { record } = told else { return None };
+        Some((node, life_in(record)?))
     }
 
     /// Whether what was read is of the epoch that its home knows.
@@ -396,14 +405,14 @@ impl Followed {
         let is_before = |done: &Done| is_before(done) && !planted::is(Planted::TurnToldFirst);
         let entries = || entries.iter().zip(&read);
         for ((done, at_ms), read) in entries().filter(|((done, _), _)| is_before(done)) {
-            self.tell(ways, node, (done, *read), (*at_ms, head.rev));
+            self.tell(ways, node, (done, *read), (*at_ms, head.rev), true);
         }
         if let Some(kept) = turned {
             self.turns.count(known.top, kept);
             ways.tell(shard, &FromEngine::Turned { room, epoch: head.epoch, kept });
         }
         for ((done, at_ms), read) in entries().filter(|((done, _), _)| !is_before(done)) {
-            self.tell(ways, node, (done, *read), (*at_ms, head.rev));
+            self.tell(ways, node, (done, *read), (*at_ms, head.rev), true);
         }
         if let Some(floor) = let_go {
             ways.tell(shard, &FromEngine::LetGo { room, floor });
@@ -443,7 +452,7 @@ impl Followed {
         for (done, read) in news.entries.iter().zip(read) {
             if self.is_new(done) {
                 let rev = self.known.as_ref().map_or(0, |known| known.rev);
-                self.tell(ways, node, (done, read), (head.at_ms, rev));
+                self.tell(ways, node, (done, read), (head.at_ms, rev), false);
                 self.note_aging(done, read);
             }
         }
@@ -499,6 +508,7 @@ impl Followed {
         node: u64,
         (done, Read { origin, record, line }): (&Done, Read<'_>),
         (at_ms, rev): (u64, u64),
+        was_missed: bool,
     ) {
         let (of, room) = self.key;
         let marks = match done.place {
@@ -507,7 +517,8 @@ impl Followed {
             Place::Decision(_) | Place::Note => Marks::default(),
         };
         let number = origin.number.filter(|_| (origin.node, origin.shard) == (node, of));
-        ways.tell(of, &FromEngine::Entry { room, number, marks, at_ms, rev, record, line });
+        let entry = FromEngine::Entry { room, number, marks, at_ms, rev, record, line, was_missed };
+        ways.tell(of, &entry);
     }
 }
 

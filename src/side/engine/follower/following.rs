@@ -79,7 +79,8 @@ impl Follower {
             let leads_on = match &heard {
                 Held::News(news) => followed.follow(ways, node, news),
                 Held::Said(record) => {
-                    followed.hear(ways, node, record);
+                    let life = followed.hear(ways, node, record);
+                    life.inspect(|(node, life)| self.leases.hears(*node, *life));
                     LeadsOn::Yes
                 }
             };

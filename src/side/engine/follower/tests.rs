@@ -6,10 +6,11 @@ use super::*;
 use crate::base::arena::Key;
 use crate::limits::ARCHIVE_READS_BYTES_MAX;
 use crate::link::audit::AuditWanted;
-use crate::link::engine::{Act, Told};
+use crate::link::engine::{Act, Told, read_lives};
 use crate::link::facts::Keep;
 use crate::link::log::{Judged, Marks, Part, View, Wanted};
 use crate::link::said::{Fate, Said};
+use crate::link::slice::{Head as SliceHead, Stamp, push_whole};
 use crate::side::engine::command::{
     Archived, Done, Ended, Head, Message as EngineMessage, News, Place, State,
 };
@@ -38,8 +39,9 @@ impl Ways for Recorder {
             FromEngine::Opened { room, .. } => format!("opened {}", room.to_u64()),
             FromEngine::NotOpened { room, .. } => format!("not opened {}", room.to_u64()),
             FromEngine::Closed { room } => format!("closed {}", room.to_u64()),
-            FromEngine::Entry { room, marks, .. } => {
-                format!("entry {} {}", room.to_u64(), marks.offset)
+            FromEngine::Entry { room, marks, was_missed, .. } => {
+                let which = if *was_missed { "missed" } else { "entry" };
+                format!("{which} {} {}", room.to_u64(), marks.offset)
             }
             FromEngine::Turned { room, .. } => format!("turned {}", room.to_u64()),
             FromEngine::LetGo { room, floor } => {
@@ -50,6 +52,7 @@ impl Ways for Recorder {
                 let offsets = (stretch.first..).take(stretch.messages.len());
                 format!("read {number} {:?} {}", offsets.collect::<Vec<_>>(), stretch.more)
             }
+            FromEngine::Gone { nodes } => format!("gone {:?}", read_lives(nodes)),
             FromEngine::CaughtUp { number } => format!("caught up {number}"),
             FromEngine::NotRead { number, .. } => format!("not read {number}"),
             _ => return,
@@ -272,7 +275,7 @@ fn a_record_that_is_not_kept_so_is_read_as_it_is_kept() {
     push(&mut follower, &mut ways, "room:tea", b"somebody else's".to_vec());
     let [read] = reads(&mut ways)[..] else { panic!("it is read") };
     follower.answered(&mut ways, 0, read, Ok(kept(message("room:tea"))));
-    assert_eq!(ways.told, ["entry 1 1"]);
+    assert_eq!(ways.told, ["missed 1 1"]);
 }
 
 #[test]
@@ -385,7 +388,7 @@ fn a_push_that_was_lost_is_found_and_told_within_the_time_of_an_audit() {
     assert_eq!((follower.counted().holes, follower.counted().repairs), (1, 0));
     let [read] = reads(&mut ways)[..] else { panic!("it is read") };
     follower.answered(&mut ways, 60_000, read, Ok(kept(message("room:mate"))));
-    assert_eq!(ways.told, ["entry 2 1"]);
+    assert_eq!(ways.told, ["missed 2 1"]);
     assert_eq!((follower.counted().holes, follower.counted().repairs), (1, 1));
     follower.check();
 }
@@ -403,9 +406,9 @@ fn a_page_with_what_its_home_was_not_told_is_shown_behind_that() {
     assert_eq!(ways.told, [""; 0]);
     let [missed, page] = reads(&mut ways)[..] else { panic!("both are read") };
     follower.answered(&mut ways, 0, missed, Ok(kept(message("room:tea"))));
-    assert_eq!(ways.told, ["entry 1 1"]);
+    assert_eq!(ways.told, ["missed 1 1"]);
     follower.answered(&mut ways, 0, page, Ok(kept(message("room:tea"))));
-    assert_eq!(ways.told, ["entry 1 1", "read 5 [1] false"]);
+    assert_eq!(ways.told, ["missed 1 1", "read 5 [1] false"]);
     assert_eq!((follower.counted().holes, follower.counted().repairs), (1, 1));
     follower.check();
 }
@@ -441,13 +444,12 @@ fn stands(offset: u64) -> Reply {
 
 #[test]
 fn a_home_that_may_be_behind_is_told_all_and_then_that_it_is_not() {
-    let told = ["entry 1 1", "caught up 5"];
     // What was pushed before the answer came before that.
     let (mut follower, mut ways) = with_rooms(&["room:tea"]);
     let look = catch_up(&mut follower, &mut ways, 5);
     push(&mut follower, &mut ways, "room:tea", message("room:tea"));
     follower.answered(&mut ways, 0, look, Ok(stands(1)));
-    assert_eq!(ways.told, told);
+    assert_eq!(ways.told, ["entry 1 1", "caught up 5"]);
     // What was lost is read.
     let (mut follower, mut ways) = with_rooms(&["room:tea"]);
     let look = catch_up(&mut follower, &mut ways, 5);
@@ -455,7 +457,7 @@ fn a_home_that_may_be_behind_is_told_all_and_then_that_it_is_not() {
     assert_eq!(ways.told, [""; 0]);
     let [read] = reads(&mut ways)[..] else { panic!("it is read") };
     follower.answered(&mut ways, 0, read, Ok(kept(message("room:tea"))));
-    assert_eq!(ways.told, told);
+    assert_eq!(ways.told, ["missed 1 1", "caught up 5"]);
 }
 
 #[test]
@@ -573,4 +575,33 @@ fn that_nobody_is_in_a_room_any_more_is_said_until_the_engine_has_taken_it() {
     }
     follower.tick(&mut ways, now_ms);
     assert_eq!(says(&mut ways), [0; 0]);
+}
+
+/// As by one that says who is in a room as soon as it lives, and dies before others are told that
+/// it has: while those are not answered, its lease ends.
+#[test]
+fn a_node_that_dies_before_it_is_known_to_live_is_gone_for_what_it_has_said_in_rooms() {
+    let (mut follower, mut ways) = with_rooms(&["room:tea"]);
+    let lease_ms = follower.node.limits.lease_ms;
+    let other = Writer { topic: "room:tea", node: 9, shard: 0 };
+    let (stamp, mut slice) = (Stamp { life: 5, version: 1 }, Vec::new());
+    push_whole(&mut slice, SliceHead { stamp, refs_from: 1, count: 0 }, true, 0);
+    let mut beats = |follower: &mut Follower, now_ms, nodes| {
+        follower.beat(&mut ways, now_ms);
+        let beat = taken(&mut ways, |command| matches!(command, Command::Beat { .. }));
+        let beat = *beat.last().expect("it is asked");
+        let lives = Reply::Nodes { now_ms, life: 3, nodes };
+        follower.answered(&mut ways, now_ms, beat, Ok(lives));
+        let record = other.told(None, &Told::Presence { record: &slice });
+        let topic = "room:tea".into();
+        follower.pushed(&mut ways, now_ms, Pushed::Said { topic, record });
+        std::mem::take(&mut ways.told)
+    };
+    let me = || vec![(NODE, 3)];
+    assert_eq!(beats(&mut follower, 0, me()), [""; 0]);
+    // For a lease after it has answered again nobody is missed.
+    assert_eq!(beats(&mut follower, lease_ms, me()), [""; 0]);
+    assert_eq!(beats(&mut follower, 2 * lease_ms - 1, me()), [""; 0]);
+    assert_eq!(beats(&mut follower, 2 * lease_ms, me()), ["gone [(9, 5)]"]);
+    assert_eq!(beats(&mut follower, 2 * lease_ms + 1, me()), [""; 0], "once");
 }
