@@ -1,0 +1,50 @@
+//! Exports of Discord that are not as the fixture is.
+
+use super::*;
+
+#[test]
+fn of_discord_the_parts_of_a_channel_are_one_room_and_what_was_passed_on_is_said() {
+    let part = |channel: &str, messages: &str| {
+        format!(r#"{{"channel":{{"id":"{channel}","name":"tea"}},"messages":[{messages}]}}"#)
+    };
+    let message = |id: &str, rest: &str| {
+        format!(
+            r#"{{"id":"{id}","type":"Default","timestamp":"2026-10-31T07:00:0{id}Z","author":{{"id":"u"}},{rest}}}"#
+        )
+    };
+    let one = message("1", r#""content":"one""#);
+    let two = message("2", r#""content":"two","reference":{"messageId":"1"}"#);
+    let passed_on =
+        r#""content":"","forwardedMessage":{"content":"news","stickers":[{"name":"wow"}]}"#;
+    let three = message("3", passed_on);
+    let four = message("4", r#""stickers":[{"name":"hm","sourceUrl":"https://example.com/a?b"}]"#);
+    let (lines, notes) = taken(
+        Product::Discord,
+        &[
+            ("tea.json", &part("7", &format!("{one},{two}"))),
+            ("tea [part 2].json", &part("7", &format!("{two},{three},{four}"))),
+            ("other.json", &part("8", &one)),
+            ("unnamed.json", &part("", &one)),
+            ("unnamed too.json", &part("", &one)),
+        ],
+    );
+    let expected = [
+        ("tea", "u", "one", 0),
+        ("tea-2", "u", "one", 0),
+        ("tea-2", "u", "two", 1),
+        ("tea-2", "u", "news", 0),
+        ("tea-2", "u", "", 0),
+        ("tea-3", "u", "one", 0),
+        ("tea-4", "u", "one", 0),
+    ];
+    assert_eq!(said(&lines), expected);
+    assert_eq!(notes[1..], ["left out: messages that are there twice: 1"]);
+    let data: Vec<_> = lines.iter().map(|line| &line["data"]).filter(|of| of.is_object()).collect();
+    assert_eq!(
+        data,
+        [
+            &serde_json::json!({"files": [{"name": "wow"}]}),
+            &serde_json::json!({"files": [{"name": "hm", "url": "https://example.com/a"}]}),
+        ]
+    );
+}

@@ -1,0 +1,32 @@
+//! Exports of Mattermost that are not as the fixture is.
+
+use super::*;
+
+#[test]
+fn of_mattermost_no_answer_and_no_member_is_lost_by_what_it_hangs_on() {
+    let lines = [
+        r#"{"type":"version","version":1}"#,
+        r#"{"type":"user","user":{"username":"ann","teams":[{"name":"t","channels":[{"name":"den"},{"name":"gone"}]}]}}"#,
+        r#"{"type":"channel","channel":{"team":"t","name":"den","type":"P"}}"#,
+        r#"{"type":"post","post":{"team":"t","channel":"den","user":"ann","type":"system_purpose","message":"x","create_at":1,"replies":[{"user":"bob","message":"why?","create_at":2}]}}"#,
+        r#"{"type":"post","post":{"team":"t","channel":"den","user":"ci","message":"","props":{"attachments":[{"fallback":"build 7"},7]},"create_at":3}}"#,
+        r#"{"type":"post","post":null}"#,
+        r#"{"type":"playbook"}"#,
+    ];
+    let text = lines.join("\n");
+    let (lines, notes) = taken(Product::Mattermost, &[("a.jsonl", &text)]);
+    assert_eq!(said(&lines), [("den", "bob", "why?", 0), ("den", "ci", "build 7", 0)]);
+    let standing = lines.iter().find(|line| line["kind"] == "standing").unwrap();
+    assert_eq!((&standing["user"], &standing["role"]), (&"ann".into(), &"member".into()));
+    assert_eq!(
+        notes,
+        [
+            "left out: lines of kinds that are not known: 2",
+            "left out: members of channels that are not in the export: 1",
+            "left out: what the product itself has noted: system_purpose 1",
+            "messages of their own: answers to what is not in the export, or comes later: 1",
+        ]
+    );
+    let error = refused(Product::Mattermost, &[("a.jsonl", b"{}"), ("b.jsonl", b"{}")]);
+    assert!(error.contains("there are a.jsonl and b.jsonl"), "{error}");
+}

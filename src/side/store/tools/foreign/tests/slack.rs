@@ -1,0 +1,38 @@
+//! Exports of Slack that are not as the fixture is.
+
+use super::*;
+
+#[test]
+fn of_slack_a_thread_outlives_its_deleted_beginning_and_what_slack_notes_is_told_by_kind() {
+    let channels = r#"[{"id":"C1","name":"tea","members":null,"pins":[{"id":"9.0","created":1}]}]"#;
+    let day = r#"[
+        {"subtype":"tombstone","user":"USLACKBOT","text":"This message was deleted.","ts":"1.0",
+            "thread_ts":"1.0"},
+        {"user":"U1","text":"so","ts":"2.0","thread_ts":"1.0","reactions":null,"files":null},
+        {"subtype":"file_comment","text":"nice","ts":"3.0","comment":{"user":"U2"}},
+        {"user":"U1","text":"lost","ts":"4.0","thread_ts":"0.5"},
+        {"subtype":"channel_join","user":"U1","text":"","ts":"5.0"},
+        {"subtype":"channel_join","user":"U2","text":"","ts":"6.0"},
+        {"subtype":"pinned_item","user":"U2","text":"","ts":"7.0"}
+    ]"#;
+    let (lines, notes) = taken(
+        Product::Slack,
+        &[("channels.json", channels), ("tea/1.json", day), ("a.json", "{}")],
+    );
+    let expected = [
+        ("tea", "USLACKBOT", "This message was deleted.", 0),
+        ("tea", "U1", "so", 1),
+        ("tea", "U2", "nice", 0),
+        ("tea", "U1", "lost", 0),
+    ];
+    assert_eq!(said(&lines), expected);
+    assert_eq!(
+        notes,
+        [
+            "left out: files that have no messages: 1",
+            "left out: pins of \"tea\" of what was not said: 1",
+            "left out: what the product itself has noted: channel_join 2, pinned_item 1",
+            "messages of their own: answers to what is not in the export, or comes later: 1",
+        ]
+    );
+}
