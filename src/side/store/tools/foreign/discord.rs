@@ -8,16 +8,17 @@ use serde::Deserialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::archive::{Archive, is_of_kind, place};
+use super::archive::{Archive, place};
 use super::lines::Lines;
 use super::{Attached, Post, Room, first_of};
 use crate::side::store::error::StoreError;
 use crate::side::store::tools::counted;
 
+/// A file: another one that is JSON has neither.
 #[derive(Deserialize)]
 struct Export {
-    channel: Channel,
-    messages: Vec<Message>,
+    channel: Option<Channel>,
+    messages: Option<Vec<Message>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -125,17 +126,26 @@ struct Gathered {
 }
 
 pub(super) fn convert(mut archive: Archive, lines: &mut Lines<'_, '_>) -> Result<(), StoreError> {
-    let mut names = archive.names().to_vec();
-    if names.is_empty() {
+    let (mut names, attached): (Vec<_>, Vec<_>) =
+        archive.names().map(str::to_owned).partition(|name| !is_attached(name));
+    if archive.is_alone() {
         names.push(String::new());
     }
-    names.retain(|name| name.is_empty() || is_of_kind(name, "json"));
     let (mut open_count, mut private_count, mut direct_count) = (0_u64, 0_u64, 0);
-    let mut unnamed_count = 0;
+    let (mut unnamed_count, mut other_count) = (0, 0);
     let mut all: Vec<Gathered> = Vec::new();
     let mut numbers: HashMap<String, u32> = HashMap::new();
     for name in names {
         let Some(Export { channel, messages }) = archive.json::<Export>(&name)? else { continue };
+        let (channel, messages) = match (channel, messages) {
+            (Some(channel), Some(messages)) => (channel, messages),
+            (None, None) => {
+                other_count += 1;
+                continue;
+            }
+            (Some(_), None) => return Err(archive.damaged(&name, "it has no `messages`")),
+            (None, Some(_)) => return Err(archive.damaged(&name, "it has no `channel`")),
+        };
         if channel.kind.starts_with("Direct") {
             direct_count += 1;
             continue;
@@ -173,6 +183,8 @@ pub(super) fn convert(mut archive: Archive, lines: &mut Lines<'_, '_>) -> Result
     if open_count + private_count + direct_count == 0 {
         return Err(archive.damaged("", "it is no export of Discord: no .json has a channel"));
     }
+    lines.leave_out(attached.len() as u64, "files that hang on messages");
+    lines.leave_out(other_count, "files that are no channel");
     lines.leave_out(direct_count, "direct conversations");
     lines.leave_out(unnamed_count, "reactions of which the export does not say whose they are");
     lines.note(format!(
@@ -187,6 +199,12 @@ pub(super) fn convert(mut archive: Archive, lines: &mut Lines<'_, '_>) -> Result
         ));
     }
     Ok(())
+}
+
+/// Whether a file is one that hung on a message: the exporter puts those of `tea.json` into a folder
+/// `tea.json_Files`.
+fn is_attached(name: &str) -> bool {
+    name.split('/').rev().skip(1).any(|folder| folder.ends_with("_Files"))
 }
 
 fn room(channel: Channel) -> Room {

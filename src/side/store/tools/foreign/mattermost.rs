@@ -10,7 +10,7 @@ use std::io::{BufRead, BufReader, Read};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::archive::{Archive, BYTE_ORDER_MARK, is_of_kind, place};
+use super::archive::{Archive, BYTE_ORDER_MARK, place};
 use super::lines::Lines;
 use super::{Attached, Post, Room, emoji, first_of};
 use crate::side::store::error::StoreError;
@@ -129,19 +129,8 @@ struct Known {
 }
 
 pub(super) fn convert(mut archive: Archive, lines: &mut Lines<'_, '_>) -> Result<(), StoreError> {
-    let names: Vec<_> =
-        archive.names().iter().filter(|name| is_of_kind(name, "jsonl")).cloned().collect();
-    let name = match &*names {
-        [] if archive.names().is_empty() => String::new(),
-        [name] => name.clone(),
-        [] => {
-            return Err(archive.damaged("", "it is no export of Mattermost: there is no .jsonl"));
-        }
-        [one, other, ..] => {
-            let what = format!("each export is a store of its own: there are {one} and {other}");
-            return Err(archive.damaged("", what));
-        }
-    };
+    let name = main_file(&archive)?;
+    let attached_count = (archive.names().count() as u64).saturating_sub(1);
     let mut known = Known::default();
     if let Some(file) = archive.file(&name)? {
         let mut file = BufReader::new(file);
@@ -169,6 +158,7 @@ pub(super) fn convert(mut archive: Archive, lines: &mut Lines<'_, '_>) -> Result
             known.hear(line, place, lines)?;
         }
     }
+    lines.leave_out(attached_count, "files that hang on posts");
     lines.leave_out(known.direct, "direct messages");
     lines.leave_out(known.homeless, "messages of channels that are not in the export");
     lines.leave_out(known.others, "lines of kinds that are not known");
@@ -181,6 +171,24 @@ pub(super) fn convert(mut archive: Archive, lines: &mut Lines<'_, '_>) -> Result
         lines.room(number, &room)?;
     }
     Ok(())
+}
+
+/// The file of lines: the only one that is in no folder, or in the fewest. Others may hang on posts.
+fn main_file(archive: &Archive) -> Result<String, StoreError> {
+    if archive.is_alone() {
+        return Ok(String::new());
+    }
+    let depth = |name: &&str| name.split('/').count();
+    let least = archive.names().map(|name| depth(&name)).min();
+    let mut names = archive.names().filter(|name| Some(depth(name)) == least);
+    match (names.next(), names.next()) {
+        (Some(name), None) => Ok(name.to_owned()),
+        (Some(one), Some(other)) => {
+            let what = format!("each export is a store of its own: there are {one} and {other}");
+            Err(archive.damaged("", what))
+        }
+        (None, _) => Err(archive.damaged("", "it is no export of Mattermost: there is no .jsonl")),
+    }
 }
 
 impl Known {

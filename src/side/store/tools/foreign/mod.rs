@@ -44,6 +44,16 @@ pub enum Product {
     Discord,
 }
 
+impl Product {
+    /// How the names of the files end that its exports have messages in.
+    fn kind(self) -> &'static str {
+        match self {
+            Self::Slack | Self::Discord => "json",
+            Self::Mattermost => "jsonl",
+        }
+    }
+}
+
 /// Takes in what another product has exported. `made_secret` signs guests' tokens, if the store has
 /// no secret yet.
 ///
@@ -59,7 +69,7 @@ pub fn import_from(
     now_ms: u64,
     tell: &mut dyn FnMut(&str),
 ) -> Result<Report, StoreError> {
-    let archive = Archive::open(file)?;
+    let archive = Archive::open(file, product.kind())?;
     let (notes, report) = fill(folder, made_secret, now_ms, tell, |import| {
         convert(product, archive, &mut |line| import.line(line))
     })?;
@@ -76,6 +86,7 @@ fn convert(
     take: &mut Take<'_>,
 ) -> Result<Vec<String>, StoreError> {
     let mut lines = Lines::begin(product, archive.path(), take)?;
+    archive.passed().for_each(|what| lines.note(what));
     match product {
         Product::Slack => slack::convert(archive, &mut lines)?,
         Product::Mattermost => mattermost::convert(archive, &mut lines)?,

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use serde::Deserialize;
 
-use super::archive::{Archive, is_of_kind, place};
+use super::archive::{Archive, place};
 use super::lines::Lines;
 use super::{Attached, Post, Room, emoji, first_of, or_none};
 use crate::side::store::error::StoreError;
@@ -182,10 +182,11 @@ pub(super) fn convert(mut archive: Archive, lines: &mut Lines<'_, '_>) -> Result
     let channels = public.iter().chain(&private).map(|of| &of.name);
     let folders: HashSet<&str> = channels.chain(direct).map(|name| &**name).collect();
     let (mut homeless_count, mut other_count) = (0, 0);
-    for name in archive.names().iter().filter(|name| is_of_kind(name, "json")) {
+    for name in archive.names() {
         match name.split_once('/') {
-            Some((folder, _)) => homeless_count += u64::from(!folders.contains(folder)),
-            None => other_count += u64::from(!KNOWN_FILES.contains(&&**name)),
+            Some((folder, _)) if !folders.contains(folder) => homeless_count += 1,
+            Some((_, day)) => other_count += u64::from(day.contains('/')),
+            None => other_count += u64::from(!KNOWN_FILES.contains(&name)),
         }
     }
     lines.leave_out(homeless_count, "files of channels that are not in the export");
@@ -230,8 +231,7 @@ fn say(
     lines: &mut Lines<'_, '_>,
 ) -> Result<(), StoreError> {
     let mut pins: HashMap<_, _> = channel.pins.iter().map(|pin| (&*pin.id, pin.created)).collect();
-    let names = archive.names_below(&channel.name).iter();
-    let days: Vec<_> = names.filter(|name| is_of_kind(name, "json")).cloned().collect();
+    let days: Vec<_> = archive.names_in(&channel.name).map(str::to_owned).collect();
     for day in days {
         let messages = archive.json::<Vec<Message>>(&day)?.unwrap_or_default();
         for (at, message) in messages.into_iter().enumerate() {

@@ -48,3 +48,23 @@ fn of_discord_the_parts_of_a_channel_are_one_room_and_what_was_passed_on_is_said
         ]
     );
 }
+
+#[test]
+fn what_hangs_on_messages_of_discord_is_not_taken_for_a_channel() {
+    let channel = r#"{"channel":{"id":"1","name":"tea"},"messages":[]}"#;
+    let (lines, notes) = taken(
+        Product::Discord,
+        &[
+            ("tea.json", channel),
+            ("tea.json_Files/broken-0A1B2.json", "{"),
+            ("tea.json_Files/milk-0A1B2.json", channel),
+            ("package.json", r#"{"name":"milk"}"#),
+        ],
+    );
+    let rooms = lines.iter().filter(|line| line["kind"] == "room").count();
+    assert_eq!(rooms, 1);
+    assert_eq!(
+        notes[..2],
+        ["left out: files that hang on messages: 2", "left out: files that are no channel: 1"]
+    );
+}

@@ -30,3 +30,21 @@ fn of_mattermost_no_answer_and_no_member_is_lost_by_what_it_hangs_on() {
     let error = refused(Product::Mattermost, &[("a.jsonl", b"{}"), ("b.jsonl", b"{}")]);
     assert!(error.contains("there are a.jsonl and b.jsonl"), "{error}");
 }
+
+/// A line for a channel that all of its team may join.
+const TEA: &str = r#"{"type":"channel","channel":{"team":"t","name":"tea","type":"O"}}"#;
+
+#[test]
+fn what_hangs_on_posts_of_mattermost_is_not_taken_for_the_export() {
+    let attached = "data/20261101/teams/noteam/channels/c1/users/u1/f1/log.jsonl";
+    let files = [("import.jsonl", TEA), (attached, "{"), ("data/20261101/a.png", "x")];
+    let (lines, notes) = taken(Product::Mattermost, &files);
+    assert_eq!(lines[1]["room"], "tea");
+    assert_eq!(
+        notes,
+        [
+            "passed over: files that are no .jsonl: 1, the first is \"data/20261101/a.png\"",
+            "left out: files that hang on posts: 1",
+        ]
+    );
+}

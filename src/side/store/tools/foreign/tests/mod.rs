@@ -28,7 +28,7 @@ fn converted(
     file: &Path,
 ) -> Result<(Vec<serde_json::Value>, Vec<String>), StoreError> {
     let mut out = Vec::new();
-    let notes = convert(product, Archive::open(file)?, &mut |line| {
+    let notes = convert(product, Archive::open(file, product.kind())?, &mut |line| {
         out.push(serde_json::from_slice(line).unwrap());
         Ok(())
     })?;

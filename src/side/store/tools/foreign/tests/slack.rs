@@ -36,3 +36,17 @@ fn of_slack_a_thread_outlives_its_deleted_beginning_and_what_slack_notes_is_told
         ]
     );
 }
+
+#[test]
+fn what_hangs_on_messages_of_slack_is_not_taken_for_a_day() {
+    let (lines, notes) = taken(
+        Product::Slack,
+        &[
+            ("channels.json", r#"[{"id":"C1","name":"tea"}]"#),
+            ("tea/2026-11-01.json", r#"[{"user":"U1","text":"hi","ts":"1.0"}]"#),
+            ("tea/attachments/F1-package.json", "{"),
+        ],
+    );
+    assert_eq!(said(&lines), [("tea", "U1", "hi", 0)]);
+    assert_eq!(notes, ["left out: files that have no messages: 1"]);
+}
