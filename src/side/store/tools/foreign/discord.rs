@@ -113,6 +113,8 @@ struct Emoji {
 #[serde(default, rename_all = "camelCase")]
 struct Reference {
     message_id: Option<String>,
+    /// Not in exports of earlier versions.
+    channel_id: Option<String>,
 }
 
 /// Kinds of messages that somebody has said. What a bot answers to a command has no name there, but
@@ -167,7 +169,8 @@ pub(super) fn convert(mut archive: Archive, lines: &mut Lines<'_, '_>) -> Result
                 continue;
             }
             let place = place(&name, format_args!("$.messages[{at}]"));
-            let post = post(message).map_err(|what| archive.damaged(&place, what))?;
+            let post = post(message, &all[number as usize].channel.id)
+                .map_err(|what| archive.damaged(&place, what))?;
             lines.post(number, Post { place, ..post })?;
         }
     }
@@ -218,8 +221,15 @@ fn room(channel: Channel) -> Room {
     }
 }
 
-fn post(message: Message) -> Result<Post, String> {
-    // Whoever passes something on says nothing beside it.
+/// A message of a channel as a post; an error says what is wrong with it.
+fn post(message: Message, channel: &str) -> Result<Post, String> {
+    // One that is passed on names where it stands, and one that comes from a channel that is
+    // followed names that: neither is an answer.
+    let answered = message.reference.filter(|reference| {
+        message.forwarded.is_none()
+            && reference.channel_id.as_deref().is_none_or(|id| id == channel)
+    });
+    // A message that passes another on has no text of its own.
     let passed_on = message.forwarded.unwrap_or_default();
     let (shown, shown_on) = (embedded(&message.embeds), embedded(&passed_on.embeds));
     let texts = [&message.content, &shown, &passed_on.content, &shown_on];
@@ -250,7 +260,7 @@ fn post(message: Message) -> Result<Post, String> {
         name: message.author.nickname.unwrap_or(message.author.name),
         user: message.author.id,
         body,
-        reply_to: message.reference.and_then(|reference| reference.message_id),
+        reply_to: answered.and_then(|reference| reference.message_id),
         edited_ms: message.timestamp_edited.as_deref().map(milliseconds).transpose()?,
         pinned_ms: message.is_pinned.then_some(at_ms),
         mentions: message.mentions.into_iter().map(|user| user.id).collect(),

@@ -68,3 +68,26 @@ fn what_hangs_on_messages_of_discord_is_not_taken_for_a_channel() {
         ["left out: files that hang on messages: 2", "left out: files that are no channel: 1"]
     );
 }
+
+#[test]
+fn what_is_passed_on_and_what_comes_from_another_channel_answers_nothing() {
+    let messages = r#"
+        {"id":"1","type":"Default","timestamp":"2026-10-31T07:00:01Z","author":{"id":"u"},"content":"news"},
+        {"id":"2","type":"Default","timestamp":"2026-10-31T07:00:02Z","author":{"id":"u"},"content":"",
+            "reference":{"type":"Forward","messageId":"1","channelId":"7","guildId":"6"},
+            "forwardedMessage":{"timestamp":"2026-10-31T07:00:01Z","content":"news"}},
+        {"id":"3","type":"Default","timestamp":"2026-10-31T07:00:03Z","author":{"id":"u"},"content":"followed",
+            "reference":{"type":"Default","messageId":"1","channelId":"8","guildId":"9"}},
+        {"id":"4","type":"Reply","timestamp":"2026-10-31T07:00:04Z","author":{"id":"u"},"content":"really?",
+            "reference":{"type":"Default","messageId":"1","channelId":"7","guildId":"6"}}"#;
+    let channel = format!(r#"{{"channel":{{"id":"7","name":"tea"}},"messages":[{messages}]}}"#);
+    let (lines, notes) = taken(Product::Discord, &[("tea.json", &channel)]);
+    let expected = [
+        ("tea", "u", "news", 0),
+        ("tea", "u", "news", 0),
+        ("tea", "u", "followed", 0),
+        ("tea", "u", "really?", 1),
+    ];
+    assert_eq!(said(&lines), expected);
+    assert_eq!(notes.len(), 1, "{notes:?}");
+}
