@@ -165,7 +165,7 @@ pub(super) fn convert(mut archive: Archive, lines: &mut Lines<'_, '_>) -> Result
             unnamed_count +=
                 message.reactions.iter().filter(|of| of.users.is_empty()).count() as u64;
             if !SAID.contains(&&*message.kind) {
-                lines.leave_out_note(&message.kind);
+                lines.told.leave_out_note(&message.kind);
                 continue;
             }
             let place = place(&name, format_args!("$.messages[{at}]"));
@@ -186,16 +186,18 @@ pub(super) fn convert(mut archive: Archive, lines: &mut Lines<'_, '_>) -> Result
     if open_count + private_count + direct_count == 0 {
         return Err(archive.damaged("", "it is no export of Discord: no .json has a channel"));
     }
-    lines.leave_out(attached.len() as u64, "files that hang on messages");
-    lines.leave_out(other_count, "files that are no channel");
-    lines.leave_out(direct_count, "direct conversations");
-    lines.leave_out(unnamed_count, "reactions of which the export does not say whose they are");
-    lines.note(format!(
+    lines.told.leave_out(attached.len() as u64, "files that hang on messages");
+    lines.told.leave_out(other_count, "files that are no channel");
+    lines.told.leave_out(direct_count, "direct conversations");
+    lines
+        .told
+        .leave_out(unnamed_count, "reactions of which the export does not say whose they are");
+    lines.told.note(format!(
         "open to all, for an export of Discord does not say who may see a channel: {}",
         counted(open_count, "room")
     ));
     if private_count > 0 {
-        lines.note(format!(
+        lines.told.note(format!(
             "nobody's, for it does not say who is in a private thread: {}; only a token of level \
              moderate lets somebody in",
             counted(private_count, "room")

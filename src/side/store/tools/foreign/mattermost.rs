@@ -158,12 +158,12 @@ pub(super) fn convert(mut archive: Archive, lines: &mut Lines<'_, '_>) -> Result
             known.hear(line, place, lines)?;
         }
     }
-    lines.leave_out(attached_count, "files that hang on posts");
-    lines.leave_out(known.direct, "direct messages");
-    lines.leave_out(known.homeless, "messages of channels that are not in the export");
-    lines.leave_out(known.others, "lines of kinds that are not known");
+    lines.told.leave_out(attached_count, "files that hang on posts");
+    lines.told.leave_out(known.direct, "direct messages");
+    lines.told.leave_out(known.homeless, "messages of channels that are not in the export");
+    lines.told.leave_out(known.others, "lines of kinds that are not known");
     let homeless_count = known.awaited.values().map(|members| members.len() as u64).sum();
-    lines.leave_out(homeless_count, "members of channels that are not in the export");
+    lines.told.leave_out(homeless_count, "members of channels that are not in the export");
     for (number, (mut room, team)) in (0..).zip(known.channels) {
         if known.teams > 1 {
             room.name = format!("{team}-{}", room.name);
@@ -249,7 +249,7 @@ impl Known {
         let replies = message.replies.take().unwrap_or_default();
         // What Mattermost itself says of a channel. Somebody may have answered that all the same.
         match message.kind.as_deref().filter(|kind| kind.starts_with("system_")) {
-            Some(kind) => lines.leave_out_note(kind),
+            Some(kind) => lines.told.leave_out_note(kind),
             None => lines.post(room, post(message, place.clone(), answered, &self.names))?,
         }
         for (number, reply) in replies.into_iter().enumerate() {

@@ -16,12 +16,14 @@
 
 mod archive;
 mod discord;
+mod fit;
 mod lines;
 mod mattermost;
 mod slack;
 mod spool;
 #[cfg(test)]
 mod tests;
+mod told;
 
 use std::path::Path;
 
@@ -86,7 +88,7 @@ fn convert(
     take: &mut Take<'_>,
 ) -> Result<Vec<String>, StoreError> {
     let mut lines = Lines::begin(product, archive.path(), take)?;
-    archive.passed().for_each(|what| lines.note(what));
+    archive.passed().for_each(|what| lines.told.note(what));
     match product {
         Product::Slack => slack::convert(archive, &mut lines)?,
         Product::Mattermost => mattermost::convert(archive, &mut lines)?,

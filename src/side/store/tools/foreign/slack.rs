@@ -177,7 +177,7 @@ pub(super) fn convert(mut archive: Archive, lines: &mut Lines<'_, '_>) -> Result
     for name in ["dms.json", "mpims.json"] {
         direct.extend(archive.json::<Vec<Direct>>(name)?.unwrap_or_default());
     }
-    lines.leave_out(direct.len() as u64, "direct conversations");
+    lines.told.leave_out(direct.len() as u64, "direct conversations");
     let direct = direct.iter().map(|of| of.name.as_ref().unwrap_or(&of.id));
     let channels = public.iter().chain(&private).map(|of| &of.name);
     let folders: HashSet<&str> = channels.chain(direct).map(|name| &**name).collect();
@@ -189,8 +189,8 @@ pub(super) fn convert(mut archive: Archive, lines: &mut Lines<'_, '_>) -> Result
             None => other_count += u64::from(!KNOWN_FILES.contains(&name)),
         }
     }
-    lines.leave_out(homeless_count, "files of channels that are not in the export");
-    lines.leave_out(other_count, "files that have no messages");
+    lines.told.leave_out(homeless_count, "files of channels that are not in the export");
+    lines.told.leave_out(other_count, "files that have no messages");
     let both = public.iter().chain(&private);
     let channels = both.map(|channel| (channel.id.clone(), channel.name.clone())).collect();
     let users = users.into_iter().map(|user| (user.id.clone(), user)).collect();
@@ -237,7 +237,7 @@ fn say(
         for (at, message) in messages.into_iter().enumerate() {
             let kind = message.subtype.as_deref();
             if let Some(kind) = kind.filter(|kind| !SAID.contains(kind)) {
-                lines.leave_out_note(kind);
+                lines.told.leave_out_note(kind);
                 continue;
             }
             let place = place(&day, format_args!("$[{at}]"));
@@ -248,7 +248,9 @@ fn say(
             lines.post(number, Post { place, ..post(message, at_ms, pinned_ms, known) })?;
         }
     }
-    lines.leave_out(pins.len() as u64, &format!("pins of {:?} of what was not said", channel.name));
+    lines
+        .told
+        .leave_out(pins.len() as u64, &format!("pins of {:?} of what was not said", channel.name));
     Ok(())
 }
 

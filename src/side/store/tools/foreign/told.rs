@@ -1,0 +1,74 @@
+//! What is told of an import: what was left out of it, and what else its reader should know.
+
+use std::collections::BTreeMap;
+
+use super::fit::cut;
+use crate::limits::NAME_BYTES_MAX;
+
+/// So many kinds of notes are told of by their names.
+const NOTE_KINDS_MAX: usize = 32;
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Told {
+    notes: Vec<String>,
+    /// What the product itself has said in rooms: how often, by kind.
+    noted: BTreeMap<String, u64>,
+    /// Of the messages that were taken.
+    pub(super) left: Left,
+}
+
+/// What was not taken of messages that were.
+#[derive(Default)]
+pub(super) struct Left {
+    /// Messages that were there already.
+    pub(super) twice: u64,
+    /// Answers to what is not there, or stands behind them.
+    pub(super) answers: u64,
+    pub(super) reactions: u64,
+    pub(super) mentions: u64,
+    pub(super) files: u64,
+}
+
+impl Told {
+    /// Leaves out something of this kind that nobody has said, such as who came and went.
+    pub(super) fn leave_out_note(&mut self, kind: &str) {
+        let kind = cut(kind, NAME_BYTES_MAX);
+        let kind = if kind.is_empty() { "without a kind".to_owned() } else { kind };
+        let is_known = self.noted.contains_key(&kind);
+        let is_told = is_known || self.noted.len() < NOTE_KINDS_MAX;
+        let kind = if is_told { kind } else { "others".to_owned() };
+        *self.noted.entry(kind).or_default() += 1;
+    }
+
+    /// Notes that something has no place here, if there is any.
+    pub(super) fn leave_out(&mut self, count: u64, what: &str) {
+        if count > 0 {
+            self.note(format!("left out: {what}: {count}"));
+        }
+    }
+
+    pub(super) fn note(&mut self, what: String) {
+        self.notes.push(what);
+    }
+
+    /// All of it, in order.
+    pub(super) fn end(mut self) -> Vec<String> {
+        if !self.noted.is_empty() {
+            let kinds: Vec<_> =
+                self.noted.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
+            let kinds = kinds.join(", ");
+            self.note(format!("left out: what the product itself has noted: {kinds}"));
+        }
+        let Left { twice, answers, reactions, mentions, files } = self.left;
+        self.leave_out(twice, "messages that are there twice");
+        self.leave_out(reactions, "reactions that are there twice, or have no place");
+        self.leave_out(mentions, "mentions that have no place");
+        self.leave_out(files, "names of files that have no place");
+        if answers > 0 {
+            let what = "answers to what is not in the export, or comes later";
+            self.note(format!("messages of their own: {what}: {answers}"));
+        }
+        self.notes
+    }
+}
