@@ -24,29 +24,33 @@ pub(super) fn reacted_count(reactions: &[(String, Vec<String>)]) -> u64 {
     reactions.iter().map(|(_, users)| users.len() as u64).sum()
 }
 
-/// Who has reacted, as far as it may be kept.
+/// Who has reacted, as far as it may be kept: each emoji once, and each user once for it. Those of
+/// an emoji may be given in several parts.
 pub(super) fn reactions(given: &[(String, Vec<String>)]) -> Vec<(String, Vec<String>)> {
     let mut kept: Vec<(String, Vec<String>)> = Vec::new();
     let mut places: HashMap<&str, usize> = HashMap::new();
-    let mut seen = HashSet::new();
+    let mut seen: HashSet<(&str, String)> = HashSet::new();
     let mut bytes = 0;
-    'all: for (emoji, users) in given.iter().filter(|(emoji, _)| is_emoji(emoji)) {
-        let at = *places.entry(emoji).or_insert_with(|| {
-            kept.push((emoji.clone(), Vec::new()));
-            kept.len() - 1
-        });
-        bytes += emoji.len() + 1;
+    for (emoji, users) in given.iter().filter(|(emoji, _)| is_emoji(emoji)) {
         for user in users.iter().map(|name| user(name)).filter(|user| !user.is_empty()) {
-            bytes += user.len() + 1;
+            if !seen.insert((emoji, user.clone())) {
+                continue;
+            }
+            let place = places.get(&**emoji).copied();
+            // A line of them has the emoji once, and a byte behind each name.
+            let of_emoji = if place.is_none() { emoji.len() + 1 } else { 0 };
+            bytes += of_emoji + user.len() + 1;
             if bytes > REACTED_BYTES_MAX {
-                break 'all;
+                return kept;
             }
-            if seen.insert((at, user.clone())) {
-                kept[at].1.push(user);
-            }
+            let place = place.unwrap_or_else(|| {
+                kept.push((emoji.clone(), Vec::new()));
+                places.insert(emoji, kept.len() - 1);
+                kept.len() - 1
+            });
+            kept[place].1.push(user);
         }
     }
-    kept.retain(|(_, users)| !users.is_empty());
     kept
 }
 

@@ -279,14 +279,8 @@ fn post(
     answered: Option<&str>,
     names: &HashMap<String, String>,
 ) -> Post {
-    let mut reactions: Vec<(String, Vec<String>)> = Vec::new();
-    for Reaction { user, emoji_name } in message.reactions.unwrap_or_default() {
-        let emoji = emoji(&emoji_name);
-        match reactions.iter_mut().find(|(known, _)| *known == emoji) {
-            Some((_, users)) => users.push(user),
-            None => reactions.push((emoji, vec![user])),
-        }
-    }
+    let reactions = message.reactions.unwrap_or_default().into_iter();
+    let reactions = reactions.map(|of| (emoji(&of.emoji_name), vec![of.user]));
     let file_name = |path: &str| path.rsplit('/').next().unwrap_or(path).to_owned();
     let files = message.attachments.unwrap_or_default().into_iter().map(|attachment| Attached {
         name: file_name(&attachment.path),
@@ -308,7 +302,7 @@ fn post(
         pinned_ms: message.is_pinned.unwrap_or_default().then_some(message.create_at),
         mentions: Vec::new(),
         files: files.collect(),
-        reactions,
+        reactions: reactions.collect(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Names that are taken, order, bounds: what holds whatever the product is.
 
 use super::*;
-use crate::limits::{BODY_BYTES_MAX, NAME_BYTES_MAX};
+use crate::limits::{BODY_BYTES_MAX, NAME_BYTES_MAX, REACTED_BYTES_MAX};
 
 /// All lines of some rooms, and what is told of them.
 fn lines_of(rooms: &[(Room, Vec<Post>)]) -> (Vec<serde_json::Value>, Vec<String>) {
@@ -180,4 +180,27 @@ fn short_names_of_emoji_are_their_emoji_and_others_stay_names() {
     assert_eq!(emoji("thumbsup"), "👍");
     assert_eq!(emoji("+1::skin-tone-3"), "👍");
     assert_eq!(emoji("party_parrot"), ":party_parrot:");
+}
+
+#[test]
+fn as_many_reactions_are_kept_as_fit_however_often_they_are_given() {
+    let user = |number: usize| format!("{number:04}{}", "u".repeat(95));
+    // What a store keeps of them: an emoji, its users, and a byte behind each.
+    let fitting = (REACTED_BYTES_MAX - "👍".len() - 1) / (99 + 1);
+    let users: Vec<_> = (0..=fitting).map(user).collect();
+    let twice = users.iter().flat_map(|user| [user, user]);
+    let parts: Vec<_> = twice.map(|user| ("👍".to_owned(), vec![user.clone()])).collect();
+    let reacted = Post { reactions: parts, ..post("a", 1, "hi") };
+    let (lines, notes) = lines_of(&[(Room::default(), vec![reacted.clone()])]);
+    let message = lines.iter().find(|line| line["kind"] == "message").unwrap();
+    let reactions = message["reactions"].as_array().unwrap();
+    assert_eq!(reactions.len(), 1);
+    assert_eq!(reactions[0][1].as_array().unwrap().len(), fitting);
+    let left = 2 * users.len() - fitting;
+    assert_eq!(
+        notes,
+        [format!("left out: reactions that are there twice, or have no place: {left}")]
+    );
+    let room = Room { name: "tea".to_owned(), ..Room::default() };
+    taken_in(&[(room, vec![reacted])]).unwrap();
 }
