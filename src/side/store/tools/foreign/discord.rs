@@ -10,14 +10,17 @@ use time::format_description::well_known::Rfc3339;
 
 use super::archive::{Archive, place};
 use super::lines::Lines;
-use super::{Attached, Post, Room, first_of};
+use super::{Attached, Post, Room, first_of, unnamed};
 use crate::side::store::error::StoreError;
 use crate::side::store::tools::counted;
 
 /// A file: another one that is JSON has neither.
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Export {
     channel: Option<Channel>,
+    /// When it was made.
+    exported_at: Option<String>,
     messages: Option<Vec<Message>>,
 }
 
@@ -97,6 +100,7 @@ struct Embed {
 #[serde(default)]
 struct Reaction {
     emoji: Emoji,
+    count: Option<u64>,
     /// Not in exports of earlier versions.
     users: Vec<Author>,
 }
@@ -125,6 +129,8 @@ const SAID: [&str; 5] = ["Default", "Reply", "ChatInputCommand", "20", "23"];
 struct Gathered {
     place: String,
     channel: Channel,
+    /// When what is known of it was so, in milliseconds of Unix time.
+    as_of_ms: u64,
 }
 
 pub(super) fn convert(mut archive: Archive, lines: &mut Lines<'_, '_>) -> Result<(), StoreError> {
@@ -134,11 +140,12 @@ pub(super) fn convert(mut archive: Archive, lines: &mut Lines<'_, '_>) -> Result
         names.push(String::new());
     }
     let (mut open_count, mut private_count, mut direct_count) = (0_u64, 0_u64, 0);
-    let (mut unnamed_count, mut other_count) = (0, 0);
+    let mut other_count = 0;
     let mut all: Vec<Gathered> = Vec::new();
     let mut numbers: HashMap<String, u32> = HashMap::new();
     for name in names {
-        let Some(Export { channel, messages }) = archive.json::<Export>(&name)? else { continue };
+        let Some(export) = archive.json::<Export>(&name)? else { continue };
+        let Export { channel, exported_at, messages } = export;
         let (channel, messages) = match (channel, messages) {
             (Some(channel), Some(messages)) => (channel, messages),
             (None, None) => {
@@ -158,23 +165,21 @@ pub(super) fn convert(mut archive: Archive, lines: &mut Lines<'_, '_>) -> Result
             "" => next,
             id => *numbers.entry(id.to_owned()).or_insert(next),
         };
-        if number == next {
-            all.push(Gathered { place: place(&name, "$.channel"), channel });
+        let as_of_ms = exported_at.and_then(|at| milliseconds(&at).ok()).unwrap_or_default();
+        let gathered = Gathered { place: place(&name, "$.channel"), channel, as_of_ms };
+        match all.get_mut(number as usize) {
+            Some(known) if known.as_of_ms < as_of_ms => *known = gathered,
+            Some(_) => {}
+            None => all.push(gathered),
         }
         for (at, message) in messages.into_iter().enumerate() {
-            unnamed_count +=
-                message.reactions.iter().filter(|of| of.users.is_empty()).count() as u64;
-            if !SAID.contains(&&*message.kind) {
-                lines.told.leave_out_note(&message.kind);
-                continue;
-            }
             let place = place(&name, format_args!("$.messages[{at}]"));
             let post = post(message, &all[number as usize].channel.id)
                 .map_err(|what| archive.damaged(&place, what))?;
-            lines.post(number, Post { place, ..post })?;
+            lines.post(number, Post { place, as_of_ms, ..post })?;
         }
     }
-    for (number, Gathered { place, channel }) in (0..).zip(all) {
+    for (number, Gathered { place, channel, .. }) in (0..).zip(all) {
         let room = Room { place, ..room(channel) };
         if room.is_private {
             private_count += 1;
@@ -189,9 +194,6 @@ pub(super) fn convert(mut archive: Archive, lines: &mut Lines<'_, '_>) -> Result
     lines.told.leave_out(attached.len() as u64, "files that hang on messages");
     lines.told.leave_out(other_count, "files that are no channel");
     lines.told.leave_out(direct_count, "direct conversations");
-    lines
-        .told
-        .leave_out(unnamed_count, "reactions of which the export does not say whose they are");
     lines.told.note(format!(
         "open to all, for an export of Discord does not say who may see a channel: {}",
         counted(open_count, "room")
@@ -251,12 +253,18 @@ fn post(message: Message, channel: &str) -> Result<Post, String> {
         bytes: None,
         url: sticker.source_url.map(unsigned),
     });
-    let reactions = message.reactions.into_iter().map(|Reaction { emoji, users }| {
+    let unnamed_count = message.reactions.iter().map(|of| unnamed(of.count, &of.users)).sum();
+    let reactions = message.reactions.into_iter().map(|Reaction { emoji, users, .. }| {
         let is_own = emoji.id.is_some_and(|id| !id.is_empty());
         let name = if is_own { format!(":{}:", emoji.name) } else { emoji.name };
         (name, users.into_iter().map(|user| user.id).collect())
     });
-    let at_ms = milliseconds(&message.timestamp)?;
+    let note = (!SAID.contains(&&*message.kind)).then_some(message.kind);
+    let at_ms = match milliseconds(&message.timestamp) {
+        // It is only counted.
+        Err(_) if note.is_some() => 0,
+        at_ms => at_ms?,
+    };
     Ok(Post {
         at_ms,
         name: message.author.nickname.unwrap_or(message.author.name),
@@ -268,6 +276,8 @@ fn post(message: Message, channel: &str) -> Result<Post, String> {
         mentions: message.mentions.into_iter().map(|user| user.id).collect(),
         files: attachments.chain(stickers).collect(),
         reactions: reactions.collect(),
+        unnamed_count,
+        note,
         id: message.id,
         ..Post::default()
     })

@@ -13,7 +13,7 @@ use super::archive::{place, unreadable};
 use super::fit::{cut, cut_body, files, mentions, raw, reacted_count, reactions, topic, user};
 use super::spool::{At, Place, Spool, Totals};
 use super::told::Told;
-use super::{Post, Product, Room};
+use super::{Left, Post, Product, Room};
 use crate::auth::level::{Joiners, Role, Speakers};
 use crate::limits::{NAME_BYTES_MAX, TITLE_BYTES_MAX};
 use crate::link::facts::RoomSettings;
@@ -41,8 +41,6 @@ pub(super) struct Lines<'a, 't> {
     numbers: HashMap<String, u32>,
     rooms: u64,
     messages: u64,
-    /// How many messages of rooms that are not written yet have nothing in them.
-    empty: HashMap<u32, u64>,
     /// What is to be told of it.
     pub(super) told: Told,
 }
@@ -63,7 +61,6 @@ impl<'a, 't> Lines<'a, 't> {
             numbers: HashMap::new(),
             rooms: 0,
             messages: 0,
-            empty: HashMap::new(),
             told: Told::default(),
         };
         lines.line("", &HeadLine { kind: Kind::Chinwag, format: FORMAT })?;
@@ -100,24 +97,23 @@ impl<'a, 't> Lines<'a, 't> {
 
     /// Takes a message of a room that will be written under this number. They come in any order.
     pub(super) fn post(&mut self, room: u32, mut post: Post) -> Result<(), StoreError> {
-        if post.says_nothing() {
-            *self.empty.entry(room).or_default() += 1;
-            return Ok(());
-        }
+        let is_left = post.left().is_some();
         let given_count = reacted_count(&post.reactions);
         post.reactions = reactions(&post.reactions);
-        if self.spool.put(room, &post)? {
-            self.told.left.reactions += given_count - reacted_count(&post.reactions);
-        } else {
-            self.told.left.twice += 1;
-        }
+        post.lost_count = given_count - reacted_count(&post.reactions);
+        let is_new = self.spool.put(room, &post)?;
+        self.told.left.twice += u64::from(!is_new && !is_left);
         Ok(())
     }
 
     /// Writes a room, with all that was said in it: what came under its number.
     pub(super) fn room(&mut self, number: u32, room: &Room) -> Result<(), StoreError> {
         let name = self.free_name(&room.name);
-        let empty_count = self.empty.remove(&number).unwrap_or_default();
+        let mut empty_count = 0;
+        self.spool.each_left(number, |left, count| match left {
+            Left::Empty => empty_count += count,
+            Left::Note(kind) => self.told.leave_out_notes(kind, count),
+        })?;
         self.told.leave_out(empty_count, &format!("messages of {name:?} without text and files"));
         let Totals { messages, changed, first_ms } = self.spool.totals(number)?;
 
@@ -234,6 +230,8 @@ impl<'a, 't> Lines<'a, 't> {
         let (mentions, mentions_left) = mentions(post)?;
         let (data, files_left) = files(&post.files)?;
         self.told.left.mentions += mentions_left;
+        self.told.left.reactions += post.lost_count;
+        self.told.left.unnamed += post.unnamed_count;
         self.told.left.files += files_left;
         let body = raw(&body)?;
         let line = MessageLine {

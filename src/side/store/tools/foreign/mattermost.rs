@@ -248,10 +248,9 @@ impl Known {
     ) -> Result<(), StoreError> {
         let replies = message.replies.take().unwrap_or_default();
         // What Mattermost itself says of a channel. Somebody may have answered that all the same.
-        match message.kind.as_deref().filter(|kind| kind.starts_with("system_")) {
-            Some(kind) => lines.told.leave_out_note(kind),
-            None => lines.post(room, post(message, place.clone(), answered, &self.names))?,
-        }
+        let note = message.kind.clone().filter(|kind| kind.starts_with("system_"));
+        let post = post(message, place.clone(), answered, &self.names);
+        lines.post(room, Post { note, ..post })?;
         for (number, reply) in replies.into_iter().enumerate() {
             let of_reply = format!("{place}, replies[{number}]");
             self.take(room, reply, (of_reply, Some(&place)), lines)?;
@@ -303,6 +302,7 @@ fn post(
         mentions: Vec::new(),
         files: files.collect(),
         reactions: reactions.collect(),
+        ..Post::default()
     }
 }
 

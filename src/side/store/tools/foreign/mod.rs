@@ -136,8 +136,16 @@ struct Post {
     pinned_ms: Option<u64>,
     mentions: Vec<String>,
     files: Vec<Attached>,
-    /// Emoji, with who has reacted.
+    /// Emoji, with the users that have reacted.
     reactions: Vec<(String, Vec<String>)>,
+    /// How many reactions there are of which it is not known whose they are.
+    unnamed_count: u64,
+    /// How many others have no place here.
+    lost_count: u64,
+    /// The kind of what the product itself has noted: nobody has said that.
+    note: Option<String>,
+    /// When it was as it is here, in milliseconds of Unix time; 0, if the export does not say.
+    as_of_ms: u64,
 }
 
 impl Post {
@@ -146,9 +154,21 @@ impl Post {
         self.edited_ms.is_some() || self.pinned_ms.is_some() || !self.reactions.is_empty()
     }
 
-    fn says_nothing(&self) -> bool {
-        self.body.trim().is_empty() && self.files.is_empty()
+    /// Why it is not taken, if it is not.
+    fn left(&self) -> Option<Left<'_>> {
+        let says_nothing = self.body.trim().is_empty() && self.files.is_empty();
+        let note = self.note.as_deref().map(Left::Note);
+        note.or(says_nothing.then_some(Left::Empty))
     }
+}
+
+/// Why a message is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Left<'a> {
+    /// It has neither text nor files.
+    Empty,
+    /// The product itself has noted it; its kind.
+    Note(&'a str),
 }
 
 /// A file that hung on a message, by the names that `data.files` has for it.
@@ -179,6 +199,11 @@ where
     D: serde::Deserializer<'de>,
 {
     Ok(Option::deserialize(from)?.unwrap_or_default())
+}
+
+/// How many reactions have no name, of so many with so many names.
+fn unnamed(count: Option<u64>, users: &[impl Sized]) -> u64 {
+    count.unwrap_or_default().saturating_sub(users.len() as u64)
 }
 
 /// The first of some texts that is not empty.

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::archive::{Archive, place};
 use super::lines::Lines;
-use super::{Attached, Post, Room, emoji, first_of, or_none};
+use super::{Attached, Post, Room, emoji, first_of, or_none, unnamed};
 use crate::side::store::error::StoreError;
 
 #[derive(Default, Deserialize)]
@@ -111,6 +111,9 @@ struct Edited {
 #[serde(default)]
 struct Reaction {
     name: String,
+    /// Not all of them need be among the users.
+    count: Option<u64>,
+    #[serde(deserialize_with = "or_none")]
     users: Vec<String>,
 }
 
@@ -235,17 +238,18 @@ fn say(
     for day in days {
         let messages = archive.json::<Vec<Message>>(&day)?.unwrap_or_default();
         for (at, message) in messages.into_iter().enumerate() {
-            let kind = message.subtype.as_deref();
-            if let Some(kind) = kind.filter(|kind| !SAID.contains(kind)) {
-                lines.told.leave_out_note(kind);
-                continue;
-            }
             let place = place(&day, format_args!("$[{at}]"));
-            let at_ms = milliseconds(&message.ts).ok_or_else(|| {
-                archive.damaged(&place, format!("{:?} is no time of a message", message.ts))
-            })?;
+            let note = message.subtype.clone().filter(|kind| !SAID.contains(&&**kind));
+            let at_ms = match milliseconds(&message.ts) {
+                // It is only counted.
+                None if note.is_some() => 0,
+                at_ms => at_ms.ok_or_else(|| {
+                    archive.damaged(&place, format!("{:?} is no time of a message", message.ts))
+                })?,
+            };
             let pinned_ms = pins.remove(&*message.ts).map(|created| created.saturating_mul(1_000));
-            lines.post(number, Post { place, ..post(message, at_ms, pinned_ms, known) })?;
+            let post = post(message, at_ms, pinned_ms, known);
+            lines.post(number, Post { place, note, ..post })?;
         }
     }
     lines
@@ -287,6 +291,7 @@ fn post(message: Message, at_ms: u64, pinned_ms: Option<u64>, known: &Known) -> 
                 url: None,
             })
             .collect(),
+        unnamed_count: message.reactions.iter().map(|of| unnamed(of.count, &of.users)).sum(),
         reactions: message
             .reactions
             .into_iter()

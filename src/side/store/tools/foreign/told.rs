@@ -26,19 +26,21 @@ pub(super) struct Left {
     /// Answers to what is not there, or stands behind them.
     pub(super) answers: u64,
     pub(super) reactions: u64,
+    /// Reactions of which it is not known whose they are.
+    pub(super) unnamed: u64,
     pub(super) mentions: u64,
     pub(super) files: u64,
 }
 
 impl Told {
-    /// Leaves out something of this kind that nobody has said, such as who came and went.
-    pub(super) fn leave_out_note(&mut self, kind: &str) {
+    /// Leaves out so much of this kind that the product itself has noted, such as arrivals.
+    pub(super) fn leave_out_notes(&mut self, kind: &str, count: u64) {
         let kind = cut(kind, NAME_BYTES_MAX);
         let kind = if kind.is_empty() { "without a kind".to_owned() } else { kind };
         let is_known = self.noted.contains_key(&kind);
         let is_told = is_known || self.noted.len() < NOTE_KINDS_MAX;
         let kind = if is_told { kind } else { "others".to_owned() };
-        *self.noted.entry(kind).or_default() += 1;
+        *self.noted.entry(kind).or_default() += count;
     }
 
     /// Notes that something has no place here, if there is any.
@@ -60,9 +62,10 @@ impl Told {
             let kinds = kinds.join(", ");
             self.note(format!("left out: what the product itself has noted: {kinds}"));
         }
-        let Left { twice, answers, reactions, mentions, files } = self.left;
+        let Left { twice, answers, reactions, unnamed, mentions, files } = self.left;
         self.leave_out(twice, "messages that are there twice");
         self.leave_out(reactions, "reactions that are there twice, or have no place");
+        self.leave_out(unnamed, "reactions of which the export does not say whose they are");
         self.leave_out(mentions, "mentions that have no place");
         self.leave_out(files, "names of files that have no place");
         if answers > 0 {

@@ -91,3 +91,37 @@ fn what_is_passed_on_and_what_comes_from_another_channel_answers_nothing() {
     assert_eq!(said(&lines), expected);
     assert_eq!(notes.len(), 1, "{notes:?}");
 }
+
+#[test]
+fn of_discord_files_that_overlap_the_one_that_was_exported_last_counts() {
+    let file = |exported_at: &str, topic: &str, body: &str| {
+        let reaction = r#"{"emoji":{"name":"👍"},"count":3}"#;
+        let messages = format!(
+            r#"{{"id":"1","type":"GuildMemberJoin","timestamp":"?","reactions":[{reaction}]}},
+            {{"id":"2","type":"Default","timestamp":"2026-10-31T07:00:02Z","author":{{"id":"u"}},
+                "content":"{body}","reactions":[{reaction}]}}"#
+        );
+        format!(
+            r#"{{"channel":{{"id":"7","name":"tea","topic":"{topic}"}},"exportedAt":{exported_at},
+            "messages":[{messages}]}}"#
+        )
+    };
+    let (lines, notes) = taken(
+        Product::Discord,
+        &[
+            ("a.json", &file(r#""2026-11-01T10:00:00.0000000+02:00""#, "old", "old")),
+            ("b.json", &file(r#""2026-11-01T09:00:00.0000000+00:00""#, "new", "new")),
+            ("c.json", &file("null", "none", "none")),
+        ],
+    );
+    assert_eq!(said(&lines), [("tea", "u", "new", 0)]);
+    assert!(lines[1]["settings"].as_str().unwrap().contains("new"), "{}", lines[1]);
+    assert_eq!(
+        notes[1..],
+        [
+            "left out: what the product itself has noted: GuildMemberJoin 1",
+            "left out: messages that are there twice: 2",
+            "left out: reactions of which the export does not say whose they are: 3",
+        ]
+    );
+}

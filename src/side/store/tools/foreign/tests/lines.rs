@@ -204,3 +204,46 @@ fn as_many_reactions_are_kept_as_fit_however_often_they_are_given() {
     let room = Room { name: "tea".to_owned(), ..Room::default() };
     taken_in(&[(room, vec![reacted])]).unwrap();
 }
+
+#[test]
+fn of_what_is_there_twice_the_newest_state_is_taken() {
+    let state =
+        |body: &str, as_of_ms, edited_ms| Post { as_of_ms, edited_ms, ..post("a", 7, body) };
+    for (states, expected) in [
+        // The export that was made last, though it comes first; or else the last edit.
+        (vec![state("new", 9, None), state("old", 8, Some(8))], "new"),
+        (vec![state("old", 8, Some(8)), state("new", 9, None)], "new"),
+        (vec![state("old", 0, Some(8)), state("new", 0, Some(9))], "new"),
+        (vec![state("new", 0, Some(9)), state("old", 0, None)], "new"),
+        // They are put in from the last on.
+        (vec![state("second", 0, None), state("first", 0, None)], "first"),
+    ] {
+        let (lines, notes) = lines_of(&[(Room::default(), states)]);
+        assert_eq!(said(&lines), [("room", "u", expected, 0)]);
+        assert_eq!(notes, ["left out: messages that are there twice: 1"]);
+    }
+}
+
+#[test]
+fn what_is_left_out_is_counted_once_however_often_it_is_there() {
+    let note = |id: &str| Post { note: Some("join".to_owned()), ..post(id, 7, "joined") };
+    let reacted = |id: &str| Post {
+        reactions: vec![(String::new(), vec!["u".to_owned()])],
+        unnamed_count: 2,
+        ..post(id, 7, "hi")
+    };
+    let noted = Post { note: Some("pin".to_owned()), ..reacted("n") };
+    let once = [note("a"), note("b"), post("c", 7, " "), reacted("d"), noted];
+    let (lines, notes) = lines_of(&[(Room::default(), [once.clone(), once].concat())]);
+    assert_eq!(said(&lines), [("room", "u", "hi", 0)]);
+    assert_eq!(
+        notes,
+        [
+            "left out: messages of \"room\" without text and files: 1",
+            "left out: what the product itself has noted: join 2, pin 1",
+            "left out: messages that are there twice: 1",
+            "left out: reactions that are there twice, or have no place: 1",
+            "left out: reactions of which the export does not say whose they are: 2",
+        ]
+    );
+}

@@ -50,3 +50,20 @@ fn what_hangs_on_messages_of_slack_is_not_taken_for_a_day() {
     assert_eq!(said(&lines), [("tea", "U1", "hi", 0)]);
     assert_eq!(notes, ["left out: files that have no messages: 1"]);
 }
+
+#[test]
+fn reactions_of_slack_may_lack_their_count_or_their_users() {
+    let day = r#"[{"user":"U1","text":"hi","ts":"1.0","reactions":[
+        {"name":"+1","users":["U1","U2"]},
+        {"name":"tada","users":["U2"],"count":3},
+        {"name":"eyes","users":null,"count":2},
+        {"name":"wave","users":["U1"],"count":null}
+    ]}]"#;
+    let channels = r#"[{"id":"C1","name":"tea"}]"#;
+    let (lines, notes) = taken(Product::Slack, &[("channels.json", channels), ("tea/1.json", day)]);
+    let message = lines.iter().find(|line| line["kind"] == "message").unwrap();
+    let expected = serde_json::json!([["👍", ["U1", "U2"]], ["🎉", ["U2"]], ["👋", ["U1"]]]);
+    assert_eq!(message["reactions"], expected);
+    let unnamed = "reactions of which the export does not say whose they are: 4";
+    assert_eq!(notes, [format!("left out: {unnamed}")]);
+}
