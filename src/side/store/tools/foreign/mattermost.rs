@@ -158,6 +158,9 @@ pub(super) fn convert(mut archive: Archive, lines: &mut Lines<'_, '_>) -> Result
             known.hear(line, place, lines)?;
         }
     }
+    if known.channels.is_empty() {
+        return Err(archive.damaged(&name, "it is no export of Mattermost: no line has a channel"));
+    }
     lines.told.leave_out(attached_count, "files that hang on posts");
     lines.told.leave_out(known.direct, "direct messages");
     lines.told.leave_out(known.homeless, "messages of channels that are not in the export");
@@ -187,7 +190,9 @@ fn main_file(archive: &Archive) -> Result<String, StoreError> {
             let what = format!("each export is a store of its own: there are {one} and {other}");
             Err(archive.damaged("", what))
         }
-        (None, _) => Err(archive.damaged("", "it is no export of Mattermost: there is no .jsonl")),
+        (None, _) => {
+            Err(archive.damaged("", "it is no export of Mattermost: there is no .jsonl in it"))
+        }
     }
 }
 

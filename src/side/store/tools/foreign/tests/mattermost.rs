@@ -1,5 +1,7 @@
 //! Exports of Mattermost that are not as the fixture is.
 
+use std::io::Write as _;
+
 use super::*;
 
 #[test]
@@ -47,4 +49,35 @@ fn what_hangs_on_posts_of_mattermost_is_not_taken_for_the_export() {
             "left out: files that hang on posts: 1",
         ]
     );
+}
+
+#[test]
+fn what_has_no_channels_of_mattermost_is_refused_with_what_was_looked_for() {
+    let no_file = "there is no .jsonl in it";
+    let no_channel = "no line has a channel";
+    for (files, expected) in [
+        (&[][..], no_file),
+        (&[("__MACOSX/._import.jsonl", "\0"), (".DS_Store", "\0")], no_file),
+        (&[("import.json", TEA)], no_file),
+        (&[("import.jsonl", "")], no_channel),
+        (&[("import.jsonl", "\n{}\n{\"type\":\"version\",\"version\":1}\n")], no_channel),
+    ] {
+        let folder = Folder::new();
+        fs::create_dir_all(&folder.0).unwrap();
+        let zipped = folder.0.join("export.zip");
+        let mut zip = zip::ZipWriter::new(fs::File::create_new(&zipped).unwrap());
+        for (name, content) in files {
+            zip.start_file(*name, zip::write::SimpleFileOptions::default()).unwrap();
+            zip.write_all(content.as_bytes()).unwrap();
+        }
+        zip.finish().unwrap();
+        let files: Vec<_> = files.iter().map(|(name, text)| (*name, text.as_bytes())).collect();
+        let unpacked = folder_with(&files);
+        fs::create_dir_all(&unpacked.0).unwrap();
+        for path in [&unpacked.0, &zipped] {
+            let error = converted(Product::Mattermost, path).unwrap_err().to_string();
+            assert!(error.contains("no export of Mattermost"), "{error}");
+            assert!(error.contains(expected), "{error}");
+        }
+    }
 }
