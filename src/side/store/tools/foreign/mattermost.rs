@@ -4,7 +4,7 @@
 //!
 //! Source: "Bulk loading data", Mattermost's documentation, and its `imports` package.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{BufRead, BufReader, Read};
 
 use serde::Deserialize;
@@ -113,7 +113,7 @@ const LINE_BYTES_MAX: u64 = 64 << 20;
 /// What is known of an export, as its lines come.
 #[derive(Default)]
 struct Known {
-    teams: u32,
+    teams: HashSet<String>,
     /// In the order of the export, each with its team: the number of a room is its place here.
     channels: Vec<(Room, String)>,
     /// By team and name.
@@ -122,6 +122,8 @@ struct Known {
     names: HashMap<String, String>,
     /// Members of channels that have not come yet.
     awaited: HashMap<(String, String), Vec<String>>,
+    /// Channels that were there already.
+    twice: u64,
     direct: u64,
     homeless: u64,
     /// Lines of other kinds.
@@ -162,13 +164,14 @@ pub(super) fn convert(mut archive: Archive, lines: &mut Lines<'_, '_>) -> Result
         return Err(archive.damaged(&name, "it is no export of Mattermost: no line has a channel"));
     }
     lines.told.leave_out(attached_count, "files that hang on posts");
+    lines.told.leave_out(known.twice, "channels that are there twice");
     lines.told.leave_out(known.direct, "direct messages");
     lines.told.leave_out(known.homeless, "messages of channels that are not in the export");
     lines.told.leave_out(known.others, "lines of kinds that are not known");
     let homeless_count = known.awaited.values().map(|members| members.len() as u64).sum();
     lines.told.leave_out(homeless_count, "members of channels that are not in the export");
     for (number, (mut room, team)) in (0..).zip(known.channels) {
-        if known.teams > 1 {
+        if known.teams.len() > 1 {
             room.name = format!("{team}-{}", room.name);
         }
         lines.room(number, &room)?;
@@ -204,18 +207,8 @@ impl Known {
         lines: &mut Lines<'_, '_>,
     ) -> Result<(), StoreError> {
         match line {
-            Line { team: Some(Team { name }), .. } => self.teams += u32::from(!name.is_empty()),
-            Line { channel: Some(channel), .. } => {
-                let Ok(number) = u32::try_from(self.channels.len()) else {
-                    return Err(lines.damaged(&place, "more channels than there may be"));
-                };
-                let of = (channel.team.clone(), channel.name.clone());
-                let mut room = Room { place, ..room(channel) };
-                let awaited = self.awaited.remove(&of).unwrap_or_default();
-                room.members.extend(awaited.into_iter().filter(|_| room.is_private));
-                self.channels.push((room, of.0.clone()));
-                self.by_name.insert(of, number);
-            }
+            Line { team: Some(Team { name }), .. } => drop(self.teams.insert(name)),
+            Line { channel: Some(channel), .. } => self.hear_channel(channel, place, lines)?,
             Line { user: Some(user), .. } => {
                 for of in user.channels() {
                     let Some(number) = self.by_name.get(&of).map(|number| *number as usize) else {
@@ -240,6 +233,33 @@ impl Known {
             Line { kind, .. } if kind == "direct_post" => self.direct += 1,
             Line { kind, .. } => self.others += u64::from(!TAKEN_NOTHING_OF.contains(&&*kind)),
         }
+        Ok(())
+    }
+
+    /// Takes a channel; one that is there already as it is now. It stays private, and keeps its
+    /// members.
+    fn hear_channel(
+        &mut self,
+        channel: Channel,
+        place: String,
+        lines: &Lines<'_, '_>,
+    ) -> Result<(), StoreError> {
+        let of = (channel.team.clone(), channel.name.clone());
+        let mut room = Room { place, ..room(channel) };
+        if let Some(number) = self.by_name.get(&of) {
+            let (known, _) = &mut self.channels[*number as usize];
+            room.is_private |= known.is_private;
+            room.members = std::mem::take(&mut known.members);
+            *known = room;
+            self.twice += 1;
+            return Ok(());
+        }
+        let number = u32::try_from(self.channels.len())
+            .map_err(|_| lines.damaged(&room.place, "more channels than there may be"))?;
+        let awaited = self.awaited.remove(&of).unwrap_or_default();
+        room.members.extend(awaited.into_iter().filter(|_| room.is_private));
+        self.channels.push((room, of.0.clone()));
+        self.by_name.insert(of, number);
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 //!
 //! Source: "How to read Slack data exports", and the message object of Slack's Web API.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
 use serde::Deserialize;
@@ -156,6 +157,14 @@ const KNOWN_FILES: [&str; 6] = [
     "integration_logs.json",
 ];
 
+/// A channel of an export.
+struct Listed {
+    channel: Channel,
+    /// Where it stands.
+    place: String,
+    is_private: bool,
+}
+
 /// A conversation that is no channel. Its folder is called as it is, or by its id.
 #[derive(Deserialize)]
 struct Direct {
@@ -172,9 +181,16 @@ struct Known {
 
 pub(super) fn convert(mut archive: Archive, lines: &mut Lines<'_, '_>) -> Result<(), StoreError> {
     let Some(public) = archive.json::<Vec<Channel>>("channels.json")? else {
-        return Err(archive.damaged("", "it is no export of Slack: there is no channels.json"));
+        let what = "it is no export of Slack: there is no channels.json at its top";
+        return Err(archive.damaged("", what));
     };
     let private: Vec<Channel> = archive.json("groups.json")?.unwrap_or_default();
+    let (channels, twice_count) = once(public, private);
+    if channels.is_empty() {
+        let what = "it is no export of Slack: channels.json and groups.json have no channel";
+        return Err(archive.damaged("", what));
+    }
+    lines.told.leave_out(twice_count, "channels that are there twice");
     let users: Vec<User> = archive.json("users.json")?.unwrap_or_default();
     let mut direct: Vec<Direct> = Vec::new();
     for name in ["dms.json", "mpims.json"] {
@@ -182,8 +198,8 @@ pub(super) fn convert(mut archive: Archive, lines: &mut Lines<'_, '_>) -> Result
     }
     lines.told.leave_out(direct.len() as u64, "direct conversations");
     let direct = direct.iter().map(|of| of.name.as_ref().unwrap_or(&of.id));
-    let channels = public.iter().chain(&private).map(|of| &of.name);
-    let folders: HashSet<&str> = channels.chain(direct).map(|name| &**name).collect();
+    let names = channels.iter().map(|of| &of.channel.name);
+    let folders: HashSet<&str> = names.chain(direct).map(|name| &**name).collect();
     let (mut homeless_count, mut other_count) = (0, 0);
     for name in archive.names() {
         match name.split_once('/') {
@@ -194,19 +210,47 @@ pub(super) fn convert(mut archive: Archive, lines: &mut Lines<'_, '_>) -> Result
     }
     lines.told.leave_out(homeless_count, "files of channels that are not in the export");
     lines.told.leave_out(other_count, "files that have no messages");
-    let both = public.iter().chain(&private);
-    let channels = both.map(|channel| (channel.id.clone(), channel.name.clone())).collect();
+    let ids = channels.iter().map(|Listed { channel, .. }| (&channel.id, &channel.name));
+    let ids = ids.map(|(id, name)| (id.clone(), name.clone())).collect();
     let users = users.into_iter().map(|user| (user.id.clone(), user)).collect();
-    let known = Known { users, channels };
-    let of = |file: &'static str, is_private| move |(at, of)| (file, at, of, is_private);
-    let public = public.iter().enumerate().map(of("channels.json", false));
-    let private = private.iter().enumerate().map(of("groups.json", true));
-    for (number, (file, at, channel, is_private)) in (0..).zip(public.chain(private)) {
-        say(&mut archive, number, channel, &known, lines)?;
-        let room = Room { place: place(file, format_args!("$[{at}]")), ..room(channel, &known) };
-        lines.room(number, &Room { is_private, ..room })?;
+    let known = Known { users, channels: ids };
+    for (number, Listed { channel, place, is_private }) in (0..).zip(channels) {
+        say(&mut archive, number, &channel, &known, lines)?;
+        lines.room(number, &Room { place, is_private, ..room(&channel, &known) })?;
     }
     Ok(())
+}
+
+/// All channels, each once by its name, as the first has it, and how many there are besides. A
+/// folder is of one of them, so it is private if any of that name is.
+fn once(public: Vec<Channel>, private: Vec<Channel>) -> (Vec<Listed>, u64) {
+    let listed = |file: &'static str, is_private| {
+        move |(at, channel)| Listed {
+            channel,
+            place: place(file, format_args!("$[{at}]")),
+            is_private,
+        }
+    };
+    let public = public.into_iter().enumerate().map(listed("channels.json", false));
+    let private = private.into_iter().enumerate().map(listed("groups.json", true));
+    let mut all: Vec<Listed> = Vec::new();
+    let mut places: HashMap<String, usize> = HashMap::new();
+    let mut twice_count = 0;
+    for listed in public.chain(private) {
+        match places.entry(listed.channel.name.clone()) {
+            Entry::Vacant(place) => {
+                place.insert(all.len());
+                all.push(listed);
+            }
+            Entry::Occupied(place) => {
+                twice_count += 1;
+                let known = &mut all[*place.get()];
+                known.is_private |= listed.is_private;
+                known.channel.members.extend(listed.channel.members);
+            }
+        }
+    }
+    (all, twice_count)
 }
 
 fn room(channel: &Channel, known: &Known) -> Room {

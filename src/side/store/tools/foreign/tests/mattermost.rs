@@ -81,3 +81,45 @@ fn what_has_no_channels_of_mattermost_is_refused_with_what_was_looked_for() {
         }
     }
 }
+
+#[test]
+fn a_channel_of_mattermost_that_is_there_twice_is_one_room_as_its_last_line_has_it() {
+    let team = r#"{"type":"team","team":{"name":"t"}}"#;
+    let channel = |header: &str, kind: &str| {
+        format!(
+            r#"{{"type":"channel","channel":{{"team":"t","name":"den","type":"{kind}","header":"{header}"}}}}"#
+        )
+    };
+    let user = |name: &str| {
+        format!(
+            r#"{{"type":"user","user":{{"username":"{name}","teams":[{{"name":"t","channels":[{{"name":"den"}}]}}]}}}}"#
+        )
+    };
+    let post = |at: u64| {
+        format!(
+            r#"{{"type":"post","post":{{"team":"t","channel":"den","user":"ann","message":"m{at}","create_at":{at}}}}}"#
+        )
+    };
+    // Two exports, one behind the other.
+    let text = [
+        team.to_owned(),
+        channel("old", "P"),
+        user("ann"),
+        post(1),
+        team.to_owned(),
+        channel("new", "O"),
+        user("ann"),
+        user("bob"),
+        post(2),
+    ];
+    let (lines, notes) = taken(Product::Mattermost, &[("a.jsonl", &text.join("\n"))]);
+    let rooms: Vec<_> = lines.iter().filter(|line| line["kind"] == "room").collect();
+    assert_eq!(rooms.len(), 1);
+    assert_eq!(rooms[0]["room"], "den", "there is one team");
+    let settings = rooms[0]["settings"].as_str().unwrap();
+    assert!(settings.contains("new") && settings.contains("members"), "{settings}");
+    let members = lines.iter().filter(|line| line["kind"] == "standing");
+    assert_eq!(members.map(|line| &line["user"]).collect::<Vec<_>>(), ["ann", "bob"]);
+    assert_eq!(said(&lines), [("den", "ann", "m1", 0), ("den", "ann", "m2", 0)]);
+    assert_eq!(notes, ["left out: channels that are there twice: 1"]);
+}

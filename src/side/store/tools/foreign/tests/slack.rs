@@ -67,3 +67,34 @@ fn reactions_of_slack_may_lack_their_count_or_their_users() {
     let unnamed = "reactions of which the export does not say whose they are: 4";
     assert_eq!(notes, [format!("left out: {unnamed}")]);
 }
+
+#[test]
+fn a_channel_of_slack_that_is_there_twice_is_one_room_and_private_if_one_of_them_is() {
+    let channels =
+        r#"[{"id":"C1","name":"tea"},{"id":"C2","name":"tea"},{"id":"C3","name":"den"}]"#;
+    let groups = r#"[{"id":"G1","name":"den","members":["U1"]}]"#;
+    let day = r#"[{"user":"U1","text":"hi","ts":"1.0"}]"#;
+    let (lines, notes) = taken(
+        Product::Slack,
+        &[
+            ("channels.json", channels),
+            ("groups.json", groups),
+            ("tea/1.json", day),
+            ("den/1.json", day),
+        ],
+    );
+    assert_eq!(said(&lines), [("tea", "U1", "hi", 0), ("den", "U1", "hi", 0)]);
+    let rooms: Vec<_> = lines.iter().filter(|line| line["kind"] == "room").collect();
+    assert_eq!(rooms.len(), 2);
+    assert!(rooms[0]["settings"].is_null(), "{}", rooms[0]);
+    assert!(rooms[1]["settings"].as_str().unwrap().contains("members"), "{}", rooms[1]);
+    assert_eq!(notes, ["left out: channels that are there twice: 2"]);
+}
+
+#[test]
+fn what_has_no_channels_of_slack_is_refused_with_what_was_looked_for() {
+    let error = refused(Product::Slack, &[("export/channels.json", b"[]")]);
+    assert!(error.contains("there is no channels.json at its top"), "{error}");
+    let error = refused(Product::Slack, &[("channels.json", b"[]"), ("groups.json", b"[]")]);
+    assert!(error.contains("channels.json and groups.json have no channel"), "{error}");
+}
