@@ -261,8 +261,8 @@ impl Archive {
         Ok(Some(Box::new(file)))
     }
 
-    /// What a file holds, as JSON; `None` if there is none. What is not taken of it is not kept in
-    /// memory.
+    /// What a file holds, as JSON; `None` if there is none, or `null` in it. What is not taken of it
+    /// is not kept in memory.
     pub(super) fn json<T: DeserializeOwned>(
         &mut self,
         name: &str,
@@ -282,7 +282,7 @@ impl Archive {
         if file.get_ref().limit() == 0 {
             return Err(damaged(format!("it is longer than {FILE_BYTES_MAX} bytes")));
         }
-        read.map(Some).map_err(|error| {
+        read.map_err(|error| {
             if error.is_io() { unreadable(error.into()) } else { damaged(error.to_string()) }
         })
     }

@@ -4,121 +4,106 @@
 
 use std::collections::HashMap;
 
-use serde::Deserialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::archive::{Archive, place};
 use super::lines::Lines;
+use super::shape::shapes;
 use super::{Attached, Post, Room, first_of, unnamed};
 use crate::side::store::error::StoreError;
 use crate::side::store::tools::counted;
 
-/// A file: another one that is JSON has neither.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Export {
-    channel: Option<Channel>,
-    /// When it was made.
-    exported_at: Option<String>,
-    messages: Option<Vec<Message>>,
-}
+shapes! {
+    /// A file. Another one that is JSON has neither a channel nor messages.
+    #[serde(rename_all = "camelCase")]
+    struct Export {
+        channel: Option<Channel>,
+        /// When it was made.
+        exported_at: Option<String>,
+        messages: Option<Vec<Message>>,
+    }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Channel {
-    id: String,
-    #[serde(rename = "type")]
-    kind: String,
-    name: String,
-    topic: Option<String>,
-}
+    struct Channel {
+        id: String,
+        #[serde(rename = "type")]
+        kind: String,
+        name: String,
+        topic: Option<String>,
+    }
 
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Message {
-    id: String,
-    #[serde(rename = "type")]
-    kind: String,
-    timestamp: String,
-    timestamp_edited: Option<String>,
-    is_pinned: bool,
-    content: String,
-    author: Author,
-    attachments: Vec<Attachment>,
-    embeds: Vec<Embed>,
-    stickers: Vec<Sticker>,
-    reactions: Vec<Reaction>,
-    mentions: Vec<Author>,
-    reference: Option<Reference>,
-    #[serde(rename = "forwardedMessage")]
-    forwarded: Option<Forwarded>,
-}
+    #[serde(rename_all = "camelCase")]
+    struct Message {
+        id: String,
+        #[serde(rename = "type")]
+        kind: String,
+        timestamp: String,
+        timestamp_edited: Option<String>,
+        is_pinned: bool,
+        content: String,
+        author: Author,
+        attachments: Vec<Attachment>,
+        embeds: Vec<Embed>,
+        stickers: Vec<Sticker>,
+        reactions: Vec<Reaction>,
+        mentions: Vec<Author>,
+        reference: Option<Reference>,
+        #[serde(rename = "forwardedMessage")]
+        forwarded: Option<Forwarded>,
+    }
 
-/// A message of elsewhere that somebody has passed on.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Forwarded {
-    content: String,
-    attachments: Vec<Attachment>,
-    embeds: Vec<Embed>,
-    stickers: Vec<Sticker>,
-}
+    /// A message of elsewhere that somebody has passed on.
+    struct Forwarded {
+        content: String,
+        attachments: Vec<Attachment>,
+        embeds: Vec<Embed>,
+        stickers: Vec<Sticker>,
+    }
 
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Sticker {
-    name: String,
-    source_url: Option<String>,
-}
+    #[serde(rename_all = "camelCase")]
+    struct Sticker {
+        name: String,
+        source_url: Option<String>,
+    }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Author {
-    id: String,
-    name: String,
-    nickname: Option<String>,
-}
+    struct Author {
+        id: String,
+        name: String,
+        nickname: Option<String>,
+    }
 
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Attachment {
-    url: Option<String>,
-    file_name: String,
-    file_size_bytes: Option<u64>,
-}
+    #[serde(rename_all = "camelCase")]
+    struct Attachment {
+        url: Option<String>,
+        file_name: String,
+        file_size_bytes: Option<u64>,
+    }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Embed {
-    title: Option<String>,
-    description: Option<String>,
-    url: Option<String>,
-}
+    struct Embed {
+        title: Option<String>,
+        description: Option<String>,
+        url: Option<String>,
+    }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Reaction {
-    emoji: Emoji,
-    count: Option<u64>,
-    /// Not in exports of earlier versions.
-    users: Vec<Author>,
-}
+    struct Reaction {
+        emoji: Emoji,
+        count: Option<u64>,
+        /// Not in exports of earlier versions.
+        users: Vec<Author>,
+    }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Emoji {
-    /// Of a server's own one.
-    id: Option<String>,
-    name: String,
-}
+    struct Emoji {
+        /// Of a server's own one.
+        id: Option<String>,
+        name: String,
+    }
 
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Reference {
-    message_id: Option<String>,
-    /// Not in exports of earlier versions.
-    channel_id: Option<String>,
+    #[serde(rename_all = "camelCase")]
+    struct Reference {
+        message_id: Option<String>,
+        /// Not in exports of earlier versions.
+        channel_id: Option<String>,
+    }
 }
 
 /// Kinds of messages that somebody has said. What a bot answers to a command has no name there, but

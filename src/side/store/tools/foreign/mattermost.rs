@@ -7,105 +7,88 @@
 use std::collections::{HashMap, HashSet};
 use std::io::{BufRead, BufReader, Read};
 
-use serde::Deserialize;
 use serde_json::Value;
 
 use super::archive::{Archive, BYTE_ORDER_MARK, place};
 use super::lines::Lines;
+use super::shape::shapes;
+use super::told::Kinds;
 use super::{Attached, Post, Room, emoji, first_of};
 use crate::side::store::error::StoreError;
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Line {
-    #[serde(rename = "type")]
-    kind: String,
-    team: Option<Team>,
-    channel: Option<Channel>,
-    user: Option<User>,
-    post: Option<Written>,
-}
+shapes! {
+    struct Line {
+        #[serde(rename = "type")]
+        kind: String,
+        team: Option<Team>,
+        channel: Option<Channel>,
+        user: Option<User>,
+        post: Option<Written>,
+        direct_post: Option<Written>,
+    }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Team {
-    name: String,
-}
+    struct Team {
+        name: String,
+    }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Channel {
-    team: String,
-    name: String,
-    display_name: Option<String>,
-    /// `O`: all of the team may join; `P`: its members.
-    #[serde(rename = "type")]
-    kind: String,
-    header: Option<String>,
-    purpose: Option<String>,
-    /// Unix time, in milliseconds: it is archived.
-    deleted_at: Option<u64>,
-}
+    struct Channel {
+        team: String,
+        name: String,
+        display_name: Option<String>,
+        /// `O`: all of the team may join; `P`: its members.
+        #[serde(rename = "type")]
+        kind: String,
+        header: Option<String>,
+        purpose: Option<String>,
+        /// Unix time, in milliseconds: it is archived.
+        deleted_at: Option<u64>,
+    }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct User {
-    username: String,
-    nickname: Option<String>,
-    first_name: Option<String>,
-    last_name: Option<String>,
-    teams: Option<Vec<UserTeam>>,
-}
+    struct User {
+        username: String,
+        nickname: Option<String>,
+        first_name: Option<String>,
+        last_name: Option<String>,
+        teams: Vec<UserTeam>,
+    }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct UserTeam {
-    name: String,
-    channels: Option<Vec<UserChannel>>,
-}
+    struct UserTeam {
+        name: String,
+        channels: Vec<UserChannel>,
+    }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct UserChannel {
-    name: String,
-}
+    struct UserChannel {
+        name: String,
+    }
 
-/// A post, or a reply to one.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Written {
-    team: String,
-    channel: String,
-    user: String,
-    #[serde(rename = "type")]
-    kind: Option<String>,
-    message: Option<String>,
-    /// Unix time, in milliseconds.
-    create_at: u64,
-    edit_at: Option<u64>,
-    is_pinned: Option<bool>,
-    reactions: Option<Vec<Reaction>>,
-    replies: Option<Vec<Written>>,
-    attachments: Option<Vec<Attachment>>,
-    /// Whatever integrations put there.
-    props: Option<Value>,
-}
+    /// A post, or a reply to one.
+    struct Written {
+        team: String,
+        channel: String,
+        user: String,
+        #[serde(rename = "type")]
+        kind: Option<String>,
+        message: Option<String>,
+        /// Unix time, in milliseconds.
+        create_at: u64,
+        edit_at: Option<u64>,
+        is_pinned: bool,
+        reactions: Vec<Reaction>,
+        replies: Vec<Written>,
+        attachments: Vec<Attachment>,
+        /// Whatever integrations put there.
+        props: Value,
+    }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Reaction {
-    user: String,
-    emoji_name: String,
-}
+    struct Reaction {
+        user: String,
+        emoji_name: String,
+    }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Attachment {
-    path: String,
+    struct Attachment {
+        path: String,
+    }
 }
-
-/// Kinds of lines that have no messages, and of which nothing is taken.
-const TAKEN_NOTHING_OF: [&str; 6] = ["version", "emoji", "role", "scheme", "bot", "direct_channel"];
 
 /// The longest line, in bytes: a post has all its replies.
 const LINE_BYTES_MAX: u64 = 64 << 20;
@@ -124,10 +107,12 @@ struct Known {
     awaited: HashMap<(String, String), Vec<String>>,
     /// Channels that were there already.
     twice: u64,
+    /// Messages that somebody has sent to some others only.
     direct: u64,
+    /// Messages of channels that have not come before them.
     homeless: u64,
-    /// Lines of other kinds.
-    others: u64,
+    /// Lines of which nothing is taken.
+    others: Kinds,
 }
 
 pub(super) fn convert(mut archive: Archive, lines: &mut Lines<'_, '_>) -> Result<(), StoreError> {
@@ -166,8 +151,9 @@ pub(super) fn convert(mut archive: Archive, lines: &mut Lines<'_, '_>) -> Result
     lines.told.leave_out(attached_count, "files that hang on posts");
     lines.told.leave_out(known.twice, "channels that are there twice");
     lines.told.leave_out(known.direct, "direct messages");
-    lines.told.leave_out(known.homeless, "messages of channels that are not in the export");
-    lines.told.leave_out(known.others, "lines of kinds that are not known");
+    let homeless = "messages of channels that are not in the export, or come later";
+    lines.told.leave_out(known.homeless, homeless);
+    lines.told.leave_out_kinds(&known.others, "lines of which nothing is taken");
     let homeless_count = known.awaited.values().map(|members| members.len() as u64).sum();
     lines.told.leave_out(homeless_count, "members of channels that are not in the export");
     for (number, (mut room, team)) in (0..).zip(known.channels) {
@@ -227,11 +213,13 @@ impl Known {
                 let of = (post.team.clone(), post.channel.clone());
                 match self.by_name.get(&of).copied() {
                     Some(room) => self.take(room, post, (place, None), lines)?,
-                    None => self.homeless += 1,
+                    None => self.homeless += post.count(),
                 }
             }
-            Line { kind, .. } if kind == "direct_post" => self.direct += 1,
-            Line { kind, .. } => self.others += u64::from(!TAKEN_NOTHING_OF.contains(&&*kind)),
+            Line { direct_post: Some(post), .. } => self.direct += post.count(),
+            // It says of which version of the format the lines are.
+            Line { kind, .. } if kind == "version" => {}
+            Line { kind, .. } => self.others.add(&kind, 1),
         }
         Ok(())
     }
@@ -271,7 +259,7 @@ impl Known {
         (place, answered): (String, Option<&str>),
         lines: &mut Lines<'_, '_>,
     ) -> Result<(), StoreError> {
-        let replies = message.replies.take().unwrap_or_default();
+        let replies = std::mem::take(&mut message.replies);
         // What Mattermost itself says of a channel. Somebody may have answered that all the same.
         let note = message.kind.clone().filter(|kind| kind.starts_with("system_"));
         let post = post(message, place.clone(), answered, &self.names);
@@ -303,10 +291,10 @@ fn post(
     answered: Option<&str>,
     names: &HashMap<String, String>,
 ) -> Post {
-    let reactions = message.reactions.unwrap_or_default().into_iter();
+    let reactions = message.reactions.into_iter();
     let reactions = reactions.map(|of| (emoji(&of.emoji_name), vec![of.user]));
     let file_name = |path: &str| path.rsplit('/').next().unwrap_or(path).to_owned();
-    let files = message.attachments.unwrap_or_default().into_iter().map(|attachment| Attached {
+    let files = message.attachments.into_iter().map(|attachment| Attached {
         name: file_name(&attachment.path),
         media_type: None,
         bytes: None,
@@ -318,12 +306,12 @@ fn post(
         at_ms: message.create_at,
         name: names.get(&message.user).unwrap_or(&message.user).clone(),
         user: message.user,
-        body: first_of([message.message.as_deref(), Some(&attached(message.props.as_ref()))])
+        body: first_of([message.message.as_deref(), Some(&attached(&message.props))])
             .unwrap_or_default()
             .to_owned(),
         reply_to: answered.map(str::to_owned),
         edited_ms: message.edit_at.filter(|at| *at > 0),
-        pinned_ms: message.is_pinned.unwrap_or_default().then_some(message.create_at),
+        pinned_ms: message.is_pinned.then_some(message.create_at),
         mentions: Vec::new(),
         files: files.collect(),
         reactions: reactions.collect(),
@@ -332,12 +320,18 @@ fn post(
 }
 
 /// What integrations show below a post, as lines: for posts that have no other text.
-fn attached(props: Option<&Value>) -> String {
-    let attachments = props.and_then(|props| props["attachments"].as_array());
-    let texts = attachments.into_iter().flatten().filter_map(|attachment| {
+fn attached(props: &Value) -> String {
+    let texts = props["attachments"].as_array().into_iter().flatten().filter_map(|attachment| {
         first_of(["text", "fallback", "title"].map(|field| attachment[field].as_str()))
     });
     texts.collect::<Vec<_>>().join("\n")
+}
+
+impl Written {
+    /// How many messages it is, with its replies.
+    fn count(&self) -> u64 {
+        1 + self.replies.iter().map(Self::count).sum::<u64>()
+    }
 }
 
 impl User {
@@ -355,8 +349,8 @@ impl User {
 
     /// The channels it is a member of, each behind its team.
     fn channels(&self) -> impl Iterator<Item = (String, String)> {
-        self.teams.iter().flatten().flat_map(|team| {
-            let channels = team.channels.iter().flatten();
+        self.teams.iter().flat_map(|team| {
+            let channels = team.channels.iter();
             channels.map(|channel| (team.name.clone(), channel.name.clone()))
         })
     }

@@ -19,6 +19,7 @@ mod discord;
 mod fit;
 mod lines;
 mod mattermost;
+mod shape;
 mod slack;
 mod spool;
 #[cfg(test)]
@@ -190,15 +191,6 @@ fn emoji(name: &str) -> String {
     let base = name.split("::").next().unwrap_or(name);
     emojis::get_by_shortcode(base)
         .map_or_else(|| format!(":{base}:"), |emoji| emoji.as_str().to_owned())
-}
-
-/// What is not there, where an export says so by `null`.
-fn or_none<'de, T, D>(from: D) -> Result<T, D::Error>
-where
-    T: Default + Deserialize<'de>,
-    D: serde::Deserializer<'de>,
-{
-    Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 
 /// How many reactions have no name, of so many with so many names.

@@ -6,27 +6,24 @@
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
-use serde::Deserialize;
-
 use super::archive::{Archive, place};
 use super::lines::Lines;
-use super::{Attached, Post, Room, emoji, first_of, or_none, unnamed};
+use super::shape::shapes;
+use super::{Attached, Post, Room, emoji, first_of, unnamed};
 use crate::side::store::error::StoreError;
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct User {
-    id: String,
-    name: String,
-    real_name: Option<String>,
-    profile: Option<Profile>,
-}
+shapes! {
+    struct User {
+        id: String,
+        name: String,
+        real_name: Option<String>,
+        profile: Option<Profile>,
+    }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Profile {
-    display_name: Option<String>,
-    real_name: Option<String>,
+    struct Profile {
+        display_name: Option<String>,
+        real_name: Option<String>,
+    }
 }
 
 impl User {
@@ -43,96 +40,80 @@ impl User {
     }
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Channel {
-    id: String,
-    name: String,
-    /// Unix time, in seconds.
-    created: u64,
-    creator: Option<String>,
-    is_archived: bool,
-    #[serde(deserialize_with = "or_none")]
-    members: Vec<String>,
-    topic: Option<Text>,
-    purpose: Option<Text>,
-    #[serde(deserialize_with = "or_none")]
-    pins: Vec<Pin>,
-}
+shapes! {
+    struct Channel {
+        id: String,
+        name: String,
+        /// Unix time, in seconds.
+        created: u64,
+        creator: Option<String>,
+        is_archived: bool,
+        members: Vec<String>,
+        topic: Option<Text>,
+        purpose: Option<Text>,
+        pins: Vec<Pin>,
+    }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Text {
-    value: Option<String>,
-}
+    struct Text {
+        value: Option<String>,
+    }
 
-/// A message that is pinned, by its time.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Pin {
-    id: String,
-    /// Unix time, in seconds.
-    created: u64,
-}
+    /// A message that is pinned, by its time.
+    struct Pin {
+        id: String,
+        /// Unix time, in seconds.
+        created: u64,
+    }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Message {
-    subtype: Option<String>,
-    user: Option<String>,
-    bot_id: Option<String>,
-    username: Option<String>,
-    text: Option<String>,
-    ts: String,
-    thread_ts: Option<String>,
-    edited: Option<Edited>,
-    /// What a `file_comment` is.
-    comment: Option<Comment>,
-    #[serde(deserialize_with = "or_none")]
-    reactions: Vec<Reaction>,
-    #[serde(deserialize_with = "or_none")]
-    files: Vec<File>,
-    #[serde(deserialize_with = "or_none")]
-    attachments: Vec<Attachment>,
-}
+    struct Message {
+        subtype: Option<String>,
+        user: Option<String>,
+        bot_id: Option<String>,
+        username: Option<String>,
+        text: Option<String>,
+        ts: String,
+        thread_ts: Option<String>,
+        edited: Option<Edited>,
+        /// What a `file_comment` is.
+        comment: Option<Comment>,
+        reactions: Vec<Reaction>,
+        files: Vec<File>,
+        attachments: Vec<Attachment>,
+    }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Comment {
-    user: Option<String>,
-}
+    struct Comment {
+        user: Option<String>,
+    }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Edited {
-    ts: String,
-}
+    struct Edited {
+        ts: String,
+    }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Reaction {
-    name: String,
-    /// Not all of them need be among the users.
-    count: Option<u64>,
-    #[serde(deserialize_with = "or_none")]
-    users: Vec<String>,
-}
+    struct Reaction {
+        name: String,
+        /// Not all of them need be among the users.
+        count: Option<u64>,
+        users: Vec<String>,
+    }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct File {
-    name: Option<String>,
-    title: Option<String>,
-    mimetype: Option<String>,
-    size: Option<u64>,
-}
+    struct File {
+        name: Option<String>,
+        title: Option<String>,
+        mimetype: Option<String>,
+        size: Option<u64>,
+    }
 
-/// What an app shows below a message, or instead of one.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Attachment {
-    fallback: Option<String>,
-    text: Option<String>,
+    /// What an app shows below a message, or instead of one.
+    struct Attachment {
+        fallback: Option<String>,
+        text: Option<String>,
+    }
+
+    /// A conversation that is no channel. Its folder is called as it is, or by its id.
+    struct Direct {
+        id: String,
+        name: Option<String>,
+    }
 }
 
 /// Kinds of messages that somebody has said; by the others Slack itself tells who came and went. A
@@ -163,14 +144,6 @@ struct Listed {
     /// Where it stands.
     place: String,
     is_private: bool,
-}
-
-/// A conversation that is no channel. Its folder is called as it is, or by its id.
-#[derive(Deserialize)]
-struct Direct {
-    #[serde(default)]
-    id: String,
-    name: Option<String>,
 }
 
 /// Who everybody is, and how channels are called: by ids.

@@ -125,3 +125,23 @@ fn of_discord_files_that_overlap_the_one_that_was_exported_last_counts() {
         ]
     );
 }
+
+#[test]
+fn what_is_null_in_an_export_of_discord_is_as_if_it_were_not_there() {
+    let messages = r#"{"id":"1","type":"Default","timestamp":"2026-10-31T07:00:01Z",
+        "timestampEdited":null,"isPinned":null,"content":null,
+        "author":{"id":"u","name":null,"nickname":null},
+        "attachments":[{"url":null,"fileName":null,"fileSizeBytes":null}],
+        "embeds":[{"title":null,"description":null,"url":null}],
+        "stickers":[{"name":null,"sourceUrl":null}],
+        "reactions":[{"emoji":null,"count":null,"users":null}],"mentions":[{"id":null}],
+        "reference":{"messageId":null,"channelId":null},"forwardedMessage":null},
+        {"id":null,"type":null,"timestamp":null,"author":null,"attachments":null,"embeds":null,
+        "stickers":null,"reactions":null,"mentions":null,"reference":null}"#;
+    let channel = format!(
+        r#"{{"channel":{{"id":"7","type":null,"name":null,"topic":null}},"messages":[{messages}]}}"#
+    );
+    let (lines, notes) = taken(Product::Discord, &[("tea.json", &channel)]);
+    assert_eq!(said(&lines), [("room", "u", "", 0)]);
+    assert_eq!(notes[1..], ["left out: what the product itself has noted: without a kind 1"]);
+}

@@ -23,7 +23,7 @@ fn of_mattermost_no_answer_and_no_member_is_lost_by_what_it_hangs_on() {
     assert_eq!(
         notes,
         [
-            "left out: lines of kinds that are not known: 2",
+            "left out: lines of which nothing is taken: playbook 1, post 1",
             "left out: members of channels that are not in the export: 1",
             "left out: what the product itself has noted: system_purpose 1",
             "messages of their own: answers to what is not in the export, or comes later: 1",
@@ -122,4 +122,45 @@ fn a_channel_of_mattermost_that_is_there_twice_is_one_room_as_its_last_line_has_
     assert_eq!(members.map(|line| &line["user"]).collect::<Vec<_>>(), ["ann", "bob"]);
     assert_eq!(said(&lines), [("den", "ann", "m1", 0), ("den", "ann", "m2", 0)]);
     assert_eq!(notes, ["left out: channels that are there twice: 1"]);
+}
+
+#[test]
+fn lines_of_mattermost_of_which_nothing_is_taken_are_counted_by_kind() {
+    let text = [
+        r#"{"type":"version","version":1}"#,
+        r#"{"type":"role","role":{"name":"r"}}"#,
+        r#"{"type":"scheme","scheme":{"name":"s"}}"#,
+        r#"{"type":"bot","bot":{"username":"b"}}"#,
+        r#"{"type":"bot","bot":{"username":"c"}}"#,
+        r#"{"type":"emoji","emoji":{"name":"kraken"}}"#,
+        TEA,
+        r#"{"type":"direct_channel","direct_channel":{"members":["a","b"]}}"#,
+        r#"{"type":"direct_post","direct_post":{"user":"a","replies":[{"user":"b"},{"user":"a"}]}}"#,
+        r#"{"type":"post","post":{"team":"t","channel":"gone","user":"a","replies":[{"user":"b"}]}}"#,
+        r#"{}"#,
+    ];
+    let (_, notes) = taken(Product::Mattermost, &[("a.jsonl", &text.join("\n"))]);
+    assert_eq!(
+        notes,
+        [
+            "left out: direct messages: 3",
+            "left out: messages of channels that are not in the export, or come later: 2",
+            "left out: lines of which nothing is taken: bot 2, direct_channel 1, emoji 1, role 1, \
+             scheme 1, without a kind 1",
+        ]
+    );
+}
+
+#[test]
+fn what_is_null_in_lines_of_mattermost_is_as_if_it_were_not_there() {
+    let text = [
+        TEA,
+        r#"{"type":"channel","channel":{"team":"t","name":"den","display_name":null,"type":"O","header":null,"purpose":null,"deleted_at":null}}"#,
+        r#"{"type":"user","user":{"username":"ann","nickname":null,"first_name":null,"last_name":null,"teams":null}}"#,
+        r#"{"type":"user","user":{"username":"bob","teams":[{"name":null,"channels":null}]}}"#,
+        r#"{"type":"post","post":{"team":"t","channel":"den","user":null,"type":null,"message":"hi","props":null,"create_at":null,"edit_at":null,"is_pinned":null,"reactions":null,"replies":null,"attachments":null}}"#,
+        r#"{"type":"post","post":{"team":"t","channel":"den","user":"ann","message":null,"create_at":1,"replies":[{"user":null,"message":null}],"attachments":[{"path":null}],"reactions":[{"user":null,"emoji_name":null}]}}"#,
+    ];
+    let (lines, _) = taken(Product::Mattermost, &[("a.jsonl", &text.join("\n"))]);
+    assert_eq!(said(&lines), [("den", "unknown", "hi", 0), ("den", "ann", "", 0)]);
 }

@@ -98,3 +98,27 @@ fn what_has_no_channels_of_slack_is_refused_with_what_was_looked_for() {
     let error = refused(Product::Slack, &[("channels.json", b"[]"), ("groups.json", b"[]")]);
     assert!(error.contains("channels.json and groups.json have no channel"), "{error}");
 }
+
+#[test]
+fn what_is_null_in_an_export_of_slack_is_as_if_it_were_not_there() {
+    let channels = r#"[{"id":"C1","name":"tea","created":null,"creator":null,"is_archived":null,
+        "members":null,"topic":null,"purpose":{"value":null},"pins":[{"id":null,"created":null}]}]"#;
+    let users = r#"[{"id":"U1","name":null,"deleted":true,"real_name":null,
+        "profile":{"display_name":null,"real_name":null}},{"id":null,"name":"x","profile":null}]"#;
+    let day = r#"[{"subtype":null,"user":"U1","bot_id":null,"username":null,"text":"hi","ts":"1.0",
+        "thread_ts":null,"edited":{"ts":null},"comment":null,"reactions":[{"name":null,"users":null}],
+        "files":[{"name":null,"title":null,"mimetype":null,"size":null}],
+        "attachments":[{"fallback":null,"text":null}]},
+        {"user":null,"text":null,"ts":"2.0"}]"#;
+    let (lines, _) = taken(
+        Product::Slack,
+        &[
+            ("channels.json", channels),
+            ("groups.json", "null"),
+            ("users.json", users),
+            ("dms.json", r#"[{"id":null,"name":null}]"#),
+            ("tea/1.json", day),
+        ],
+    );
+    assert_eq!(said(&lines), [("tea", "U1", "hi", 0)]);
+}
