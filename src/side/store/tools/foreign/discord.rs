@@ -193,8 +193,8 @@ pub(super) fn convert(mut archive: Archive, lines: &mut Lines<'_, '_>) -> Result
     Ok(())
 }
 
-/// Whether a file is one that hung on a message: the exporter puts those of `tea.json` into a folder
-/// `tea.json_Files`.
+/// Whether a file is one that hung on a message: the exporter puts those of `tea.json` into a
+/// folder `tea.json_Files`.
 fn is_attached(name: &str) -> bool {
     name.split('/').rev().skip(1).any(|folder| folder.ends_with("_Files"))
 }

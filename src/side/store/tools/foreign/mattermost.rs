@@ -165,7 +165,8 @@ pub(super) fn convert(mut archive: Archive, lines: &mut Lines<'_, '_>) -> Result
     Ok(())
 }
 
-/// The file of lines: the only one that is in no folder, or in the fewest. Others may hang on posts.
+/// The name of the file of lines: the only one that is in no folder, or in the fewest. Others may
+/// hang on posts.
 fn main_file(archive: &Archive) -> Result<String, StoreError> {
     if archive.is_alone() {
         return Ok(String::new());
