@@ -135,7 +135,7 @@ document.addEventListener("visibilitychange", () => {
 });
 
 if (!session.current) {
-  await askName(session, { room: roomIn(location.hash), forToken: !(await session.takesGuests()) });
+  await askName(session, { room: roomIn(location.hash), takesGuests: session.takesGuests() });
 }
 chat.start();
 for (const view of [

@@ -656,6 +656,69 @@ test("where there are no guests one comes in with a token, and with another when
   }
 });
 
+test("one can type at once, and nothing is lost when a slow server says that it takes no guests", async () => {
+  const secret = createHash("sha256").update("slow").digest("hex");
+  const closed = new Server(await freePort(), { "auth.guests": false, "auth.secret": secret });
+  await closed.start();
+  const page = await (await browser.newContext()).newPage();
+  const token = tokenFor("ann", secret);
+  let answer;
+  const asked = new Promise((resolve) => {
+    // The first question is whether there are guests; it is answered when the test says so.
+    page.route("**/api/rooms?limit=1", (route) => { answer = () => route.continue(); resolve(); }, { times: 1 });
+  });
+  try {
+    await page.goto(`${closed.url}/#room=tea`);
+    const name = page.getByLabel("What shall we call you?");
+    await name.waitFor();
+    await asked;
+    assert.equal(await name.evaluate((input) => input === document.activeElement), true);
+    await page.keyboard.insertText(token);
+    await page.keyboard.press("Home");
+    await page.keyboard.type("x");
+
+    await answer();
+    const field = page.getByLabel("This server takes no guests. Your access token:");
+    await field.waitFor();
+    assert.equal(await field.inputValue(), `x${token}`);
+    assert.deepEqual(
+      await field.evaluate((input) => [input === document.activeElement, input.selectionStart, input.selectionEnd]),
+      [true, 1, 1], "one types on where one was",
+    );
+    await page.keyboard.press("Backspace");
+    await page.keyboard.press("Enter");
+    await page.getByText("Connected", { exact: true }).first().waitFor();
+    await page.getByRole("button", { name: "ann", exact: true }).waitFor();
+  } finally {
+    await page.context().close();
+    await closed.stop();
+  }
+});
+
+test("a name that is said before a slow server answers stays in the field, selected, when a token is asked for", async () => {
+  const closed = new Server(await freePort(), { "auth.guests": false });
+  await closed.start();
+  const page = await (await browser.newContext()).newPage();
+  let answer;
+  await page.route("**/api/rooms?limit=1", (route) => { answer = () => route.continue(); }, { times: 1 });
+  try {
+    await page.goto(`${closed.url}/#room=tea`);
+    await page.getByLabel("What shall we call you?").fill("Ann");
+    await page.keyboard.press("Enter");
+    const field = page.getByLabel("This server takes no guests. Your access token:");
+    await field.waitFor();
+    assert.equal(await page.evaluate(() => getSelection().toString()), "Ann");
+    await page.keyboard.type("no token");
+    await page.keyboard.press("Enter");
+    await page.getByText("That does not look like an access token.").or(page.getByText("The server does not accept this token.")).waitFor();
+    assert.equal(await field.inputValue(), "no token");
+    await answer();
+  } finally {
+    await page.context().close();
+    await closed.stop();
+  }
+});
+
 test("a guest whom the server takes no longer is asked for a token, and not for a name", async () => {
   const port = await freePort();
   const secrets = ["first", "second"].map((seed) => createHash("sha256").update(seed).digest("hex"));

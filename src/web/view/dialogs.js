@@ -11,10 +11,10 @@ const tooLong = (name) => new TextEncoder().encode(name).length > NAME_BYTES_MAX
 
 /**
  * The name, asked for until the server takes it; resolves when there is a session. Where the server admits no guests it
- * asks for an access token instead: from the beginning, if that is known (`forToken`). `canCancel` is for somebody who
- * has a name already.
+ * asks for an access token instead: from the beginning, if that is known (`forToken`), or as soon as `takesGuests`, a
+ * promise, says so. What was typed until then stays. `canCancel` is for somebody who has a name already.
  */
-export function askName(session, { room = null, canCancel = false, forToken = false, problem = "" } = {}) {
+export function askName(session, { room = null, canCancel = false, forToken = false, takesGuests = null, problem = "" } = {}) {
   const dialog = byId("enter");
   const form = dialog.querySelector("form");
   const input = byId("name");
@@ -24,11 +24,16 @@ export function askName(session, { room = null, canCancel = false, forToken = fa
   let byToken;
 
   ask(forToken || session.current?.guest === false);
+  input.value = byToken ? "" : session.current?.name ?? "";
+  // A token is longer than a name, and may be pasted before it is known that one is asked for.
+  if (takesGuests) input.removeAttribute("maxlength");
+  takesGuests?.then((takes) => { if (!signal.aborted) ask(byToken || !takes); });
   byId("enter-where").replaceChildren(...(room ? ["You are on your way to “", h("bdi", {}, legible(room)), "”."] : []));
   setText(byId("enter-error"), problem);
   byId("enter-cancel").hidden = !canCancel;
   dialog.classList.toggle("lone", !canCancel);
   dialog.showModal();
+  input.focus();
   input.select();
 
   return new Promise((resolve) => {
@@ -51,26 +56,29 @@ export function askName(session, { room = null, canCancel = false, forToken = fa
       if (!byToken && tooLong(value)) return setText(byId("enter-error"), "That name is too long.");
       submit.disabled = true;
       setText(byId("enter-error"), "");
+      const isToken = byToken; // the answer may change what is asked for meanwhile
       try {
-        await (byToken ? session.enterWith(value) : session.enter(value));
+        await (isToken ? session.enterWith(value) : session.enter(value));
         done(true);
       } catch (error) {
-        if (error.reason === "guests_disabled") ask(true);
-        else setText(byId("enter-error"), byToken && error.status === 401 ? "The server does not accept this token." : problemText(error));
+        if (error.reason === "guests_disabled") {
+          ask(true);
+          input.focus();
+          input.select();
+        } else setText(byId("enter-error"), isToken && error.status === 401 ? "The server does not accept this token." : problemText(error));
       } finally {
         submit.disabled = false;
       }
     }, { signal });
   });
 
+  /** Says what to type. What is typed already stays, and so does the focus. */
   function ask(isToken) {
     byToken = isToken;
     setText(byId("name-label"), isToken ? "This server takes no guests. Your access token:" : "What shall we call you?");
     if (isToken) input.removeAttribute("maxlength");
     else input.maxLength = NAME_LETTERS_MAX;
     input.autocomplete = isToken ? "off" : "nickname";
-    input.value = isToken ? "" : session.current?.name ?? "";
-    input.focus();
   }
 }
 

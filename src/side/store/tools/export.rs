@@ -38,8 +38,8 @@ use crate::side::store::statements::top_of;
 pub struct Choice {
     /// Only the room with this name.
     pub room: Option<String>,
-    /// Only messages from this time on, in milliseconds of Unix time: to whoever imports it, those
-    /// before have been let go of.
+    /// Only messages from this time on, in milliseconds of Unix time: in the export, those before
+    /// have been let go of.
     pub since_ms: Option<u64>,
 }
 
@@ -47,7 +47,8 @@ pub struct Choice {
 ///
 /// # Errors
 ///
-/// If there is no store, if the room is not in it, or if it cannot be read or written.
+/// If there is no store, if the room is not in it or its row is damaged, or if it cannot be read
+/// or written.
 pub fn export(
     folder: &Path,
     choice: &Choice,
@@ -57,8 +58,8 @@ pub fn export(
     write(folder, choice, false, out, tell)
 }
 
-/// The same for everybody to read: without rooms of which it is damaged who may join, unless one is
-/// asked for.
+/// The same for everybody to read: without rooms whose rows are damaged, for these say which users
+/// may join; unless one is asked for.
 ///
 /// # Errors
 ///
@@ -81,22 +82,22 @@ fn write(
 ) -> Result<u64, StoreError> {
     let file = folder.join(FILE);
     let conn = open_to_read(&file, Version::This)?;
-    write_from(&conn, choice, whole_only, out, tell).map_err(|error| error.in_file(&file))
+    write_from(&conn, &file, choice, whole_only, out, tell).map_err(|error| error.in_file(&file))
 }
 
 fn write_from(
     conn: &Connection,
+    file: &Path,
     choice: &Choice,
     whole_only: bool,
     out: &mut dyn Write,
     tell: &mut dyn FnMut(&str),
 ) -> Result<u64, StoreError> {
     // Before anything is written: half an export looks like one that is cut off.
-    let none = |room: &str| StoreError::Refused(format!("there is no room {room:?}"));
     if let Some(room) = &choice.room {
         let sql = "SELECT 1 FROM room WHERE name = ?1";
         if !conn.prepare(sql)?.exists([of_room(room)])? {
-            return Err(none(room));
+            return Err(StoreError::Refused(format!("there is no room {room:?}")));
         }
     }
     let mut export = Export { out, tell, whole_only, damaged: 0, rooms: 0, messages: 0 };
@@ -119,7 +120,9 @@ fn write_from(
         }
     }
     if let (Some(room), 0) = (&choice.room, export.rooms) {
-        return Err(none(room));
+        // It was there above, so it is its row that was told of.
+        let what = format!("room {room:?} is in it, but its row is not what was written");
+        return Err(StoreError::Damaged { file: file.to_owned(), what });
     }
     let (rooms, messages) = (export.rooms, export.messages);
     export.line(&EndLine { kind: Kind::End, rooms, messages })?;

@@ -601,6 +601,19 @@ fn each_damage_is_named() {
 }
 
 #[test]
+fn a_room_that_is_asked_for_and_is_damaged_is_not_said_to_be_missing() {
+    let folder = filled();
+    meddle(&folder.file(), "UPDATE room SET last = 1 << 62 WHERE name = 'room:1'");
+    let choice = Choice { room: Some("1".to_owned()), since_ms: None };
+    let mut told = Vec::new();
+    let tell = &mut |what: &str| told.push(what.to_owned());
+    let error = export(&folder.0, &choice, &mut Vec::new(), tell).unwrap_err();
+    assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
+    assert!(error.to_string().contains("room \"1\" is in it, but its row"), "{error}");
+    assert_eq!(told.len(), 1, "{told:?}");
+}
+
+#[test]
 fn a_room_in_which_nothing_was_said_is_imported_without_an_era_and_is_sound() {
     let room = r#"{"kind":"room","room":"tea","title":"Tea","founded":1,"created_at":2,"floor":0,"last":0,"last_change":0,"changed_floor":0}"#;
     let lines = ["{\"kind\":\"chinwag\",\"format\":1}", room];

@@ -3,34 +3,26 @@
 //! Invariants: rooms have different names; the messages of a room are in the order of their times,
 //! with offsets from 1 on; an answer stands behind what it answers.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use serde_json::value::{RawValue, to_raw_value};
 use sha1::{Digest, Sha1};
 
 use super::archive::{place, unreadable};
+use super::fit::{cut, cut_body, files, mentions, raw, reacted_count, reactions, topic, user};
 use super::spool::{At, Place, Spool, Totals};
-use super::{Attached, Post, Product, Room};
+use super::told::Told;
+use super::{Left, Post, Product, Room};
 use crate::auth::level::{Joiners, Role, Speakers};
-use crate::limits::{
-    BODY_BYTES_MAX, ChatLimits, NAME_BYTES_MAX, REACTED_BYTES_MAX, TITLE_BYTES_MAX, TOPIC_BYTES_MAX,
-};
+use crate::limits::{NAME_BYTES_MAX, TITLE_BYTES_MAX};
 use crate::link::facts::RoomSettings;
-use crate::link::reacted::is_emoji;
 use crate::side::store::error::StoreError;
 use crate::side::store::tools::export::shown;
 use crate::side::store::tools::import::Fault;
 use crate::side::store::tools::line::{
     EndLine, EraLine, FORMAT, HeadLine, Kind, MessageLine, Reaction, RoomLine, StandingLine,
 };
-
-/// A byte of a text takes so many in JSON, at most.
-const ESCAPED_BYTES_MAX: usize = 6;
-
-/// So many kinds of notes are told of by their names.
-const NOTE_KINDS_MAX: usize = 32;
 
 /// Whoever takes the lines.
 pub(super) type Take<'a> = dyn FnMut(&[u8]) -> Result<(), Fault> + 'a;
@@ -49,24 +41,8 @@ pub(super) struct Lines<'a, 't> {
     numbers: HashMap<String, u32>,
     rooms: u64,
     messages: u64,
-    /// How many messages of rooms that are not written yet have nothing in them.
-    empty: HashMap<u32, u64>,
-    /// What the product itself has said in rooms: how often, by kind.
-    noted: BTreeMap<String, u64>,
-    left: Left,
-    notes: Vec<String>,
-}
-
-/// What was not taken of messages that were.
-#[derive(Default)]
-struct Left {
-    /// Messages that were there already.
-    twice: u64,
-    /// Answers to what is not there, or stands behind them.
-    answers: u64,
-    reactions: u64,
-    mentions: u64,
-    files: u64,
+    /// What is to be told of it.
+    pub(super) told: Told,
 }
 
 impl<'a, 't> Lines<'a, 't> {
@@ -85,57 +61,17 @@ impl<'a, 't> Lines<'a, 't> {
             numbers: HashMap::new(),
             rooms: 0,
             messages: 0,
-            empty: HashMap::new(),
-            noted: BTreeMap::new(),
-            left: Left::default(),
-            notes: Vec::new(),
+            told: Told::default(),
         };
         lines.line("", &HeadLine { kind: Kind::Chinwag, format: FORMAT })?;
         Ok(lines)
     }
 
-    /// Ends the export. Returns what was noted.
+    /// Ends the export. Returns what is to be told of it.
     pub(super) fn end(mut self) -> Result<Vec<String>, StoreError> {
         let (rooms, messages) = (self.rooms, self.messages);
         self.line("", &EndLine { kind: Kind::End, rooms, messages })?;
-        if !self.noted.is_empty() {
-            let kinds: Vec<_> =
-                self.noted.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
-            let kinds = kinds.join(", ");
-            self.notes.push(format!("left out: what the product itself has noted: {kinds}"));
-        }
-        let Left { twice, answers, reactions, mentions, files } = self.left;
-        self.leave_out(twice, "messages that are there twice");
-        self.leave_out(reactions, "reactions that are there twice, or have no place");
-        self.leave_out(mentions, "mentions that have no place");
-        self.leave_out(files, "names of files that have no place");
-        if answers > 0 {
-            let what = "answers to what is not in the export, or comes later";
-            self.notes.push(format!("messages of their own: {what}: {answers}"));
-        }
-        Ok(self.notes)
-    }
-
-    /// Leaves out something of this kind that nobody has said, such as who came and went.
-    pub(super) fn leave_out_note(&mut self, kind: &str) {
-        let kind = cut(kind, NAME_BYTES_MAX);
-        let kind = if kind.is_empty() { "without a kind".to_owned() } else { kind };
-        let is_known = self.noted.contains_key(&kind);
-        let is_told = is_known || self.noted.len() < NOTE_KINDS_MAX;
-        let kind = if is_told { kind } else { "others".to_owned() };
-        *self.noted.entry(kind).or_default() += 1;
-    }
-
-    /// Notes that something has no place here.
-    pub(super) fn leave_out(&mut self, count: u64, what: &str) {
-        if count > 0 {
-            self.notes.push(format!("left out: {what}: {count}"));
-        }
-    }
-
-    /// Notes what whoever imports it should know.
-    pub(super) fn note(&mut self, what: String) {
-        self.notes.push(what);
+        Ok(self.told.end())
     }
 
     /// That something at this place in the export is not what it should be.
@@ -161,25 +97,24 @@ impl<'a, 't> Lines<'a, 't> {
 
     /// Takes a message of a room that will be written under this number. They come in any order.
     pub(super) fn post(&mut self, room: u32, mut post: Post) -> Result<(), StoreError> {
-        if post.says_nothing() {
-            *self.empty.entry(room).or_default() += 1;
-            return Ok(());
-        }
+        let is_left = post.left().is_some();
         let given_count = reacted_count(&post.reactions);
         post.reactions = reactions(&post.reactions);
-        if self.spool.put(room, &post)? {
-            self.left.reactions += given_count - reacted_count(&post.reactions);
-        } else {
-            self.left.twice += 1;
-        }
+        post.lost_count = given_count - reacted_count(&post.reactions);
+        let is_new = self.spool.put(room, &post)?;
+        self.told.left.twice += u64::from(!is_new && !is_left);
         Ok(())
     }
 
     /// Writes a room, with all that was said in it: what came under its number.
     pub(super) fn room(&mut self, number: u32, room: &Room) -> Result<(), StoreError> {
         let name = self.free_name(&room.name);
-        let empty_count = self.empty.remove(&number).unwrap_or_default();
-        self.leave_out(empty_count, &format!("messages of {name:?} without text and files"));
+        let mut empty_count = 0;
+        self.spool.each_left(number, |left, count| match left {
+            Left::Empty => empty_count += count,
+            Left::Note(kind) => self.told.leave_out_notes(kind, count),
+        })?;
+        self.told.leave_out(empty_count, &format!("messages of {name:?} without text and files"));
         let Totals { messages, changed, first_ms } = self.spool.totals(number)?;
 
         let settings = RoomSettings {
@@ -270,7 +205,7 @@ impl<'a, 't> Lines<'a, 't> {
             }
         }
         if shortened > 0 {
-            self.notes.push(format!("shortened: messages of {room:?}: {shortened}"));
+            self.told.note(format!("shortened: messages of {room:?}: {shortened}"));
         }
         Ok(())
     }
@@ -286,7 +221,7 @@ impl<'a, 't> Lines<'a, 't> {
     ) -> Result<(), StoreError> {
         let answered = post.reply_to.as_deref().map(|id| self.spool.place(id)).transpose()?;
         let answered = answered.flatten();
-        self.left.answers += u64::from(post.reply_to.is_some() && answered.is_none());
+        self.told.left.answers += u64::from(post.reply_to.is_some() && answered.is_none());
         let thread = answered.map(|answered| answered.thread.unwrap_or(answered.offset));
         self.spool.note(&post.id, Place { offset, thread })?;
         let user = user(&post.user);
@@ -294,8 +229,10 @@ impl<'a, 't> Lines<'a, 't> {
         let name = cut(&post.name, NAME_BYTES_MAX);
         let (mentions, mentions_left) = mentions(post)?;
         let (data, files_left) = files(&post.files)?;
-        self.left.mentions += mentions_left;
-        self.left.files += files_left;
+        self.told.left.mentions += mentions_left;
+        self.told.left.reactions += post.lost_count;
+        self.told.left.unnamed += post.unnamed_count;
+        self.told.left.files += files_left;
         let body = raw(&body)?;
         let line = MessageLine {
             kind: Kind::Message,
@@ -347,111 +284,12 @@ impl<'a, 't> Lines<'a, 't> {
     }
 }
 
-/// How many reactions there are, of which it is known whose they are.
-fn reacted_count(reactions: &[(String, Vec<String>)]) -> u64 {
-    reactions.iter().map(|(_, users)| users.len() as u64).sum()
-}
-
-/// Who has reacted, as far as it may be kept.
-fn reactions(given: &[(String, Vec<String>)]) -> Vec<(String, Vec<String>)> {
-    let mut kept: Vec<(String, Vec<String>)> = Vec::new();
-    let mut places: HashMap<&str, usize> = HashMap::new();
-    let mut seen = HashSet::new();
-    let mut bytes = 0;
-    'all: for (emoji, users) in given.iter().filter(|(emoji, _)| is_emoji(emoji)) {
-        let at = *places.entry(emoji).or_insert_with(|| {
-            kept.push((emoji.clone(), Vec::new()));
-            kept.len() - 1
-        });
-        bytes += emoji.len() + 1;
-        for user in users.iter().map(|name| user(name)).filter(|user| !user.is_empty()) {
-            bytes += user.len() + 1;
-            if bytes > REACTED_BYTES_MAX {
-                break 'all;
-            }
-            if seen.insert((at, user.clone())) {
-                kept[at].1.push(user);
-            }
-        }
-    }
-    kept.retain(|(_, users)| !users.is_empty());
-    kept
-}
-
-/// The same, for a line.
+/// Reactions, for a line.
 fn borrowed(reactions: &[(String, Vec<String>)]) -> Vec<Reaction<'_>> {
     reactions
         .iter()
         .map(|(emoji, users)| (emoji.into(), users.iter().map(Into::into).collect()))
         .collect()
-}
-
-/// Who is mentioned, as many as there is place for; and how many others are.
-fn mentions(post: &Post) -> Result<(Option<Box<RawValue>>, u64), StoreError> {
-    let mut mentioned: Vec<_> = post.mentions.iter().map(|name| user(name)).collect();
-    mentioned.retain(|user| !user.is_empty());
-    mentioned.sort_unstable();
-    mentioned.dedup();
-    let left = mentioned.split_off(mentioned.len().min(ChatLimits::default().mentions as usize));
-    let kept = if mentioned.is_empty() { None } else { Some(raw(&mentioned)?) };
-    Ok((kept, left.len() as u64))
-}
-
-/// The files that hung on it, as `data`, as many as it has place for; and how many others there
-/// are.
-fn files(files: &[Attached]) -> Result<(Option<Box<RawValue>>, u64), StoreError> {
-    #[derive(Serialize)]
-    struct Data<'a> {
-        files: &'a [Attached],
-    }
-    let bytes_max = ChatLimits::default().data_bytes;
-    // More have no place, however short their names are.
-    let count_max = files.len().min(bytes_max / r#"{"name":""}"#.len());
-    for count in (1..=count_max).rev() {
-        let data = raw(&Data { files: &files[..count] })?;
-        if data.get().len() <= bytes_max {
-            return Ok((Some(data), (files.len() - count) as u64));
-        }
-    }
-    Ok((None, files.len() as u64))
-}
-
-fn raw(value: &impl Serialize) -> Result<Box<RawValue>, StoreError> {
-    Ok(to_raw_value(value).map_err(std::io::Error::from)?)
-}
-
-/// A topic in JSON, cut so that it fits.
-fn topic(text: &str) -> Option<String> {
-    let text = cut(text, TOPIC_BYTES_MAX);
-    // Within the quotes, which one character has too.
-    let mut left = TOPIC_BYTES_MAX - "\"\"".len();
-    let fits = text.chars().take_while(|c| {
-        let bytes = serde_json::to_string(c).map_or(usize::MAX, |json| json.len() - "\"\"".len());
-        let fits = bytes <= left;
-        left = left.saturating_sub(bytes);
-        fits
-    });
-    let fits = fits.collect::<String>();
-    serde_json::to_string(&fits).ok().filter(|_| !fits.is_empty())
-}
-
-/// A user's id, as it is known here; empty, if nothing is left of it.
-fn user(id: &str) -> String {
-    cut(id, NAME_BYTES_MAX)
-}
-
-/// A text without control characters and white space around it, of so many bytes at most.
-fn cut(text: &str, bytes_max: usize) -> String {
-    let mut text: String = text.trim().chars().filter(|c| !c.is_control()).collect();
-    text.truncate(text.floor_char_boundary(bytes_max));
-    text.truncate(text.trim_end().len());
-    text
-}
-
-/// A body that fits, whatever it takes in JSON.
-fn cut_body(body: &str) -> String {
-    let bytes_max = BODY_BYTES_MAX / ESCAPED_BYTES_MAX;
-    body[..body.floor_char_boundary(bytes_max)].to_owned()
 }
 
 fn milliseconds(unix_ms: u64) -> i64 {

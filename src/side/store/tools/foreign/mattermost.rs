@@ -4,108 +4,91 @@
 //!
 //! Source: "Bulk loading data", Mattermost's documentation, and its `imports` package.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{BufRead, BufReader, Read};
 
-use serde::Deserialize;
 use serde_json::Value;
 
-use super::archive::{Archive, BYTE_ORDER_MARK, is_of_kind, place};
+use super::archive::{Archive, BYTE_ORDER_MARK, place};
 use super::lines::Lines;
+use super::shape::shapes;
+use super::told::Kinds;
 use super::{Attached, Post, Room, emoji, first_of};
 use crate::side::store::error::StoreError;
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Line {
-    #[serde(rename = "type")]
-    kind: String,
-    team: Option<Team>,
-    channel: Option<Channel>,
-    user: Option<User>,
-    post: Option<Written>,
-}
+shapes! {
+    struct Line {
+        #[serde(rename = "type")]
+        kind: String,
+        team: Option<Team>,
+        channel: Option<Channel>,
+        user: Option<User>,
+        post: Option<Written>,
+        direct_post: Option<Written>,
+    }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Team {
-    name: String,
-}
+    struct Team {
+        name: String,
+    }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Channel {
-    team: String,
-    name: String,
-    display_name: Option<String>,
-    /// `O`: all of the team may join; `P`: its members.
-    #[serde(rename = "type")]
-    kind: String,
-    header: Option<String>,
-    purpose: Option<String>,
-    /// Unix time, in milliseconds: it is archived.
-    deleted_at: Option<u64>,
-}
+    struct Channel {
+        team: String,
+        name: String,
+        display_name: Option<String>,
+        /// `O`: all of the team may join; `P`: its members.
+        #[serde(rename = "type")]
+        kind: String,
+        header: Option<String>,
+        purpose: Option<String>,
+        /// Unix time, in milliseconds: it is archived.
+        deleted_at: Option<u64>,
+    }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct User {
-    username: String,
-    nickname: Option<String>,
-    first_name: Option<String>,
-    last_name: Option<String>,
-    teams: Option<Vec<UserTeam>>,
-}
+    struct User {
+        username: String,
+        nickname: Option<String>,
+        first_name: Option<String>,
+        last_name: Option<String>,
+        teams: Vec<UserTeam>,
+    }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct UserTeam {
-    name: String,
-    channels: Option<Vec<UserChannel>>,
-}
+    struct UserTeam {
+        name: String,
+        channels: Vec<UserChannel>,
+    }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct UserChannel {
-    name: String,
-}
+    struct UserChannel {
+        name: String,
+    }
 
-/// A post, or a reply to one.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Written {
-    team: String,
-    channel: String,
-    user: String,
-    #[serde(rename = "type")]
-    kind: Option<String>,
-    message: Option<String>,
-    /// Unix time, in milliseconds.
-    create_at: u64,
-    edit_at: Option<u64>,
-    is_pinned: Option<bool>,
-    reactions: Option<Vec<Reaction>>,
-    replies: Option<Vec<Written>>,
-    attachments: Option<Vec<Attachment>>,
-    /// Whatever integrations put there.
-    props: Option<Value>,
-}
+    /// A post, or a reply to one.
+    struct Written {
+        team: String,
+        channel: String,
+        user: String,
+        #[serde(rename = "type")]
+        kind: Option<String>,
+        message: Option<String>,
+        /// Unix time, in milliseconds.
+        create_at: u64,
+        edit_at: Option<u64>,
+        is_pinned: bool,
+        reactions: Vec<Reaction>,
+        replies: Vec<Written>,
+        attachments: Vec<Attachment>,
+        /// Whatever integrations put there.
+        props: Value,
+    }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Reaction {
-    user: String,
-    emoji_name: String,
-}
+    struct Reaction {
+        user: String,
+        emoji_name: String,
+    }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Attachment {
-    path: String,
+    struct Attachment {
+        path: String,
+    }
 }
-
-/// Kinds of lines that have no messages, and of which nothing is taken.
-const TAKEN_NOTHING_OF: [&str; 6] = ["version", "emoji", "role", "scheme", "bot", "direct_channel"];
 
 /// The longest line, in bytes: a post has all its replies.
 const LINE_BYTES_MAX: u64 = 64 << 20;
@@ -113,7 +96,7 @@ const LINE_BYTES_MAX: u64 = 64 << 20;
 /// What is known of an export, as its lines come.
 #[derive(Default)]
 struct Known {
-    teams: u32,
+    teams: HashSet<String>,
     /// In the order of the export, each with its team: the number of a room is its place here.
     channels: Vec<(Room, String)>,
     /// By team and name.
@@ -122,26 +105,19 @@ struct Known {
     names: HashMap<String, String>,
     /// Members of channels that have not come yet.
     awaited: HashMap<(String, String), Vec<String>>,
+    /// Channels that were there already.
+    twice: u64,
+    /// Messages that somebody has sent to some others only.
     direct: u64,
+    /// Messages of channels that have not come before them.
     homeless: u64,
-    /// Lines of other kinds.
-    others: u64,
+    /// Lines of which nothing is taken.
+    others: Kinds,
 }
 
 pub(super) fn convert(mut archive: Archive, lines: &mut Lines<'_, '_>) -> Result<(), StoreError> {
-    let names: Vec<_> =
-        archive.names().iter().filter(|name| is_of_kind(name, "jsonl")).cloned().collect();
-    let name = match &*names {
-        [] if archive.names().is_empty() => String::new(),
-        [name] => name.clone(),
-        [] => {
-            return Err(archive.damaged("", "it is no export of Mattermost: there is no .jsonl"));
-        }
-        [one, other, ..] => {
-            let what = format!("each export is a store of its own: there are {one} and {other}");
-            return Err(archive.damaged("", what));
-        }
-    };
+    let name = main_file(&archive)?;
+    let attached_count = (archive.names().count() as u64).saturating_sub(1);
     let mut known = Known::default();
     if let Some(file) = archive.file(&name)? {
         let mut file = BufReader::new(file);
@@ -169,18 +145,45 @@ pub(super) fn convert(mut archive: Archive, lines: &mut Lines<'_, '_>) -> Result
             known.hear(line, place, lines)?;
         }
     }
-    lines.leave_out(known.direct, "direct messages");
-    lines.leave_out(known.homeless, "messages of channels that are not in the export");
-    lines.leave_out(known.others, "lines of kinds that are not known");
+    if known.channels.is_empty() {
+        return Err(archive.damaged(&name, "it is no export of Mattermost: no line has a channel"));
+    }
+    lines.told.leave_out(attached_count, "files that hang on posts");
+    lines.told.leave_out(known.twice, "channels that are there twice");
+    lines.told.leave_out(known.direct, "direct messages");
+    let homeless = "messages of channels that are not in the export, or come later";
+    lines.told.leave_out(known.homeless, homeless);
+    lines.told.leave_out_kinds(&known.others, "lines of which nothing is taken");
     let homeless_count = known.awaited.values().map(|members| members.len() as u64).sum();
-    lines.leave_out(homeless_count, "members of channels that are not in the export");
+    lines.told.leave_out(homeless_count, "members of channels that are not in the export");
     for (number, (mut room, team)) in (0..).zip(known.channels) {
-        if known.teams > 1 {
+        if known.teams.len() > 1 {
             room.name = format!("{team}-{}", room.name);
         }
         lines.room(number, &room)?;
     }
     Ok(())
+}
+
+/// The name of the file of lines: the only one that is in no folder, or in the fewest. Others may
+/// hang on posts.
+fn main_file(archive: &Archive) -> Result<String, StoreError> {
+    if archive.is_alone() {
+        return Ok(String::new());
+    }
+    let depth = |name: &&str| name.split('/').count();
+    let least = archive.names().map(|name| depth(&name)).min();
+    let mut names = archive.names().filter(|name| Some(depth(name)) == least);
+    match (names.next(), names.next()) {
+        (Some(name), None) => Ok(name.to_owned()),
+        (Some(one), Some(other)) => {
+            let what = format!("each export is a store of its own: there are {one} and {other}");
+            Err(archive.damaged("", what))
+        }
+        (None, _) => {
+            Err(archive.damaged("", "it is no export of Mattermost: there is no .jsonl in it"))
+        }
+    }
 }
 
 impl Known {
@@ -191,18 +194,8 @@ impl Known {
         lines: &mut Lines<'_, '_>,
     ) -> Result<(), StoreError> {
         match line {
-            Line { team: Some(Team { name }), .. } => self.teams += u32::from(!name.is_empty()),
-            Line { channel: Some(channel), .. } => {
-                let Ok(number) = u32::try_from(self.channels.len()) else {
-                    return Err(lines.damaged(&place, "more channels than there may be"));
-                };
-                let of = (channel.team.clone(), channel.name.clone());
-                let mut room = Room { place, ..room(channel) };
-                let awaited = self.awaited.remove(&of).unwrap_or_default();
-                room.members.extend(awaited.into_iter().filter(|_| room.is_private));
-                self.channels.push((room, of.0.clone()));
-                self.by_name.insert(of, number);
-            }
+            Line { team: Some(Team { name }), .. } => drop(self.teams.insert(name)),
+            Line { channel: Some(channel), .. } => self.hear_channel(channel, place, lines)?,
             Line { user: Some(user), .. } => {
                 for of in user.channels() {
                     let Some(number) = self.by_name.get(&of).map(|number| *number as usize) else {
@@ -221,12 +214,41 @@ impl Known {
                 let of = (post.team.clone(), post.channel.clone());
                 match self.by_name.get(&of).copied() {
                     Some(room) => self.take(room, post, (place, None), lines)?,
-                    None => self.homeless += 1,
+                    None => self.homeless += post.count(),
                 }
             }
-            Line { kind, .. } if kind == "direct_post" => self.direct += 1,
-            Line { kind, .. } => self.others += u64::from(!TAKEN_NOTHING_OF.contains(&&*kind)),
+            Line { direct_post: Some(post), .. } => self.direct += post.count(),
+            // It says of which version of the format the lines are.
+            Line { kind, .. } if kind == "version" => {}
+            Line { kind, .. } => self.others.add(&kind, 1),
         }
+        Ok(())
+    }
+
+    /// Takes a channel; one that is there already as it is now. It stays private, and keeps its
+    /// members.
+    fn hear_channel(
+        &mut self,
+        channel: Channel,
+        place: String,
+        lines: &Lines<'_, '_>,
+    ) -> Result<(), StoreError> {
+        let of = (channel.team.clone(), channel.name.clone());
+        let mut room = Room { place, ..room(channel) };
+        if let Some(number) = self.by_name.get(&of) {
+            let (known, _) = &mut self.channels[*number as usize];
+            room.is_private |= known.is_private;
+            room.members = std::mem::take(&mut known.members);
+            *known = room;
+            self.twice += 1;
+            return Ok(());
+        }
+        let number = u32::try_from(self.channels.len())
+            .map_err(|_| lines.damaged(&room.place, "more channels than there may be"))?;
+        let awaited = self.awaited.remove(&of).unwrap_or_default();
+        room.members.extend(awaited.into_iter().filter(|_| room.is_private));
+        self.channels.push((room, of.0.clone()));
+        self.by_name.insert(of, number);
         Ok(())
     }
 
@@ -238,12 +260,11 @@ impl Known {
         (place, answered): (String, Option<&str>),
         lines: &mut Lines<'_, '_>,
     ) -> Result<(), StoreError> {
-        let replies = message.replies.take().unwrap_or_default();
+        let replies = std::mem::take(&mut message.replies);
         // What Mattermost itself says of a channel. Somebody may have answered that all the same.
-        match message.kind.as_deref().filter(|kind| kind.starts_with("system_")) {
-            Some(kind) => lines.leave_out_note(kind),
-            None => lines.post(room, post(message, place.clone(), answered, &self.names))?,
-        }
+        let note = message.kind.clone().filter(|kind| kind.starts_with("system_"));
+        let post = post(message, place.clone(), answered, &self.names);
+        lines.post(room, Post { note, ..post })?;
         for (number, reply) in replies.into_iter().enumerate() {
             let of_reply = format!("{place}, replies[{number}]");
             self.take(room, reply, (of_reply, Some(&place)), lines)?;
@@ -271,16 +292,10 @@ fn post(
     answered: Option<&str>,
     names: &HashMap<String, String>,
 ) -> Post {
-    let mut reactions: Vec<(String, Vec<String>)> = Vec::new();
-    for Reaction { user, emoji_name } in message.reactions.unwrap_or_default() {
-        let emoji = emoji(&emoji_name);
-        match reactions.iter_mut().find(|(known, _)| *known == emoji) {
-            Some((_, users)) => users.push(user),
-            None => reactions.push((emoji, vec![user])),
-        }
-    }
+    let reactions = message.reactions.into_iter();
+    let reactions = reactions.map(|of| (emoji(&of.emoji_name), vec![of.user]));
     let file_name = |path: &str| path.rsplit('/').next().unwrap_or(path).to_owned();
-    let files = message.attachments.unwrap_or_default().into_iter().map(|attachment| Attached {
+    let files = message.attachments.into_iter().map(|attachment| Attached {
         name: file_name(&attachment.path),
         media_type: None,
         bytes: None,
@@ -292,25 +307,32 @@ fn post(
         at_ms: message.create_at,
         name: names.get(&message.user).unwrap_or(&message.user).clone(),
         user: message.user,
-        body: first_of([message.message.as_deref(), Some(&attached(message.props.as_ref()))])
+        body: first_of([message.message.as_deref(), Some(&attached(&message.props))])
             .unwrap_or_default()
             .to_owned(),
         reply_to: answered.map(str::to_owned),
         edited_ms: message.edit_at.filter(|at| *at > 0),
-        pinned_ms: message.is_pinned.unwrap_or_default().then_some(message.create_at),
+        pinned_ms: message.is_pinned.then_some(message.create_at),
         mentions: Vec::new(),
         files: files.collect(),
-        reactions,
+        reactions: reactions.collect(),
+        ..Post::default()
     }
 }
 
 /// What integrations show below a post, as lines: for posts that have no other text.
-fn attached(props: Option<&Value>) -> String {
-    let attachments = props.and_then(|props| props["attachments"].as_array());
-    let texts = attachments.into_iter().flatten().filter_map(|attachment| {
+fn attached(props: &Value) -> String {
+    let texts = props["attachments"].as_array().into_iter().flatten().filter_map(|attachment| {
         first_of(["text", "fallback", "title"].map(|field| attachment[field].as_str()))
     });
     texts.collect::<Vec<_>>().join("\n")
+}
+
+impl Written {
+    /// How many messages it is, with its replies.
+    fn count(&self) -> u64 {
+        1 + self.replies.iter().map(Self::count).sum::<u64>()
+    }
 }
 
 impl User {
@@ -328,8 +350,8 @@ impl User {
 
     /// The channels it is a member of, each behind its team.
     fn channels(&self) -> impl Iterator<Item = (String, String)> {
-        self.teams.iter().flatten().flat_map(|team| {
-            let channels = team.channels.iter().flatten();
+        self.teams.iter().flat_map(|team| {
+            let channels = team.channels.iter();
             channels.map(|channel| (team.name.clone(), channel.name.clone()))
         })
     }

@@ -16,12 +16,15 @@
 
 mod archive;
 mod discord;
+mod fit;
 mod lines;
 mod mattermost;
+mod shape;
 mod slack;
 mod spool;
 #[cfg(test)]
 mod tests;
+mod told;
 
 use std::path::Path;
 
@@ -44,6 +47,16 @@ pub enum Product {
     Discord,
 }
 
+impl Product {
+    /// How the names of the files end that its exports have messages in.
+    fn kind(self) -> &'static str {
+        match self {
+            Self::Slack | Self::Discord => "json",
+            Self::Mattermost => "jsonl",
+        }
+    }
+}
+
 /// Takes in what another product has exported. `made_secret` signs guests' tokens, if the store has
 /// no secret yet.
 ///
@@ -59,7 +72,7 @@ pub fn import_from(
     now_ms: u64,
     tell: &mut dyn FnMut(&str),
 ) -> Result<Report, StoreError> {
-    let archive = Archive::open(file)?;
+    let archive = Archive::open(file, product.kind())?;
     let (notes, report) = fill(folder, made_secret, now_ms, tell, |import| {
         convert(product, archive, &mut |line| import.line(line))
     })?;
@@ -76,6 +89,7 @@ fn convert(
     take: &mut Take<'_>,
 ) -> Result<Vec<String>, StoreError> {
     let mut lines = Lines::begin(product, archive.path(), take)?;
+    archive.passed().for_each(|what| lines.told.note(what));
     match product {
         Product::Slack => slack::convert(archive, &mut lines)?,
         Product::Mattermost => mattermost::convert(archive, &mut lines)?,
@@ -123,8 +137,16 @@ struct Post {
     pinned_ms: Option<u64>,
     mentions: Vec<String>,
     files: Vec<Attached>,
-    /// Emoji, with who has reacted.
+    /// Emoji, with the users that have reacted.
     reactions: Vec<(String, Vec<String>)>,
+    /// How many reactions there are of which it is not known whose they are.
+    unnamed_count: u64,
+    /// How many others have no place here.
+    lost_count: u64,
+    /// The kind of what the product itself has noted: nobody has said that.
+    note: Option<String>,
+    /// When it was as it is here, in milliseconds of Unix time; 0, if the export does not say.
+    as_of_ms: u64,
 }
 
 impl Post {
@@ -133,9 +155,21 @@ impl Post {
         self.edited_ms.is_some() || self.pinned_ms.is_some() || !self.reactions.is_empty()
     }
 
-    fn says_nothing(&self) -> bool {
-        self.body.trim().is_empty() && self.files.is_empty()
+    /// Why it is not taken, if it is not.
+    fn left(&self) -> Option<Left<'_>> {
+        let says_nothing = self.body.trim().is_empty() && self.files.is_empty();
+        let note = self.note.as_deref().map(Left::Note);
+        note.or(says_nothing.then_some(Left::Empty))
     }
+}
+
+/// Why a message is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Left<'a> {
+    /// It has neither text nor files.
+    Empty,
+    /// The product itself has noted it; its kind.
+    Note(&'a str),
 }
 
 /// A file that hung on a message, by the names that `data.files` has for it.
@@ -159,13 +193,9 @@ fn emoji(name: &str) -> String {
         .map_or_else(|| format!(":{base}:"), |emoji| emoji.as_str().to_owned())
 }
 
-/// What is not there, where an export says so by `null`.
-fn or_none<'de, T, D>(from: D) -> Result<T, D::Error>
-where
-    T: Default + Deserialize<'de>,
-    D: serde::Deserializer<'de>,
-{
-    Ok(Option::deserialize(from)?.unwrap_or_default())
+/// How many reactions have no name, of so many with so many names.
+fn unnamed(count: Option<u64>, users: &[impl Sized]) -> u64 {
+    count.unwrap_or_default().saturating_sub(users.len() as u64)
 }
 
 /// The first of some texts that is not empty.

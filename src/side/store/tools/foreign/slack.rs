@@ -3,29 +3,27 @@
 //!
 //! Source: "How to read Slack data exports", and the message object of Slack's Web API.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
-use serde::Deserialize;
-
-use super::archive::{Archive, is_of_kind, place};
+use super::archive::{Archive, place};
 use super::lines::Lines;
-use super::{Attached, Post, Room, emoji, first_of, or_none};
+use super::shape::shapes;
+use super::{Attached, Post, Room, emoji, first_of, unnamed};
 use crate::side::store::error::StoreError;
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct User {
-    id: String,
-    name: String,
-    real_name: Option<String>,
-    profile: Option<Profile>,
-}
+shapes! {
+    struct User {
+        id: String,
+        name: String,
+        real_name: Option<String>,
+        profile: Option<Profile>,
+    }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Profile {
-    display_name: Option<String>,
-    real_name: Option<String>,
+    struct Profile {
+        display_name: Option<String>,
+        real_name: Option<String>,
+    }
 }
 
 impl User {
@@ -42,93 +40,80 @@ impl User {
     }
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Channel {
-    id: String,
-    name: String,
-    /// Unix time, in seconds.
-    created: u64,
-    creator: Option<String>,
-    is_archived: bool,
-    #[serde(deserialize_with = "or_none")]
-    members: Vec<String>,
-    topic: Option<Text>,
-    purpose: Option<Text>,
-    #[serde(deserialize_with = "or_none")]
-    pins: Vec<Pin>,
-}
+shapes! {
+    struct Channel {
+        id: String,
+        name: String,
+        /// Unix time, in seconds.
+        created: u64,
+        creator: Option<String>,
+        is_archived: bool,
+        members: Vec<String>,
+        topic: Option<Text>,
+        purpose: Option<Text>,
+        pins: Vec<Pin>,
+    }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Text {
-    value: Option<String>,
-}
+    struct Text {
+        value: Option<String>,
+    }
 
-/// A message that is pinned, by its time.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Pin {
-    id: String,
-    /// Unix time, in seconds.
-    created: u64,
-}
+    /// A message that is pinned, by its time.
+    struct Pin {
+        id: String,
+        /// Unix time, in seconds.
+        created: u64,
+    }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Message {
-    subtype: Option<String>,
-    user: Option<String>,
-    bot_id: Option<String>,
-    username: Option<String>,
-    text: Option<String>,
-    ts: String,
-    thread_ts: Option<String>,
-    edited: Option<Edited>,
-    /// What a `file_comment` is.
-    comment: Option<Comment>,
-    #[serde(deserialize_with = "or_none")]
-    reactions: Vec<Reaction>,
-    #[serde(deserialize_with = "or_none")]
-    files: Vec<File>,
-    #[serde(deserialize_with = "or_none")]
-    attachments: Vec<Attachment>,
-}
+    struct Message {
+        subtype: Option<String>,
+        user: Option<String>,
+        bot_id: Option<String>,
+        username: Option<String>,
+        text: Option<String>,
+        ts: String,
+        thread_ts: Option<String>,
+        edited: Option<Edited>,
+        /// What a `file_comment` is.
+        comment: Option<Comment>,
+        reactions: Vec<Reaction>,
+        files: Vec<File>,
+        attachments: Vec<Attachment>,
+    }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Comment {
-    user: Option<String>,
-}
+    struct Comment {
+        user: Option<String>,
+    }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Edited {
-    ts: String,
-}
+    struct Edited {
+        ts: String,
+    }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Reaction {
-    name: String,
-    users: Vec<String>,
-}
+    struct Reaction {
+        name: String,
+        /// Not all of them need be among the users.
+        count: Option<u64>,
+        users: Vec<String>,
+    }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct File {
-    name: Option<String>,
-    title: Option<String>,
-    mimetype: Option<String>,
-    size: Option<u64>,
-}
+    struct File {
+        name: Option<String>,
+        title: Option<String>,
+        mimetype: Option<String>,
+        size: Option<u64>,
+    }
 
-/// What an app shows below a message, or instead of one.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Attachment {
-    fallback: Option<String>,
-    text: Option<String>,
+    /// What an app shows below a message, or instead of one.
+    struct Attachment {
+        fallback: Option<String>,
+        text: Option<String>,
+    }
+
+    /// A conversation that is no channel. Its folder is called as it is, or by its id.
+    struct Direct {
+        id: String,
+        name: Option<String>,
+    }
 }
 
 /// Kinds of messages that somebody has said; by the others Slack itself tells who came and went. A
@@ -153,12 +138,12 @@ const KNOWN_FILES: [&str; 6] = [
     "integration_logs.json",
 ];
 
-/// A conversation that is no channel. Its folder is called as it is, or by its id.
-#[derive(Deserialize)]
-struct Direct {
-    #[serde(default)]
-    id: String,
-    name: Option<String>,
+/// A channel of an export.
+struct Listed {
+    channel: Channel,
+    /// Where it stands.
+    place: String,
+    is_private: bool,
 }
 
 /// Who everybody is, and how channels are called: by ids.
@@ -169,40 +154,76 @@ struct Known {
 
 pub(super) fn convert(mut archive: Archive, lines: &mut Lines<'_, '_>) -> Result<(), StoreError> {
     let Some(public) = archive.json::<Vec<Channel>>("channels.json")? else {
-        return Err(archive.damaged("", "it is no export of Slack: there is no channels.json"));
+        let what = "it is no export of Slack: there is no channels.json at its top";
+        return Err(archive.damaged("", what));
     };
     let private: Vec<Channel> = archive.json("groups.json")?.unwrap_or_default();
+    let (channels, twice_count) = once(public, private);
+    if channels.is_empty() {
+        let what = "it is no export of Slack: channels.json and groups.json have no channel";
+        return Err(archive.damaged("", what));
+    }
+    lines.told.leave_out(twice_count, "channels that are there twice");
     let users: Vec<User> = archive.json("users.json")?.unwrap_or_default();
     let mut direct: Vec<Direct> = Vec::new();
     for name in ["dms.json", "mpims.json"] {
         direct.extend(archive.json::<Vec<Direct>>(name)?.unwrap_or_default());
     }
-    lines.leave_out(direct.len() as u64, "direct conversations");
+    lines.told.leave_out(direct.len() as u64, "direct conversations");
     let direct = direct.iter().map(|of| of.name.as_ref().unwrap_or(&of.id));
-    let channels = public.iter().chain(&private).map(|of| &of.name);
-    let folders: HashSet<&str> = channels.chain(direct).map(|name| &**name).collect();
+    let names = channels.iter().map(|of| &of.channel.name);
+    let folders: HashSet<&str> = names.chain(direct).map(|name| &**name).collect();
     let (mut homeless_count, mut other_count) = (0, 0);
-    for name in archive.names().iter().filter(|name| is_of_kind(name, "json")) {
+    for name in archive.names() {
         match name.split_once('/') {
-            Some((folder, _)) => homeless_count += u64::from(!folders.contains(folder)),
-            None => other_count += u64::from(!KNOWN_FILES.contains(&&**name)),
+            Some((folder, _)) if !folders.contains(folder) => homeless_count += 1,
+            Some((_, day)) => other_count += u64::from(day.contains('/')),
+            None => other_count += u64::from(!KNOWN_FILES.contains(&name)),
         }
     }
-    lines.leave_out(homeless_count, "files of channels that are not in the export");
-    lines.leave_out(other_count, "files that have no messages");
-    let both = public.iter().chain(&private);
-    let channels = both.map(|channel| (channel.id.clone(), channel.name.clone())).collect();
+    lines.told.leave_out(homeless_count, "files of channels that are not in the export");
+    lines.told.leave_out(other_count, "files that have no messages");
+    let ids = channels.iter().map(|Listed { channel, .. }| (&channel.id, &channel.name));
+    let ids = ids.map(|(id, name)| (id.clone(), name.clone())).collect();
     let users = users.into_iter().map(|user| (user.id.clone(), user)).collect();
-    let known = Known { users, channels };
-    let of = |file: &'static str, is_private| move |(at, of)| (file, at, of, is_private);
-    let public = public.iter().enumerate().map(of("channels.json", false));
-    let private = private.iter().enumerate().map(of("groups.json", true));
-    for (number, (file, at, channel, is_private)) in (0..).zip(public.chain(private)) {
-        say(&mut archive, number, channel, &known, lines)?;
-        let room = Room { place: place(file, format_args!("$[{at}]")), ..room(channel, &known) };
-        lines.room(number, &Room { is_private, ..room })?;
+    let known = Known { users, channels: ids };
+    for (number, Listed { channel, place, is_private }) in (0..).zip(channels) {
+        say(&mut archive, number, &channel, &known, lines)?;
+        lines.room(number, &Room { place, is_private, ..room(&channel, &known) })?;
     }
     Ok(())
+}
+
+/// All channels, each once by its name, as the first has it, and how many there are besides. A
+/// folder is of one of them, so it is private if any of that name is.
+fn once(public: Vec<Channel>, private: Vec<Channel>) -> (Vec<Listed>, u64) {
+    let listed = |file: &'static str, is_private| {
+        move |(at, channel)| Listed {
+            channel,
+            place: place(file, format_args!("$[{at}]")),
+            is_private,
+        }
+    };
+    let public = public.into_iter().enumerate().map(listed("channels.json", false));
+    let private = private.into_iter().enumerate().map(listed("groups.json", true));
+    let mut all: Vec<Listed> = Vec::new();
+    let mut places: HashMap<String, usize> = HashMap::new();
+    let mut twice_count = 0;
+    for listed in public.chain(private) {
+        match places.entry(listed.channel.name.clone()) {
+            Entry::Vacant(place) => {
+                place.insert(all.len());
+                all.push(listed);
+            }
+            Entry::Occupied(place) => {
+                twice_count += 1;
+                let known = &mut all[*place.get()];
+                known.is_private |= listed.is_private;
+                known.channel.members.extend(listed.channel.members);
+            }
+        }
+    }
+    (all, twice_count)
 }
 
 fn room(channel: &Channel, known: &Known) -> Room {
@@ -230,25 +251,27 @@ fn say(
     lines: &mut Lines<'_, '_>,
 ) -> Result<(), StoreError> {
     let mut pins: HashMap<_, _> = channel.pins.iter().map(|pin| (&*pin.id, pin.created)).collect();
-    let names = archive.names_below(&channel.name).iter();
-    let days: Vec<_> = names.filter(|name| is_of_kind(name, "json")).cloned().collect();
+    let days: Vec<_> = archive.names_in(&channel.name).map(str::to_owned).collect();
     for day in days {
         let messages = archive.json::<Vec<Message>>(&day)?.unwrap_or_default();
         for (at, message) in messages.into_iter().enumerate() {
-            let kind = message.subtype.as_deref();
-            if let Some(kind) = kind.filter(|kind| !SAID.contains(kind)) {
-                lines.leave_out_note(kind);
-                continue;
-            }
             let place = place(&day, format_args!("$[{at}]"));
-            let at_ms = milliseconds(&message.ts).ok_or_else(|| {
-                archive.damaged(&place, format!("{:?} is no time of a message", message.ts))
-            })?;
+            let note = message.subtype.clone().filter(|kind| !SAID.contains(&&**kind));
+            let at_ms = match milliseconds(&message.ts) {
+                // It is only counted.
+                None if note.is_some() => 0,
+                at_ms => at_ms.ok_or_else(|| {
+                    archive.damaged(&place, format!("{:?} is no time of a message", message.ts))
+                })?,
+            };
             let pinned_ms = pins.remove(&*message.ts).map(|created| created.saturating_mul(1_000));
-            lines.post(number, Post { place, ..post(message, at_ms, pinned_ms, known) })?;
+            let post = post(message, at_ms, pinned_ms, known);
+            lines.post(number, Post { place, note, ..post })?;
         }
     }
-    lines.leave_out(pins.len() as u64, &format!("pins of {:?} of what was not said", channel.name));
+    lines
+        .told
+        .leave_out(pins.len() as u64, &format!("pins of {:?} of what was not said", channel.name));
     Ok(())
 }
 
@@ -285,6 +308,7 @@ fn post(message: Message, at_ms: u64, pinned_ms: Option<u64>, known: &Known) -> 
                 url: None,
             })
             .collect(),
+        unnamed_count: message.reactions.iter().map(|of| unnamed(of.count, &of.users)).sum(),
         reactions: message
             .reactions
             .into_iter()

@@ -4,14 +4,16 @@
 //! They are in a database without a name. SQLite keeps that in memory as far as it is small, and
 //! else in a file that nobody sees and that goes with the process.
 //!
+//! What is not to be taken is put in too. So it is counted once, however often it is given.
+//!
 //! Invariant: a room's messages come out in the order of their times, those of one time as they
-//! were put in; each of them once, as the product calls it.
+//! were put in; each of them once, as the product calls it, in the newest state of it.
 //!
 //! Deliberately absent: what a message is to have (`lines`).
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::Post;
+use super::{Left, Post};
 use crate::side::store::error::StoreError;
 
 /// What SQLite keeps in memory of it, in KiB.
@@ -61,8 +63,9 @@ impl Spool {
         // Nobody reads it again after a failure.
         conn.execute_batch(&format!(
             "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -{CACHE_KIB};
-             CREATE TABLE post(room INTEGER, at INTEGER, number INTEGER, is_changed INTEGER,
-                 id TEXT, text TEXT, PRIMARY KEY(room, at, number)) WITHOUT ROWID;
+             CREATE TABLE post(room INTEGER, at INTEGER, number INTEGER, id TEXT, as_of INTEGER,
+                 edited INTEGER, is_changed INTEGER, is_left INTEGER, note TEXT, text TEXT,
+                 PRIMARY KEY(room, at, number)) WITHOUT ROWID;
              CREATE UNIQUE INDEX once ON post(room, at, id);
              CREATE TABLE place(id TEXT PRIMARY KEY, offset INTEGER, thread INTEGER) WITHOUT ROWID;
              BEGIN"
@@ -70,21 +73,70 @@ impl Spool {
         Ok(Self { conn, count: 0 })
     }
 
-    /// Puts a message of a room in. Returns false, and does not, if it is in already: the same time
-    /// and the same name of the product's.
+    /// Puts a message of a room in. Returns false if it is in already: the same time, and the same
+    /// name of the product's. Then the newer state of it stays, or of two alike the first.
     pub(super) fn put(&mut self, room: u32, post: &Post) -> Result<bool, StoreError> {
-        self.count += 1;
-        let at = i64::try_from(post.at_ms).unwrap_or(i64::MAX);
-        let text = serde_json::to_string(post).map_err(std::io::Error::from)?;
+        let at = bounded(post.at_ms);
+        let state = (bounded(post.as_of_ms), bounded(post.edited_ms.unwrap_or_default()));
         let id = Some(&post.id).filter(|id| !id.is_empty());
-        let sql = "INSERT OR IGNORE INTO post VALUES(?1, ?2, ?3, ?4, ?5, ?6)";
-        let row = params![room, at, self.count, post.is_changed(), id, text];
-        Ok(self.conn.prepare_cached(sql)?.execute(row)? > 0)
+        let sql = "SELECT number, as_of, edited FROM post WHERE (room, at, id) = (?1, ?2, ?3)";
+        let mut statement = self.conn.prepare_cached(sql)?;
+        let same = statement.query_row(params![room, at, id], |row| {
+            Ok((row.get::<_, i64>(0)?, (row.get::<_, i64>(1)?, row.get::<_, i64>(2)?)))
+        });
+        let same = same.optional()?;
+        if same.is_some_and(|(_, known)| known >= state) {
+            return Ok(false);
+        }
+        self.count += 1;
+        let number = same.map_or(self.count, |(number, _)| number);
+        let left = post.left();
+        let note = left.and_then(|left| match left {
+            Left::Empty => None,
+            Left::Note(kind) => Some(kind),
+        });
+        let text = if left.is_some() {
+            String::new()
+        } else {
+            serde_json::to_string(post).map_err(std::io::Error::from)?
+        };
+        let sql = "INSERT OR REPLACE INTO post VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+        self.conn.prepare_cached(sql)?.execute(params![
+            room,
+            at,
+            number,
+            id,
+            state.0,
+            state.1,
+            post.is_changed(),
+            left.is_some(),
+            note,
+            text
+        ])?;
+        Ok(same.is_none())
     }
 
-    /// What there is of a room.
+    /// Gives what of a room is not to be taken: how much it is, by why it is left.
+    pub(super) fn each_left(
+        &self,
+        room: u32,
+        mut tell: impl FnMut(Left<'_>, u64),
+    ) -> Result<(), StoreError> {
+        let sql = "SELECT note, count(*) FROM post WHERE room = ? AND is_left GROUP BY note";
+        let mut statement = self.conn.prepare_cached(sql)?;
+        let mut rows = statement.query([room])?;
+        while let Some(row) = rows.next()? {
+            let note = row.get_ref(0)?.as_str_or_null().map_err(rusqlite::Error::from)?;
+            let count = row.get::<_, i64>(1)?.cast_unsigned();
+            tell(note.map_or(Left::Empty, Left::Note), count);
+        }
+        Ok(())
+    }
+
+    /// What of a room is to be taken.
     pub(super) fn totals(&self, room: u32) -> Result<Totals, StoreError> {
-        let sql = "SELECT count(*), coalesce(sum(is_changed), 0), min(at) FROM post WHERE room = ?";
+        let sql = "SELECT count(*), coalesce(sum(is_changed), 0), min(at) FROM post \
+                   WHERE room = ? AND NOT is_left";
         let totals = self.conn.query_row(sql, [room], |row| {
             let first_ms: Option<i64> = row.get(2)?;
             let [messages, changed] = [row.get::<_, i64>(0)?, row.get(1)?].map(i64::cast_unsigned);
@@ -96,7 +148,7 @@ impl Spool {
     /// The next messages of a room, and where to go on; none, if that was all.
     pub(super) fn next(&self, room: u32, at: At) -> Result<(Vec<Post>, At), StoreError> {
         let sql = "SELECT at, number, text FROM post WHERE room = ?1 AND (at, number) > (?2, ?3) \
-                   ORDER BY at, number LIMIT ?4";
+                   AND NOT is_left ORDER BY at, number LIMIT ?4";
         let mut statement = self.conn.prepare_cached(sql)?;
         let mut rows = statement.query(params![room, at.0, at.1, PAGE])?;
         let (mut posts, mut at) = (Vec::new(), at);
@@ -135,4 +187,9 @@ impl Spool {
         self.conn.execute("DELETE FROM place", [])?;
         Ok(())
     }
+}
+
+/// A time as a row has it.
+fn bounded(unix_ms: u64) -> i64 {
+    i64::try_from(unix_ms).unwrap_or(i64::MAX)
 }
