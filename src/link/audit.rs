@@ -8,7 +8,8 @@
 
 use crate::auth::level::{Inviters, Joiners, Reactors, Speakers, words};
 use crate::link::facts::{MemberWish, Sentence, SettingsWish, told_seconds};
-use crate::link::record::{Field, Given, struct_fields, word_fields};
+use crate::link::field::{Field, struct_fields, word_fields};
+use crate::link::given::Given;
 use crate::wire::json::{self, push_string, push_unsigned};
 
 words! {

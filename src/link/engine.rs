@@ -27,10 +27,11 @@
 
 use crate::auth::level::Standing;
 use crate::link::audit::{AuditLine, AuditWanted};
+use crate::link::field::{Field, struct_fields};
 use crate::link::ids::{ConnKey, RoomKey};
 use crate::link::kept::{Found, Run};
 use crate::link::log::{Judged, Marks, Sought, Wanted, Why};
-use crate::link::record::{Field, FromSession, ToSession, records, struct_fields};
+use crate::link::record::{FromSession, ToSession, records};
 use crate::link::said::{Fate, Said};
 use crate::wire::phx::Payload;
 

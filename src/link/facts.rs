@@ -10,7 +10,8 @@ use crate::auth::level::{
     Inviters, Joiners, NEVER_MS, Reactors, Restraint, Role, Speakers, Standing,
 };
 use crate::limits::{EDIT_FOR_EVER_S, KEEP_BYTES_MAX, KEEP_MESSAGES_MAX, KEEP_S_MAX, SLOW_S_MAX};
-use crate::link::record::{Field, Given, struct_fields};
+use crate::link::field::{Field, struct_fields};
+use crate::link::given::Given;
 use crate::wire::json::{self, push_string, push_unsigned};
 
 /// The settings of a room, but for its title.

@@ -9,9 +9,10 @@
 //! Deliberately absent: who keeps them (`store`, `engine`), and what a row is.
 
 use crate::auth::level::Standing;
+use crate::link::field::{Field, struct_fields};
 use crate::link::ids::Receipt;
 use crate::link::log::{Hits, Keyed, ListedRoom, Marks, Opened, Part, Sought, Stretch, Wanted};
-use crate::link::record::{Field, NewMessage, struct_fields};
+use crate::link::record::NewMessage;
 use crate::link::said::{Act, Fate, MessageText, Replies, Said};
 
 /// [`Stretch`] on its way.

@@ -11,6 +11,8 @@
 //! | `ids` | names of connections, rooms, members and places in a room |
 //! | `topic` | what a topic names, and the names of events |
 //! | `ask` | what a part asks of another, as a value that the shard routes |
+//! | `field` | values as bytes in a record |
+//! | `given` | what may be left, removed or set |
 //! | `record` | what is said between shards: values, and their form in a ring |
 //! | `polled` | what answers of long polling say |
 //! | `outbox` | the way there: `Cx`, `Tell`, timers |
@@ -37,6 +39,8 @@ pub mod audit;
 #[cfg(feature = "engine-redis")]
 pub(crate) mod engine;
 pub mod facts;
+pub(crate) mod field;
+pub(crate) mod given;
 pub mod ids;
 pub mod io;
 #[cfg(any(feature = "engine-redis", feature = "store"))]

@@ -7,13 +7,14 @@ use crate::base::budget::Budget;
 use crate::base::time::Now;
 use crate::base::timers::Timers;
 use crate::limits::{ANSWER_BYTES_PER_WORK, MESH_BUSY_BYTES, MESH_PAUSE_BYTES};
+use crate::link::field::Field;
 use crate::link::ids::{AudienceKey, ConnKey, RoomKey};
 use crate::link::io::Io;
 use crate::link::log::{Log as _, NodeId};
 use crate::link::metrics::Metrics;
 use crate::link::pressure::Pressure;
 use crate::link::rates::AddressHash;
-use crate::link::record::{Field, FromSession, ToMember, ToSession};
+use crate::link::record::{FromSession, ToMember, ToSession};
 use crate::link::settings::Settings;
 
 /// Work that is due at a time.

@@ -27,10 +27,11 @@
 
 use crate::auth::level::Standing;
 use crate::link::audit::AuditWanted;
+use crate::link::field::{Field, struct_fields};
 use crate::link::ids::RoomKey;
 use crate::link::kept::{Found, Run};
 use crate::link::log::{Marks, Sought, Wanted};
-use crate::link::record::{Field, records, struct_fields};
+use crate::link::record::records;
 use crate::link::said::{Fate, Said};
 
 records! {

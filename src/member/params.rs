@@ -10,11 +10,12 @@ use crate::limits::{
     INVITE_BYTES_MAX, KEY_BYTES_MAX, META_BYTES_MAX, PAGE_MESSAGES_DEFAULT, PAGE_MESSAGES_MAX,
     QUERY_BYTES_MAX, QUERY_BYTES_MIN, SEARCH_MESSAGES_DEFAULT, SEARCH_MESSAGES_MAX,
 };
+use crate::link::given::Given;
 use crate::link::ids::Cursor;
 use crate::link::log::View;
 use crate::link::message::parse_epoch;
 use crate::link::reacted::is_emoji;
-use crate::link::record::{Addition, From, Given, NewMessage, Searched, Verb};
+use crate::link::record::{Addition, From, NewMessage, Searched, Verb};
 use crate::link::refusal::{MENTIONS_LIMIT, Refusal};
 use crate::link::settings::Settings;
 use crate::link::topic::{MSG_DELETE, MSG_EDIT, MSG_PIN};

@@ -12,7 +12,7 @@ use crate::limits::{
 };
 use crate::link::audit::{AuditAct, AuditWanted};
 use crate::link::facts::{MemberWish, MembersWanted, Sentence, SettingsWish};
-use crate::link::record::Given;
+use crate::link::given::Given;
 use crate::link::refusal::Refusal;
 use crate::member::params::{
     MessageBounds, given, invalid, meta_within, number_within, offset_wanted, text_within,

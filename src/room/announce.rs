@@ -9,9 +9,9 @@
 use crate::base::bitset::BitSet;
 use crate::base::time::Now;
 use crate::limits::PresenceLimits;
+use crate::link::field::Field;
 use crate::link::ids::{Count, Place, Slot};
 use crate::link::message::push_count;
-use crate::link::record::Field;
 use crate::room::meta::Named;
 use crate::room::pacing::Urgency;
 use crate::room::presence::{As, Version};

@@ -7,7 +7,8 @@ use crate::auth::level::{Joiners, NEVER_MS, Restraint, Role, Speakers, Standing}
 use crate::base::phrases::Phrases;
 use crate::limits::{SPEAKER_MEMORY_BYTES, SPEAKERS_KNOWN_MAX};
 use crate::link::facts::{MemberWish, MembersWanted, RoomSettings, Sentence, SettingsWish};
-use crate::link::record::{Given, Verb};
+use crate::link::given::Given;
+use crate::link::record::Verb;
 use crate::link::refusal::Refusal;
 
 const NOW: u64 = 1_000_000;

@@ -105,7 +105,7 @@ pub(crate) fn judge(
 mod tests {
     use super::*;
     use crate::limits::EDIT_FOR_EVER_S;
-    use crate::link::record::Given;
+    use crate::link::given::Given;
     use crate::link::said::{Act, Fate, Said};
 
     const SAID: Said<'_> = Said {

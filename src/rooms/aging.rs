@@ -144,10 +144,11 @@ mod tests {
     use crate::auth::level::Level;
     use crate::limits::{AGE_SWEEP_MS, AGED_MESSAGES_PER_TURN_MAX, AGED_ROOMS_PER_TURN_MAX};
     use crate::link::facts::SettingsWish;
+    use crate::link::given::Given;
     use crate::link::ids::{Asker, RoomKey};
     use crate::link::log::{Append, Appended, Log, MemoryLog, Opening};
     use crate::link::outbox::Timer;
-    use crate::link::record::{Given, ToHome};
+    use crate::link::record::ToHome;
     use crate::rooms::tests::Home;
 
     impl<L: Log> Home<L> {

@@ -18,12 +18,13 @@
 
 use std::mem;
 
+use crate::link::field::Field as _;
 use crate::link::ids::{Asker, Receipt, RoomKey};
 use crate::link::io::Io;
 use crate::link::log::{Placed, Ticket};
 use crate::link::message::{push_change_number, push_receipt, text};
 use crate::link::outbox::{Cx, Tell};
-use crate::link::record::{Field as _, Received, ToHome, ToMember, read};
+use crate::link::record::{Received, ToHome, ToMember, read};
 use crate::link::refusal::Refusal;
 use crate::room::Room;
 use crate::rooms::held::{HeldAnswer, Membership};

@@ -6,11 +6,12 @@ use crate::auth::level::{Joiners, Level, Role, Standing};
 use crate::limits::{PURGED_MESSAGES_MAX, PURGES_UNDER_WAY_MAX};
 use crate::link::audit::{AuditAct, AuditWanted};
 use crate::link::facts::{MemberWish, Sentence, SettingsWish};
+use crate::link::given::Given;
 use crate::link::ids::{Asker, RoomKey};
 use crate::link::log::{
     Append, Appended, Audit, FromLog, Log, Opened, Opening, Placed, Read, Ticket, What, Why,
 };
-use crate::link::record::{Given, ToHome, Verb};
+use crate::link::record::{ToHome, Verb};
 
 type Who = (RoomKey, Asker);
 

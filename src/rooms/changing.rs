@@ -24,12 +24,13 @@
 
 use crate::limits::MOVED_BYTES_PER_WORK;
 use crate::link::audit::AuditLine;
+use crate::link::field::Field as _;
 use crate::link::ids::RoomKey;
 use crate::link::io::Io;
 use crate::link::log::{Appended, Entry, Log, Marks, Placed, Ticket, What, Why};
 use crate::link::message::text;
 use crate::link::outbox::{Cx, Tell};
-use crate::link::record::{Addition, Field as _, ToHome, Verb};
+use crate::link::record::{Addition, ToHome, Verb};
 use crate::link::refusal::{CHANGES_LIMIT, PINS_LIMIT, Refusal};
 use crate::link::said::MessageText;
 use crate::room::Room;

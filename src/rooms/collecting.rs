@@ -33,12 +33,13 @@ use crate::limits::{
     COLLECTED_PER_ROOM_MAX, MOVED_BYTES_PER_TURN, PENDING_MEMORY_BYTES, PROPOSALS_MAX,
     UNTOLD_FACTOR,
 };
+use crate::link::field::Field;
 use crate::link::ids::{RoomKey, Slot};
 use crate::link::io::Io;
 use crate::link::log::{Judged, Log, Placed, Ticket, Why};
 use crate::link::outbox::{Cx, Tell, Timer};
 use crate::link::reacted::push_reactions;
-use crate::link::record::{Addition, Field, Received, ToHome, read};
+use crate::link::record::{Addition, Received, ToHome, read};
 use crate::link::refusal::Refusal;
 use crate::link::said::MessageText;
 use crate::room::Room;

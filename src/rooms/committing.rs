@@ -21,12 +21,13 @@
 use std::iter;
 
 use crate::link::audit::{AuditLine, LineText};
+use crate::link::field::Field;
 use crate::link::ids::RoomKey;
 use crate::link::io::Io;
 use crate::link::log::{FromLog, Log, Marks, Placed, Ticket, What, Why};
 use crate::link::message::{push_epoch_told, text};
 use crate::link::outbox::{Cx, Tell};
-use crate::link::record::{Field, NewMessage, Received, ToHome, ToMember, read};
+use crate::link::record::{NewMessage, Received, ToHome, ToMember, read};
 use crate::link::refusal::Refusal;
 use crate::link::said::MessageText;
 #[cfg(test)]

@@ -28,12 +28,13 @@ use crate::auth::level::{Level, Standing};
 use crate::limits::VISITS_PER_WORK;
 use crate::link::audit::{AuditAct, AuditLine};
 use crate::link::facts::RoomSettings;
+use crate::link::field::Field as _;
 use crate::link::ids::{Address, RoomKey, Slot};
 use crate::link::io::Io;
 use crate::link::log::{Appended, Entry, Log, Placed, Ticket, What, Why};
 use crate::link::message::text;
 use crate::link::outbox::{Cx, Tell};
-use crate::link::record::{Field as _, Received, ToHome, ToMember, read};
+use crate::link::record::{Received, ToHome, ToMember, read};
 use crate::link::refusal::Refusal;
 use crate::room::facts::RemovalCause;
 #[cfg(test)]

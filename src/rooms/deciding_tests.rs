@@ -5,11 +5,12 @@ use crate::auth::identity::{Identity, NEVER_S};
 use crate::auth::level::{Joiners, Level, Restraint, Role, Speakers, Standing};
 use crate::directory::{Directory, Scope};
 use crate::link::facts::{MemberWish, MembersWanted, Sentence, SettingsWish};
+use crate::link::given::Given;
 use crate::link::ids::{Asker, Receipt, RoomKey};
 use crate::link::log::{
     Append, Appended, FromLog, Log, MemoryLog, Opened, Opening, Placed, Recall, Ticket, What, Why,
 };
-use crate::link::record::{Given, Received, ToHome, ToMember, Verb, Who, read};
+use crate::link::record::{Received, ToHome, ToMember, Verb, Who, read};
 use crate::link::said::Said;
 
 const TOPIC: &str = "room:tea";

@@ -23,12 +23,13 @@ use crate::auth::invite::Invite;
 use crate::auth::level::{Role, Standing};
 use crate::limits::PENDING_MEMORY_BYTES;
 use crate::link::audit::{AuditAct, AuditLine, INVITED};
+use crate::link::field::Field as _;
 use crate::link::ids::RoomKey;
 use crate::link::io::Io;
 use crate::link::log::{Ticket, What, Why};
 use crate::link::message::text;
 use crate::link::outbox::{Cx, Tell};
-use crate::link::record::{Field as _, Received, ToHome, ToMember, read};
+use crate::link::record::{Received, ToHome, ToMember, read};
 use crate::link::refusal::Refusal;
 use crate::room::facts::RemovalCause;
 #[cfg(test)]

@@ -8,11 +8,12 @@ use crate::auth::invite::Inviter;
 use crate::auth::level::{Inviters, Joiners, Level, Role, Standing};
 use crate::link::audit::AuditWanted;
 use crate::link::facts::{MemberWish, Sentence, SettingsWish};
+use crate::link::given::Given;
 use crate::link::ids::{Asker, RoomKey};
 use crate::link::log::{
     Append, Appended, FromLog, Log, MemoryLog, Opened, Opening, Placed, Ticket, Why,
 };
-use crate::link::record::{Given, Received, ToHome, ToMember, read};
+use crate::link::record::{Received, ToHome, ToMember, read};
 
 const TOPIC: &str = "room:tea";
 const REFUSED: &str = r#"0 refused {"reason":"unauthorized"}"#;

@@ -27,11 +27,12 @@
 use std::collections::{HashMap, VecDeque};
 
 use crate::base::slack::Slack;
+use crate::link::field::Field;
 use crate::link::ids::{Asker, RoomKey};
 use crate::link::io::Io;
 use crate::link::log::{Opened, Why};
 use crate::link::outbox::{Cx, Tell};
-use crate::link::record::{Field, Received, ToHome, read};
+use crate::link::record::{Received, ToHome, read};
 use crate::link::refusal::Refusal;
 use crate::rooms::Rooms;
 use crate::rooms::committing::end_channels;

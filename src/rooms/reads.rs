@@ -14,11 +14,12 @@
 use std::collections::BTreeMap;
 
 use crate::limits::{READS_UNDER_WAY_MAX, WAITING_PUSHES_PER_ROOM_MAX};
+use crate::link::field::Field;
 use crate::link::ids::RoomKey;
 use crate::link::io::Io;
 use crate::link::log::{Log, Part, Read, Ticket, View, Wanted, Why};
 use crate::link::outbox::Cx;
-use crate::link::record::{Field, From, ToHome};
+use crate::link::record::{From, ToHome};
 use crate::link::refusal::Refusal;
 use crate::rooms::Rooms;
 use crate::rooms::held::Membership;

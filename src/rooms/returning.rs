@@ -20,11 +20,12 @@
 use std::collections::BTreeMap;
 
 use crate::limits::{ANSWER_BYTES_PER_WORK, READS_OF_ONE_MAX};
+use crate::link::field::Field;
 use crate::link::ids::{Cursor, RoomKey};
 use crate::link::io::Io;
 use crate::link::log::{Log, Part, Ticket, View, Wanted};
 use crate::link::outbox::{Cx, Tell};
-use crate::link::record::{Field, Received, ToHome, read};
+use crate::link::record::{Received, ToHome, read};
 use crate::link::refusal::Refusal;
 use crate::link::said::MessageText;
 use crate::room::Room;

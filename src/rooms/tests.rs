@@ -12,13 +12,14 @@ use crate::base::timers::Timers;
 use crate::directory::Directory;
 use crate::limits::{HistoryLimits, Limits, MESH_BUSY_BYTES, PresenceLimits, TURN_WORK};
 use crate::link::facts::RoomSettings;
+use crate::link::field::Field;
 use crate::link::ids::{Asker, ConnKey, Slot};
 use crate::link::io::Handoff;
 use crate::link::log::{Log, MemoryLog, View};
 use crate::link::metrics::Metrics;
 use crate::link::outbox::Timer;
 use crate::link::pressure::Pressure;
-use crate::link::record::{Field, NewMessage, Received, Who, read};
+use crate::link::record::{NewMessage, Received, Who, read};
 use crate::link::settings::Settings;
 
 /// A pretend mesh: what waits, by shard, and what was sent; and a log.

@@ -5,12 +5,13 @@ use super::tests::Home;
 use crate::auth::level::Level;
 use crate::limits::{PROPOSALS_MAX, READS_OF_ONE_MAX};
 use crate::link::facts::{MemberWish, Sentence};
+use crate::link::given::Given;
 use crate::link::ids::{Asker, RoomKey};
 use crate::link::log::{
     Append, Appended, FromLog, Log, Marks, Opening, Placed, Read, Stretch, Ticket, View, What, Why,
 };
 use crate::link::message::thread_of;
-use crate::link::record::{Addition, From, Given, NewMessage, ToHome, Verb};
+use crate::link::record::{Addition, From, NewMessage, ToHome, Verb};
 use crate::link::said::{Act, Fate, MessageText, Said};
 use crate::wire::json;
 use crate::wire::phx::Payload;

@@ -35,9 +35,10 @@ use super::{Shard, Turn};
 use crate::base::slack::Slack;
 use crate::conn::Stage;
 use crate::limits::{ADMISSION_WORK_BYTES, MESH_PAUSE_BYTES};
+use crate::link::field::Field;
 use crate::link::ids::ConnKey;
 use crate::link::io::Io;
-use crate::link::record::{self, Field, Received, ToHome};
+use crate::link::record::{self, Received, ToHome};
 
 /// The line, and the rest of the turn's budget.
 #[derive(Debug)]

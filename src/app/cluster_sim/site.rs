@@ -8,10 +8,11 @@ use crate::auth::identity::{Identity, NEVER_S};
 use crate::base::arena::Key;
 use crate::limits::EngineLimits;
 use crate::link::facts::{MemberWish, Sentence};
+use crate::link::given::Given;
 use crate::link::ids::{Asker, AudienceKey, ConnKey, RoomKey};
 use crate::link::log::{LogEnd, View};
 use crate::link::record::{
-    Addition, From, Given, NewMessage, Received, ToHome, ToMember, Verb, Who, read,
+    Addition, From, NewMessage, Received, ToHome, ToMember, Verb, Who, read,
 };
 use crate::rooms::Rooms;
 use crate::rooms::contract::reader::{Reader, messages, object};

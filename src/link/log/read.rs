@@ -4,6 +4,7 @@
 //! (`rooms/reading.rs`).
 
 use crate::link::audit::AuditWanted;
+use crate::link::field::Field;
 use crate::link::ids::RoomKey;
 use crate::link::log::Ticket;
 use crate::link::said::MessageText;
@@ -51,6 +52,28 @@ pub enum View {
     Thread(u64),
     /// Those that are pinned.
     Pins,
+}
+
+impl Field<'_> for View {
+    fn put(self, out: &mut Vec<u8>) {
+        let (number, root) = match self {
+            Self::Room => (0u8, 0),
+            Self::Thread(root) => (1, root),
+            Self::Pins => (2, 0),
+        };
+        number.put(out);
+        root.put(out);
+    }
+
+    fn read(record: &mut &[u8]) -> Option<Self> {
+        let (number, root) = (u8::read(record)?, u64::read(record)?);
+        Some(match number {
+            0 => Self::Room,
+            1 => Self::Thread(root),
+            2 => Self::Pins,
+            _ => return None,
+        })
+    }
 }
 
 /// Which part of a range of messages is read.

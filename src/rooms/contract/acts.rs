@@ -4,8 +4,9 @@ use super::judge::{Asked, Data, Deed, Member};
 use super::reactions::Reaction;
 use super::reader::{self, Message, Reader};
 use super::{Subject, Suite, TOPICS};
+use crate::link::given::Given;
 use crate::link::log::View;
-use crate::link::record::{Addition, From, Given, NewMessage, ToHome, Verb};
+use crate::link::record::{Addition, From, NewMessage, ToHome, Verb};
 use crate::wire::phx::Payload;
 
 impl<L: Subject> Suite<L> {

@@ -16,8 +16,9 @@ use crate::auth::invite::Inviter;
 use crate::auth::level::{Inviters, Level, NEVER_MS, Reactors, Restraint, Role, Standing};
 use crate::link::audit::{AuditAct, AuditWanted};
 use crate::link::facts::{MemberWish, MembersWanted, Sentence, SettingsWish, told_until};
+use crate::link::given::Given as Wished;
 use crate::link::ids::{Asker, RoomKey};
-use crate::link::record::{Given as Wished, ToHome};
+use crate::link::record::ToHome;
 
 /// Of so many users something is decided.
 const USERS: usize = 5;

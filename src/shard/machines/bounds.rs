@@ -10,8 +10,9 @@ use crate::limits::{
     CHANNELS_PER_WORK, CONN_WRITES_PER_TURN, ENDING_WORK, LEAVING_PART, LEAVING_WORK, SWEEP_MS,
     TIMER_WORK, TIMERS_PART,
 };
+use crate::link::field::Field as _;
 use crate::link::ids::{AudienceKey, ConnKey, Slot};
-use crate::link::record::{Field as _, Received, ToHome, ToMember, Who, read};
+use crate::link::record::{Received, ToHome, ToMember, Who, read};
 use crate::link::topic::of_room;
 use crate::wire::phx::Payload;
 use crate::wire::ws::frame::Opcode;

@@ -26,13 +26,14 @@ use crate::limits::EngineLimits;
 use crate::link::audit::LineText;
 use crate::link::engine::{Act, FromEngine, ToEngine, Told, push_fact, read_lives};
 use crate::link::facts::RoomSettings;
+use crate::link::field::Field;
 use crate::link::ids::{ConnKey, RoomKey};
 use crate::link::kept::{read_hits, read_listed, read_whole};
 use crate::link::log::{
     Append, Appended, Audit, Find, Judged, Log, LogAnswer, LogEnd, Marks, NodeId, Opened, Opening,
     Placed, Read, Recall, Say, Spoken, Stretch, Ticket, Unkept, UnkeptText, What, WhatText, Why,
 };
-use crate::link::record::{Field, ToSession};
+use crate::link::record::ToSession;
 use crate::link::said::{Fate, MessageText, SaidText};
 use crate::mesh::{Port, Wake};
 

@@ -15,7 +15,7 @@ use std::fmt;
 
 use sha1::{Digest, Sha1};
 
-use crate::link::record::{Field, struct_fields};
+use crate::link::field::{Field, struct_fields};
 
 /// The layout that this version writes, and the only one that it reads.
 const LAYOUT: u8 = 1;

@@ -36,8 +36,8 @@ use super::view::TailBounds;
 use crate::limits::{EngineLimits, MESH_BUSY_BYTES, TOLD_BYTES_MAX};
 use crate::link::engine::FromEngine;
 use crate::link::facts::Keep;
+use crate::link::field::Field;
 use crate::link::kept::read_whole;
-use crate::link::record::Field;
 use crate::mesh::{self, Port, Wake};
 use crate::side::Panics;
 

@@ -13,9 +13,9 @@ use super::written::{
 };
 use crate::auth::level::Standing;
 use crate::link::facts::{RoomKeep, RoomSettings};
+use crate::link::field::Field;
 use crate::link::kept::{Found, Run, push_numbered};
 use crate::link::log::{Marks, Part, View, Wanted};
-use crate::link::record::Field;
 use crate::link::said::{Fate, Replies, Said};
 
 /// How much of a room's end is told when it is opened.

@@ -11,8 +11,8 @@ use super::record::{Origin, Purpose, Unread, sealed, unsealed};
 use crate::auth::level::Standing;
 use crate::link::audit::AuditLine;
 use crate::link::engine::{Counted, Passed, Told};
+use crate::link::field::Field;
 use crate::link::kept::try_read_whole;
-use crate::link::record::Field;
 use crate::link::said::{Fate, Said};
 
 /// The names of facts.

@@ -37,13 +37,13 @@ use std::time::{Duration, Instant};
 
 use super::stats::Waiting;
 use crate::limits::StoreLimits;
+use crate::link::field::Field;
 use crate::link::ids::{Receipt, RoomKey};
 use crate::link::kept::{Found, read_hits, read_listed, read_whole};
 use crate::link::log::{
     Append, Appended, Audit, Entry, Find, Log, LogAnswer, LogEnd, Marks, Opening, Placed, Read,
     Ticket, What, WhatText, Why,
 };
-use crate::link::record::Field;
 use crate::link::store::{FromStore, List, ToStore};
 use crate::mesh::{Port, Wake};
 

@@ -23,10 +23,10 @@ use crate::auth::level::{NEVER_MS, Standing};
 use crate::base::arena::Key;
 use crate::limits::HistoryLimits;
 use crate::link::facts::Keep;
+use crate::link::field::Field;
 use crate::link::ids::{Receipt, RoomKey};
 use crate::link::kept::read_hits;
 use crate::link::log::{Keyed, Marks, Opened, Part, Sought, Stretch, View, Wanted};
-use crate::link::record::Field;
 use crate::link::said::{Act, Fate, MessageText, Said};
 use crate::link::store::ToStore;
 

@@ -14,9 +14,9 @@ use super::reader::{Page, fits};
 use super::row::{Message, Next, OFFSET_MAX, id_of, next_row, offset_of, select_messages};
 use super::told::Told;
 use crate::limits::PINS_MAX;
+use crate::link::field::Field as _;
 use crate::link::kept::push_numbered;
 use crate::link::log::{Part, View, Wanted};
-use crate::link::record::Field as _;
 
 /// The offsets of the pinned messages of a room, ascending, one behind the other; of very many the
 /// last ones. Damaged ones are left out, and counted.

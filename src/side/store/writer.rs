@@ -39,10 +39,10 @@ use super::transaction::WriteTransaction;
 use crate::auth::level::Standing;
 use crate::link::audit::AuditWanted;
 use crate::link::facts::{RoomKeep, RoomSettings};
+use crate::link::field::Field as _;
 use crate::link::ids::RoomKey;
 use crate::link::kept::read_whole;
 use crate::link::log::{Marks, Wanted};
-use crate::link::record::Field as _;
 use crate::link::said::Fate;
 use crate::link::store::{LoadPart, ToStore};
 

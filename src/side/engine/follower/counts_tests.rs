@@ -21,9 +21,9 @@ use super::planted::{self, Planted};
 use crate::base::rng::SplitMix64;
 use crate::limits::{COUNTS_WANT_MS, COUNTS_WANTED_MS, COUNTS_WATCHED_MS};
 use crate::link::engine::Counted;
+use crate::link::field::Field;
 use crate::link::kept::read_whole;
 use crate::link::log::NodeId;
-use crate::link::record::Field;
 
 const NODES: u64 = 3;
 /// Each room is in a part of its own, or nearly.

@@ -23,11 +23,12 @@ use crate::base::arena::Key;
 use crate::base::rng::SplitMix64;
 use crate::limits::{POLL_WINDOW_MS, SESSION_TIMEOUT_MS};
 use crate::link::engine::{FromEngine, ToEngine};
+use crate::link::field::Field;
 use crate::link::ids::{ConnKey, Ticket};
 use crate::link::kept::read_whole;
 use crate::link::log::NodeId;
 use crate::link::polled::{BUSY, DONE, GONE, LOST, NOTHING};
-use crate::link::record::{Field, FromSession, ToSession};
+use crate::link::record::{FromSession, ToSession};
 use crate::side::engine::command::{Command, Failure, Pushed, Reply};
 use crate::side::engine::view::TailBounds;
 

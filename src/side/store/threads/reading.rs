@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 
 use super::{Start, Unpark};
 use crate::limits::{STORE_ANSWERS_BYTES_MAX, STORE_ANSWERS_LOOK_MS};
+use crate::link::field::Field;
 use crate::link::kept::read_whole;
 use crate::link::log::Part;
 use crate::link::message::text;
-use crate::link::record::Field;
 use crate::link::settings::home_of;
 use crate::link::store::{FromStore, List, Load, LoadPart};
 use crate::mesh::Port;

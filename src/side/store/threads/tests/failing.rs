@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use super::{Home, PATIENCE, start};
 use crate::limits::StoreLimits;
+use crate::link::field::Field;
 use crate::link::log::{Appended, Log, LogAnswer, LogEnd, Opening, Why};
-use crate::link::record::Field;
 use crate::link::store::FromStore;
 use crate::mesh::connect_with;
 use crate::side::store::log::{Promise, StoreLog};

@@ -9,7 +9,6 @@
 use crate::auth::level::{Inviters, Joiners, Level, Reactors, Restraint, Role, Speakers};
 use crate::base::arena::Key;
 use crate::link::ids::{Asker, Count, Cursor, Slot, Ticket};
-use crate::link::log::View;
 use crate::link::rates::AddressHash;
 use crate::wire::phx::Payload;
 
@@ -224,28 +223,6 @@ impl<'a> Field<'a> for Payload<'a> {
             Self::Json(Field::read(record)?)
         } else {
             Self::Binary(Field::read(record)?)
-        })
-    }
-}
-
-impl Field<'_> for View {
-    fn put(self, out: &mut Vec<u8>) {
-        let (number, root) = match self {
-            Self::Room => (0u8, 0),
-            Self::Thread(root) => (1, root),
-            Self::Pins => (2, 0),
-        };
-        number.put(out);
-        root.put(out);
-    }
-
-    fn read(record: &mut &[u8]) -> Option<Self> {
-        let (number, root) = (u8::read(record)?, u64::read(record)?);
-        Some(match number {
-            0 => Self::Room,
-            1 => Self::Thread(root),
-            2 => Self::Pins,
-            _ => return None,
         })
     }
 }
