@@ -1066,6 +1066,15 @@ pub const ARCHIVE_BEFORE_S: u32 = 86_400;
 /// How many messages of a room are deleted at a time that it has let go of.
 pub const ARCHIVE_DELETED_AT_ONCE: i64 = 10_000;
 
+/// How many messages of a room that keeps so many bytes are summed up at a time.
+pub const ARCHIVE_SUMMED_AT_ONCE: i64 = 1_000;
+
+/// What a room lets go of is looked for so many times as long as a statement may take, at most.
+pub const ARCHIVE_OLDEST_STATEMENTS: u32 = 60;
+
+/// How many messages are looked at at a time for one that can be read.
+pub const ARCHIVE_LOOKED_AT_AT_ONCE: i64 = 100;
+
 // A page fits.
 const _: () = assert!(PAGE_MESSAGES_MAX < ARCHIVE_READ_MESSAGES_MAX);
 

@@ -21,9 +21,9 @@ use super::database::{Database, DatabaseError, Line};
 use super::reading::find;
 use super::stats::ArchiveStats;
 use super::thread::AGAIN;
-use crate::limits::ARCHIVE_READERS;
+use crate::limits::{ARCHIVE_OLDEST_STATEMENTS, ARCHIVE_READERS};
 use crate::link::log::Why;
-use crate::side::engine::older::{Answered, ArchiveEnd, Question, Reply};
+use crate::side::engine::older::{Answered, ArchiveEnd, Question, Reply, What};
 
 /// How long a reader waits for the writer, which has not seen yet that a room has turned, before it
 /// looks again.
@@ -103,9 +103,14 @@ async fn answer(desk: &Desk, line: &mut Option<Line>, question: &Question) -> Re
         Some(there) => there,
         None => desk.database.connect().await.map_err(failed)?,
     };
+    // No home waits for what is too old.
+    let statements = match question.what {
+        What::Oldest { .. } => ARCHIVE_OLDEST_STATEMENTS,
+        What::Page(_) | What::Words(_) => 1,
+    };
     let (timeout, began) = (there.timeout(), Instant::now());
     loop {
-        let found = Line::in_time(timeout, find(&mut there, question)).await;
+        let found = Line::in_time(timeout * statements, find(&mut there, question)).await;
         match found {
             Ok(Some(found)) => {
                 *line = Some(there);

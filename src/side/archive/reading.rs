@@ -1,7 +1,8 @@
 //! What is found in the archive for a question.
 //!
 //! All statements of an answer look at one state of the database. Each finds what it looks for by
-//! an index, and no more than a page needs; what takes too long is given up by the database.
+//! an index, and no more than a page needs; what takes too long is given up by the database. What
+//! is too old, or too much, is looked for in as many statements as that takes.
 //!
 //! Deliberately absent: what the engine has of it (`side::engine::older`).
 
@@ -14,7 +15,7 @@ use super::database::{DatabaseError, Line};
 use super::plan::cut;
 use super::writing::number;
 use crate::base::words::words;
-use crate::limits::ARCHIVE_READ_MESSAGES_MAX;
+use crate::limits::{ARCHIVE_LOOKED_AT_AT_ONCE, ARCHIVE_READ_MESSAGES_MAX, ARCHIVE_SUMMED_AT_ONCE};
 use crate::link::log::{Marks, Part, View, Wanted};
 use crate::link::said::Replies;
 use crate::side::engine::older::{Found, Question, Row, What, Words};
@@ -147,16 +148,8 @@ impl Of<'_> {
             }
         }
         upto.offset = low;
-        if let Some(bytes) = cut.bytes_left.filter(|_| cut.first > upto.offset + 1) {
-            let fits = "SELECT coalesce(max(o), 0) FROM (SELECT \"offset\" AS o, \
-                        sum(octet_length(record)) OVER (ORDER BY \"offset\" DESC) AS bytes \
-                        FROM chinwag_message WHERE room = $1 AND \"offset\" > $2 \
-                        AND \"offset\" < $3) AS m \
-                        WHERE bytes > $4";
-            let (after, before) = (bound(upto.offset), bound(cut.first));
-            let params: [&(dyn ToSql + Sync); 4] = [&self.id, &after, &before, &bound(bytes)];
-            let row = self.look.query_one(fits, &params).await?;
-            upto.offset = upto.offset.max(number(&row, 0));
+        if let Some(bytes) = cut.bytes_left {
+            upto.offset = self.last_beyond(bytes, upto.offset, cut.first).await?;
         }
         let changed = "SELECT change FROM chinwag_message WHERE room = $1 AND change > 0 \
                        AND \"offset\" <= $2 ORDER BY change DESC LIMIT 1";
@@ -166,19 +159,79 @@ impl Of<'_> {
         Ok(Cut { upto, oldest_ms: left.map(|(_, at_ms)| at_ms), ..cut })
     }
 
+    /// The last message behind `after` with which those up to `before` take more than so many
+    /// bytes; `after`, if all of them fit.
+    async fn last_beyond(
+        &self,
+        mut bytes: u64,
+        after: u64,
+        mut before: u64,
+    ) -> Result<u64, DatabaseError> {
+        let part = "SELECT coalesce(max(o) FILTER (WHERE bytes > $4), 0), coalesce(min(o), 0), \
+                    coalesce(max(bytes), 0)::bigint FROM (SELECT \"offset\" AS o, \
+                    sum(octet_length(record)) OVER (ORDER BY \"offset\" DESC) AS bytes FROM \
+                    (SELECT \"offset\", record FROM chinwag_message WHERE room = $1 \
+                    AND \"offset\" > $2 AND \"offset\" < $3 ORDER BY \"offset\" DESC LIMIT $5) \
+                    AS part) AS summed";
+        while before > after + 1 {
+            let (from, upto, left) = (bound(after), bound(before), bound(bytes));
+            let params: [&(dyn ToSql + Sync); 5] =
+                [&self.id, &from, &upto, &left, &ARCHIVE_SUMMED_AT_ONCE];
+            let row = self.look.query_one(part, &params).await?;
+            let [beyond, first, sum] = [0, 1, 2].map(|column| number(&row, column));
+            if beyond > 0 || first == 0 {
+                return Ok(beyond.max(after));
+            }
+            (before, bytes) = (first, bytes.saturating_sub(sum));
+        }
+        Ok(after)
+    }
+
     /// The first message of some that can be read, and when it was said.
-    async fn first_from(&self, first: u64, last: u64) -> Result<Option<(u64, u64)>, DatabaseError> {
+    async fn first_from(
+        &self,
+        mut first: u64,
+        last: u64,
+    ) -> Result<Option<(u64, u64)>, DatabaseError> {
         let asked = "SELECT \"offset\", record FROM chinwag_message WHERE room = $1 \
                      AND \"offset\" BETWEEN $2 AND $3 AND record IS NOT NULL \
-                     ORDER BY \"offset\" LIMIT 1";
-        let params: [&(dyn ToSql + Sync); 3] = [&self.id, &bound(first), &bound(last)];
-        let row = self.look.query_opt(asked, &params).await?;
-        Ok(row.and_then(|row| {
-            let offset = number(&row, 0);
-            let told = warned(read_archived(self.topic, offset, row.get(1)))?;
-            Some((offset, told.said_ms))
-        }))
+                     ORDER BY \"offset\" LIMIT $4";
+        // Nearly always the first one can be. Of others the log says nothing more.
+        let (mut limit, mut is_told) = (1, true);
+        loop {
+            let params: [&(dyn ToSql + Sync); 4] = [&self.id, &bound(first), &bound(last), &limit];
+            let rows = self.look.query(asked, &params).await?;
+            let rows = rows.iter().map(|row| (number(row, 0), row.get(1)));
+            match first_readable(self.topic, rows, is_told) {
+                Ok(found) => return Ok(Some(found)),
+                Err(None) => return Ok(None),
+                Err(Some(behind)) => first = behind + 1,
+            }
+            (limit, is_told) = (ARCHIVE_LOOKED_AT_AT_ONCE, false);
+        }
     }
+}
+
+/// The first message of these that can be read, and when it was said. Whether the log is told why
+/// others cannot be.
+///
+/// # Errors
+///
+/// If none can be: the last one that was looked at, unless there is none.
+fn first_readable<'a>(
+    topic: &str,
+    rows: impl Iterator<Item = (u64, &'a [u8])>,
+    is_told: bool,
+) -> Result<(u64, u64), Option<u64>> {
+    let mut last = None;
+    for (offset, record) in rows {
+        let read = read_archived(topic, offset, record);
+        if let Some(told) = if is_told { warned(read) } else { read.ok() } {
+            return Ok((offset, told.said_ms));
+        }
+        last = Some(offset);
+    }
+    Err(last)
 }
 
 async fn hits(
@@ -232,6 +285,24 @@ async fn count_replies(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::link::said::{Fate, Said};
+    use crate::side::engine::written::Writer;
+
+    #[test]
+    fn what_cannot_be_read_is_gone_over_to_what_can() {
+        let writer = Writer { topic: "room:tea", node: 7, shard: 3 };
+        let said = Said { user: "ann", name: "Ann", body: "\"tea\"", ..Said::default() };
+        let tea = |offset| (offset, writer.archived(offset, 5_000, said, Fate::default()));
+        let unknown = |offset| (offset, vec![0]);
+        let found = |rows: &[(u64, Vec<u8>)]| {
+            let rows = rows.iter().map(|(offset, record)| (*offset, &**record));
+            first_readable("room:tea", rows, true)
+        };
+        assert_eq!(found(&[tea(3), tea(4)]), Ok((3, 5_000)));
+        assert_eq!(found(&[unknown(3), unknown(4), tea(6)]), Ok((6, 5_000)));
+        assert_eq!(found(&[unknown(3), unknown(4)]), Err(Some(4)));
+        assert_eq!(found(&[]), Err(None));
+    }
 
     #[test]
     fn nothing_in_a_query_is_syntax() {
