@@ -58,11 +58,12 @@ fn what_is_no_export_of_a_product_is_refused_and_the_store_stays_empty() {
         ("slack", "discord.json", "there is no channels.json"),
         ("mattermost", "discord.json", "line 1: it is none of such an export"),
         ("mattermost", "slack", "there is no .jsonl"),
-        ("discord", "mattermost.jsonl", "missing field `channel`"),
+        ("discord", "mattermost.jsonl", "trailing characters at line 2"),
+        ("discord", "slack/channels.json", "expected a channel with its messages"),
         ("discord", "slack", "D01/2017-11-06.json: "),
     ];
     for (product, export, wanted) in expected {
-        let folder = Folder::new(&format!("not-from-{product}-{export}"));
+        let folder = Folder::new(&format!("not-from-{product}-{}", export.replace('/', "-")));
         let file = fixtures().join(export);
         let output = folder.run(&["import", "--from", product, file.to_str().unwrap()]);
         let told = String::from_utf8(output.stderr).unwrap();
@@ -102,6 +103,16 @@ fn what_a_store_does_not_take_is_named_by_its_line_in_the_users_own_file() {
     assert!(told.contains(&expected), "{told}");
 }
 
+/// Takes in a file of so many messages of 10,000 bytes in `rooms`, in less memory than it has bytes.
+fn take_in_large(product: &str, file: &Path, folder: &Folder, rooms: u64, messages: u64) {
+    let bytes = file.metadata().unwrap().len();
+    let args = ["import", "--from", product, file.to_str().unwrap()];
+    let output = folder.run_within(bytes * 3 / 4, &args);
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{bytes} bytes: {told}");
+    assert_eq!(exported(folder).lines().count() as u64, 2 + 2 * rooms + messages);
+}
+
 #[test]
 fn an_export_of_mattermost_is_taken_in_in_bounded_memory() {
     const MESSAGES: u64 = 8_000;
@@ -117,12 +128,29 @@ fn an_export_of_mattermost_is_taken_in_in_bounded_memory() {
         writeln!(out, "{}", post(1_700_000_000_000 + number, channel, &body)).unwrap();
     }
     drop(out);
-    let bytes = file.metadata().unwrap().len();
-    let args = ["import", "--from", "mattermost", file.to_str().unwrap()];
-    let output = folder.run_within(bytes * 3 / 4, &args);
-    let told = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(0), "{bytes} bytes: {told}");
-    assert_eq!(exported(&folder).lines().count() as u64, 2 + 2 * 2 + MESSAGES);
+    take_in_large("mattermost", &file, &folder, 2, MESSAGES);
+}
+
+#[test]
+fn a_channel_of_discord_is_taken_in_in_bounded_memory() {
+    const MESSAGES: u64 = 8_000;
+    let folder = Folder::new("from-discord-large");
+    let file = folder.0.join("tea.json");
+    let mut out = BufWriter::new(File::create_new(&file).unwrap());
+    write!(out, r#"{{"channel":{{"id":"1","name":"tea"}},"messages":["#).unwrap();
+    let body = "x".repeat(10_000);
+    for number in 0..MESSAGES {
+        let (minute, second) = (number / 60 % 60, number % 60);
+        let time = format!("2026-10-31T{:02}:{minute:02}:{second:02}Z", number / 3_600);
+        let comma = if number > 0 { "," } else { "" };
+        let message = format!(
+            r#"{{"id":"{number}","type":"Default","timestamp":"{time}","author":{{"id":"u"}},"content":"{body}"}}"#
+        );
+        write!(out, "{comma}{message}").unwrap();
+    }
+    write!(out, "]}}").unwrap();
+    drop(out);
+    take_in_large("discord", &file, &folder, 1, MESSAGES);
 }
 
 #[test]

@@ -5,10 +5,10 @@
 //!
 //! Invariants: a file of that kind is read, or is an error that names it. Names are plain paths
 //! below the export. What is read of a zip is bounded by the length of the zip, for no two files in
-//! it share their bytes, and by [`FILE_BYTES_MAX`] for each.
+//! it share their bytes.
 //!
-//! Deliberately absent: writing any. A name in a zip is only compared. A link that was followed
-//! would let the export choose what is read of this machine.
+//! Deliberately absent: what is in the files (`json`), and writing any. A name in a zip is only
+//! compared. A link that was followed would let the export choose what is read of this machine.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -16,17 +16,12 @@ use std::fs::{self, File, FileType};
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use serde::de::DeserializeOwned;
 use zip::ZipArchive;
 use zip::read::ZipFileEntry;
 use zip::result::ZipError;
 
 use crate::side::store::error::StoreError;
 use crate::side::store::tools::open_named;
-
-/// The largest file of an export that is read as one, in bytes: a zip of a few megabytes may hold as
-/// much.
-const FILE_BYTES_MAX: u64 = 4 << 30;
 
 /// What some editors put in front of UTF-8.
 pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -259,32 +254,6 @@ impl Archive {
         let place = Place { path: &self.path, name };
         let file = zip.by_index(number).map_err(|error| place.unreadable(error))?;
         Ok(Some(Box::new(file)))
-    }
-
-    /// What a file holds, as JSON; `None` if there is none, or `null` in it. What is not taken of it
-    /// is not kept in memory.
-    pub(super) fn json<T: DeserializeOwned>(
-        &mut self,
-        name: &str,
-    ) -> Result<Option<T>, StoreError> {
-        let path = self.path.clone();
-        let Some(file) = self.file(name)? else { return Ok(None) };
-        let unreadable = |error| unreadable(&path, name, error);
-        let damaged = |what| Place { path: &path, name }.damaged(what);
-        let mut file = BufReader::new(file.take(FILE_BYTES_MAX));
-        let mut first = Vec::new();
-        let mark_bytes = BYTE_ORDER_MARK.len() as u64;
-        file.by_ref().take(mark_bytes).read_to_end(&mut first).map_err(unreadable)?;
-        if first == BYTE_ORDER_MARK {
-            first.clear();
-        }
-        let read = serde_json::from_reader(first.chain(&mut file));
-        if file.get_ref().limit() == 0 {
-            return Err(damaged(format!("it is longer than {FILE_BYTES_MAX} bytes")));
-        }
-        read.map_err(|error| {
-            if error.is_io() { unreadable(error.into()) } else { damaged(error.to_string()) }
-        })
     }
 
     /// That something in it is not what it should be; `place` is as [`place`] names it.

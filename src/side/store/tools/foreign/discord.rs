@@ -3,11 +3,14 @@
 //! Source: the format's description and its `JsonMessageWriter`.
 
 use std::collections::HashMap;
+use std::fmt;
 
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::archive::{Archive, place};
+use super::json::{Each, Reading};
 use super::lines::Lines;
 use super::shape::shapes;
 use super::{Attached, Post, Room, first_of, unnamed};
@@ -15,15 +18,6 @@ use crate::side::store::error::StoreError;
 use crate::side::store::tools::counted;
 
 shapes! {
-    /// A file. Another one that is JSON has neither a channel nor messages.
-    #[serde(rename_all = "camelCase")]
-    struct Export {
-        channel: Option<Channel>,
-        /// When it was made.
-        exported_at: Option<String>,
-        messages: Option<Vec<Message>>,
-    }
-
     struct Channel {
         id: String,
         #[serde(rename = "type")]
@@ -110,60 +104,34 @@ shapes! {
 /// a number.
 const SAID: [&str; 5] = ["Default", "Reply", "ChatInputCommand", "20", "23"];
 
-/// A channel, of which each file has a part.
-struct Gathered {
-    place: String,
-    channel: Channel,
-    /// When what is known of it was so, in milliseconds of Unix time.
-    as_of_ms: u64,
-}
-
 pub(super) fn convert(mut archive: Archive, lines: &mut Lines<'_, '_>) -> Result<(), StoreError> {
     let (mut names, attached): (Vec<_>, Vec<_>) =
         archive.names().map(str::to_owned).partition(|name| !is_attached(name));
     if archive.is_alone() {
         names.push(String::new());
     }
-    let (mut open_count, mut private_count, mut direct_count) = (0_u64, 0_u64, 0);
-    let mut other_count = 0;
-    let mut all: Vec<Gathered> = Vec::new();
-    let mut numbers: HashMap<String, u32> = HashMap::new();
+    let mut gathering = Gathering::default();
     for name in names {
-        let Some(export) = archive.json::<Export>(&name)? else { continue };
-        let Export { channel, exported_at, messages } = export;
-        let (channel, messages) = match (channel, messages) {
-            (Some(channel), Some(messages)) => (channel, messages),
-            (None, None) => {
-                other_count += 1;
-                continue;
+        let reading = Reading::new();
+        let mut part = Part::default();
+        let (gathering, lines) = (&mut gathering, &mut *lines);
+        let seed = PartSeed { reading: &reading, name: &name, part: &mut part, gathering, lines };
+        reading.read(&mut archive, &name, seed)?;
+        match part {
+            Part { number: Some(_), .. } => {}
+            Part { is_direct: true, .. } => gathering.direct_count += 1,
+            Part { channel: Some(_), .. } => {
+                return Err(archive.damaged(&name, "it has a `channel`, and no `messages`"));
             }
-            (Some(_), None) => return Err(archive.damaged(&name, "it has no `messages`")),
-            (None, Some(_)) => return Err(archive.damaged(&name, "it has no `channel`")),
-        };
-        if channel.kind.starts_with("Direct") {
-            direct_count += 1;
-            continue;
-        }
-        let next = u32::try_from(all.len())
-            .map_err(|_| archive.damaged(&name, "more channels than there may be"))?;
-        let number = match &*channel.id {
-            "" => next,
-            id => *numbers.entry(id.to_owned()).or_insert(next),
-        };
-        let as_of_ms = exported_at.and_then(|at| milliseconds(&at).ok()).unwrap_or_default();
-        let gathered = Gathered { place: place(&name, "$.channel"), channel, as_of_ms };
-        match all.get_mut(number as usize) {
-            Some(known) if known.as_of_ms < as_of_ms => *known = gathered,
-            Some(_) => {}
-            None => all.push(gathered),
-        }
-        for (at, message) in messages.into_iter().enumerate() {
-            let place = place(&name, format_args!("$.messages[{at}]"));
-            let post = post(message, &all[number as usize].channel.id)
-                .map_err(|what| archive.damaged(&place, what))?;
-            lines.post(number, Post { place, as_of_ms, ..post })?;
+            Part { channel: None, .. } => gathering.other_count += 1,
         }
     }
+    let Gathering { all, direct_count, other_count, .. } = gathering;
+    if all.is_empty() && direct_count == 0 {
+        let what = "it is no export of Discord: no .json has a `channel` with `messages`";
+        return Err(archive.damaged("", what));
+    }
+    let (mut open_count, mut private_count) = (0, 0);
     for (number, Gathered { place, channel, .. }) in (0..).zip(all) {
         let room = Room { place, ..room(channel) };
         if room.is_private {
@@ -173,16 +141,15 @@ pub(super) fn convert(mut archive: Archive, lines: &mut Lines<'_, '_>) -> Result
         }
         lines.room(number, &room)?;
     }
-    if open_count + private_count + direct_count == 0 {
-        return Err(archive.damaged("", "it is no export of Discord: no .json has a channel"));
-    }
     lines.told.leave_out(attached.len() as u64, "files that hang on messages");
     lines.told.leave_out(other_count, "files that are no channel");
     lines.told.leave_out(direct_count, "direct conversations");
-    lines.told.note(format!(
-        "open to all, for an export of Discord does not say who may see a channel: {}",
-        counted(open_count, "room")
-    ));
+    if open_count > 0 {
+        lines.told.note(format!(
+            "open to all, for an export of Discord does not say who may see a channel: {}",
+            counted(open_count, "room")
+        ));
+    }
     if private_count > 0 {
         lines.told.note(format!(
             "nobody's, for it does not say who is in a private thread: {}; only a token of level \
@@ -191,6 +158,132 @@ pub(super) fn convert(mut archive: Archive, lines: &mut Lines<'_, '_>) -> Result
         ));
     }
     Ok(())
+}
+
+/// The channels of all files.
+#[derive(Default)]
+struct Gathering {
+    /// The number of a room is its place here.
+    all: Vec<Gathered>,
+    /// By the channel's id.
+    numbers: HashMap<String, u32>,
+    /// Files of direct conversations.
+    direct_count: u64,
+    /// Files that are something else.
+    other_count: u64,
+}
+
+/// A channel, of which each file has a part.
+struct Gathered {
+    place: String,
+    channel: Channel,
+    /// When what is known of it was so, in milliseconds of Unix time.
+    as_of_ms: u64,
+}
+
+impl Gathering {
+    /// Takes a channel, as the file has it that was exported last. Returns its number, or `None`
+    /// if there are more than there may be.
+    fn begin(&mut self, gathered: Gathered) -> Option<u32> {
+        let next = u32::try_from(self.all.len()).ok()?;
+        let number = match &*gathered.channel.id {
+            "" => next,
+            id => *self.numbers.entry(id.to_owned()).or_insert(next),
+        };
+        match self.all.get_mut(number as usize) {
+            Some(known) if known.as_of_ms < gathered.as_of_ms => *known = gathered,
+            Some(_) => {}
+            None => self.all.push(gathered),
+        }
+        Some(number)
+    }
+}
+
+/// What is known of a file while it is read.
+#[derive(Default)]
+struct Part {
+    channel: Option<Channel>,
+    /// When it was made, in milliseconds of Unix time; 0, if that is not known.
+    as_of_ms: u64,
+    /// Once its messages have come.
+    number: Option<u32>,
+    is_direct: bool,
+}
+
+/// Reads a file: its channel, and each message when it comes.
+struct PartSeed<'r, 'p, 'l, 'a, 't> {
+    reading: &'r Reading,
+    name: &'p str,
+    part: &'p mut Part,
+    gathering: &'p mut Gathering,
+    lines: &'l mut Lines<'a, 't>,
+}
+
+impl<'de> DeserializeSeed<'de> for PartSeed<'_, '_, '_, '_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
+        from.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for PartSeed<'_, '_, '_, '_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a channel with its messages")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
+        while let Some(field) = map.next_key::<String>()? {
+            match &*field {
+                "channel" => {
+                    let channel: Option<Channel> = map.next_value()?;
+                    self.part.is_direct =
+                        channel.as_ref().is_some_and(|of| of.kind.starts_with("Direct"));
+                    self.part.channel = channel;
+                }
+                "exportedAt" => {
+                    let at: Option<String> = map.next_value()?;
+                    let at = at.and_then(|at| milliseconds(&at).ok());
+                    self.part.as_of_ms = at.unwrap_or_default();
+                }
+                "messages" if self.part.is_direct => {
+                    map.next_value_seed(Each::new(self.reading, |_, _: IgnoredAny| Ok(())))?;
+                }
+                "messages" => {
+                    let number =
+                        self.begin().map_err(|failure| self.reading.fail::<A::Error>(failure))?;
+                    let reading = self.reading;
+                    let take = |at, message| self.take(number, at, message);
+                    map.next_value_seed(Each::new(reading, take))?;
+                }
+                _ => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl PartSeed<'_, '_, '_, '_, '_> {
+    /// Begins with the messages of the channel.
+    fn begin(&mut self) -> Result<u32, StoreError> {
+        let Some(channel) = self.part.channel.take() else {
+            return Err(self.lines.damaged(self.name, "its `messages` are not behind a `channel`"));
+        };
+        let (place, as_of_ms) = (place(self.name, "$.channel"), self.part.as_of_ms);
+        let number = self.gathering.begin(Gathered { place, channel, as_of_ms });
+        self.part.number = number;
+        number.ok_or_else(|| self.lines.damaged(self.name, "more channels than there may be"))
+    }
+
+    /// Takes the message at this place among those of the channel.
+    fn take(&mut self, number: u32, at: usize, message: Message) -> Result<(), StoreError> {
+        let place = place(self.name, format_args!("$.messages[{at}]"));
+        let channel = &self.gathering.all[number as usize].channel;
+        let post = post(message, &channel.id).map_err(|what| self.lines.damaged(&place, what))?;
+        self.lines.post(number, Post { place, as_of_ms: self.part.as_of_ms, ..post })
+    }
 }
 
 /// Whether a file is one that hung on a message: the exporter puts those of `tea.json` into a

@@ -10,6 +10,7 @@ use std::io::{BufRead, BufReader, Read};
 use serde_json::Value;
 
 use super::archive::{Archive, BYTE_ORDER_MARK, place};
+use super::json::ELEMENT_BYTES_MAX;
 use super::lines::Lines;
 use super::shape::shapes;
 use super::told::Kinds;
@@ -90,9 +91,6 @@ shapes! {
     }
 }
 
-/// The longest line, in bytes: a post has all its replies.
-const LINE_BYTES_MAX: u64 = 64 << 20;
-
 /// What is known of an export, as its lines come.
 #[derive(Default)]
 struct Known {
@@ -125,13 +123,14 @@ pub(super) fn convert(mut archive: Archive, lines: &mut Lines<'_, '_>) -> Result
         for number in 1_u64.. {
             text.clear();
             let place = place(&name, format_args!("line {number}"));
-            let read = (&mut file).take(LINE_BYTES_MAX).read_until(b'\n', &mut text);
+            let read = (&mut file).take(ELEMENT_BYTES_MAX + 1).read_until(b'\n', &mut text);
             read.map_err(|error| lines.unreadable(&place, error))?;
             if text.is_empty() {
                 break;
             }
-            if text.len() as u64 == LINE_BYTES_MAX {
-                return Err(lines.damaged(&place, "it is too long"));
+            if text.len() as u64 > ELEMENT_BYTES_MAX {
+                let what = format!("it is longer than {ELEMENT_BYTES_MAX} bytes");
+                return Err(lines.damaged(&place, what));
             }
             let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&text);
             if text.trim_ascii().is_empty() {

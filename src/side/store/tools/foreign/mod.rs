@@ -17,6 +17,7 @@
 mod archive;
 mod discord;
 mod fit;
+mod json;
 mod lines;
 mod mattermost;
 mod shape;

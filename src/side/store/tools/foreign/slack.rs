@@ -7,6 +7,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
 use super::archive::{Archive, place};
+use super::json;
 use super::lines::Lines;
 use super::shape::shapes;
 use super::{Attached, Post, Room, emoji, first_of, unnamed};
@@ -116,8 +117,9 @@ shapes! {
     }
 }
 
-/// Kinds of messages that somebody has said; by the others Slack itself tells who came and went. A
-/// `tombstone` stands for a message that was deleted, and answered before: it begins their thread.
+/// Kinds of messages that a user or an app has said, beside those without a kind. Slack itself notes
+/// the others. A `tombstone` stands for a message that was answered, and then deleted: it begins the
+/// thread of the answers.
 const SAID: [&str; 7] = [
     "bot_message",
     "me_message",
@@ -153,26 +155,35 @@ struct Known {
 }
 
 pub(super) fn convert(mut archive: Archive, lines: &mut Lines<'_, '_>) -> Result<(), StoreError> {
-    let Some(public) = archive.json::<Vec<Channel>>("channels.json")? else {
+    let mut channels = Channels::default();
+    if !channels.read(&mut archive, "channels.json", false)? {
         let what = "it is no export of Slack: there is no channels.json at its top";
         return Err(archive.damaged("", what));
-    };
-    let private: Vec<Channel> = archive.json("groups.json")?.unwrap_or_default();
-    let (channels, twice_count) = once(public, private);
+    }
+    channels.read(&mut archive, "groups.json", true)?;
+    let Channels { all: channels, twice_count, .. } = channels;
     if channels.is_empty() {
         let what = "it is no export of Slack: channels.json and groups.json have no channel";
         return Err(archive.damaged("", what));
     }
     lines.told.leave_out(twice_count, "channels that are there twice");
-    let users: Vec<User> = archive.json("users.json")?.unwrap_or_default();
-    let mut direct: Vec<Direct> = Vec::new();
+    let ids = channels.iter().map(|Listed { channel, .. }| (&channel.id, &channel.name));
+    let ids = ids.map(|(id, name)| (id.clone(), name.clone())).collect();
+    let mut known = Known { users: HashMap::new(), channels: ids };
+    json::each(&mut archive, "users.json", |_, user: User| {
+        known.users.insert(user.id.clone(), user);
+        Ok(())
+    })?;
+    let mut folders: HashSet<_> = channels.iter().map(|of| of.channel.name.clone()).collect();
+    let mut direct_count = 0;
     for name in ["dms.json", "mpims.json"] {
-        direct.extend(archive.json::<Vec<Direct>>(name)?.unwrap_or_default());
+        json::each(&mut archive, name, |_, Direct { id, name }| {
+            direct_count += 1;
+            folders.insert(name.unwrap_or(id));
+            Ok(())
+        })?;
     }
-    lines.told.leave_out(direct.len() as u64, "direct conversations");
-    let direct = direct.iter().map(|of| of.name.as_ref().unwrap_or(&of.id));
-    let names = channels.iter().map(|of| &of.channel.name);
-    let folders: HashSet<&str> = names.chain(direct).map(|name| &**name).collect();
+    lines.told.leave_out(direct_count, "direct conversations");
     let (mut homeless_count, mut other_count) = (0, 0);
     for name in archive.names() {
         match name.split_once('/') {
@@ -183,61 +194,71 @@ pub(super) fn convert(mut archive: Archive, lines: &mut Lines<'_, '_>) -> Result
     }
     lines.told.leave_out(homeless_count, "files of channels that are not in the export");
     lines.told.leave_out(other_count, "files that have no messages");
-    let ids = channels.iter().map(|Listed { channel, .. }| (&channel.id, &channel.name));
-    let ids = ids.map(|(id, name)| (id.clone(), name.clone())).collect();
-    let users = users.into_iter().map(|user| (user.id.clone(), user)).collect();
-    let known = Known { users, channels: ids };
     for (number, Listed { channel, place, is_private }) in (0..).zip(channels) {
         say(&mut archive, number, &channel, &known, lines)?;
-        lines.room(number, &Room { place, is_private, ..room(&channel, &known) })?;
+        lines.room(number, &Room { place, is_private, ..room(channel, &known) })?;
     }
     Ok(())
 }
 
-/// All channels, each once by its name, as the first has it, and how many there are besides. A
-/// folder is of one of them, so it is private if any of that name is.
-fn once(public: Vec<Channel>, private: Vec<Channel>) -> (Vec<Listed>, u64) {
-    let listed = |file: &'static str, is_private| {
-        move |(at, channel)| Listed {
-            channel,
-            place: place(file, format_args!("$[{at}]")),
-            is_private,
+/// All channels, each once by its name.
+#[derive(Default)]
+struct Channels {
+    all: Vec<Listed>,
+    /// Where each name is among all.
+    places: HashMap<String, usize>,
+    /// How many there are besides.
+    twice_count: u64,
+}
+
+impl Channels {
+    /// Reads those of a file. Returns false if there is none.
+    fn read(
+        &mut self,
+        archive: &mut Archive,
+        file: &str,
+        is_private: bool,
+    ) -> Result<bool, StoreError> {
+        json::each(archive, file, |at, channel| {
+            self.add(Listed { channel, place: place(file, format_args!("$[{at}]")), is_private });
+            Ok(())
+        })
+    }
+
+    /// Adds one, or what it says to the first of its name. A folder is of all that have its name,
+    /// so it is private if one of them is.
+    fn add(&mut self, mut listed: Listed) {
+        // Some have no other name than their id.
+        if listed.channel.name.is_empty() {
+            listed.channel.name.clone_from(&listed.channel.id);
         }
-    };
-    let public = public.into_iter().enumerate().map(listed("channels.json", false));
-    let private = private.into_iter().enumerate().map(listed("groups.json", true));
-    let mut all: Vec<Listed> = Vec::new();
-    let mut places: HashMap<String, usize> = HashMap::new();
-    let mut twice_count = 0;
-    for listed in public.chain(private) {
-        match places.entry(listed.channel.name.clone()) {
+        match self.places.entry(listed.channel.name.clone()) {
             Entry::Vacant(place) => {
-                place.insert(all.len());
-                all.push(listed);
+                place.insert(self.all.len());
+                self.all.push(listed);
             }
             Entry::Occupied(place) => {
-                twice_count += 1;
-                let known = &mut all[*place.get()];
+                self.twice_count += 1;
+                let known = &mut self.all[*place.get()];
                 known.is_private |= listed.is_private;
                 known.channel.members.extend(listed.channel.members);
             }
         }
     }
-    (all, twice_count)
 }
 
-fn room(channel: &Channel, known: &Known) -> Room {
+fn room(channel: Channel, known: &Known) -> Room {
     let topic = [&channel.topic, &channel.purpose]
         .map(|text| text.as_ref().and_then(|text| text.value.as_deref()));
     Room {
-        id: channel.id.clone(),
-        name: channel.name.clone(),
-        title: channel.name.clone(),
         topic: plain(first_of(topic).unwrap_or_default(), known, &mut Vec::new()),
+        id: channel.id,
+        title: channel.name.clone(),
+        name: channel.name,
         is_archived: channel.is_archived,
-        created_ms: Some(channel.created.saturating_mul(1_000)),
-        creator: channel.creator.clone(),
-        members: channel.members.clone(),
+        created_ms: Some(channel.created.saturating_mul(1_000)).filter(|at| *at > 0),
+        creator: channel.creator,
+        members: channel.members,
         ..Room::default()
     }
 }
@@ -250,28 +271,30 @@ fn say(
     known: &Known,
     lines: &mut Lines<'_, '_>,
 ) -> Result<(), StoreError> {
-    let mut pins: HashMap<_, _> = channel.pins.iter().map(|pin| (&*pin.id, pin.created)).collect();
+    let pins: HashMap<_, _> = channel.pins.iter().map(|pin| (&*pin.id, pin.created)).collect();
+    let mut pinned = HashSet::new();
     let days: Vec<_> = archive.names_in(&channel.name).map(str::to_owned).collect();
     for day in days {
-        let messages = archive.json::<Vec<Message>>(&day)?.unwrap_or_default();
-        for (at, message) in messages.into_iter().enumerate() {
+        json::each(archive, &day, |at, message: Message| {
             let place = place(&day, format_args!("$[{at}]"));
             let note = message.subtype.clone().filter(|kind| !SAID.contains(&&**kind));
             let at_ms = match milliseconds(&message.ts) {
                 // It is only counted.
                 None if note.is_some() => 0,
                 at_ms => at_ms.ok_or_else(|| {
-                    archive.damaged(&place, format!("{:?} is no time of a message", message.ts))
+                    lines.damaged(&place, format!("{:?} is no time of a message", message.ts))
                 })?,
             };
-            let pinned_ms = pins.remove(&*message.ts).map(|created| created.saturating_mul(1_000));
+            let pin = pins.get_key_value(&*message.ts).filter(|_| note.is_none());
+            pinned.extend(pin.map(|(id, _)| *id));
+            let pinned_ms = pin.map(|(_, created)| created.saturating_mul(1_000));
             let post = post(message, at_ms, pinned_ms, known);
-            lines.post(number, Post { place, note, ..post })?;
-        }
+            lines.post(number, Post { place, note, ..post })
+        })?;
     }
-    lines
-        .told
-        .leave_out(pins.len() as u64, &format!("pins of {:?} of what was not said", channel.name));
+    let lost_count = (pins.len() - pinned.len()) as u64;
+    let what = format!("pins of {:?} of what was not said", channel.name);
+    lines.told.leave_out(lost_count, &what);
     Ok(())
 }
 
