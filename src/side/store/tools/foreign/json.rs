@@ -28,8 +28,8 @@ pub(super) const ELEMENT_BYTES_MAX: u64 = 64 << 20;
 pub(super) struct Reading {
     /// The largest element, in bytes.
     bytes_max: u64,
-    /// How many bytes of the element may still come.
-    left: Cell<u64>,
+    /// How many bytes of the element may still come; `None`, once there were more.
+    left: Cell<Option<u64>>,
     /// Why reading has ended early, where that is not for the JSON.
     failure: RefCell<Option<StoreError>>,
 }
@@ -40,7 +40,7 @@ impl Reading {
     }
 
     fn bounded(bytes_max: u64) -> Self {
-        Self { bytes_max, left: Cell::new(bytes_max), failure: RefCell::default() }
+        Self { bytes_max, left: Cell::new(Some(bytes_max)), failure: RefCell::default() }
     }
 
     /// Reads a file as `seed` does. Returns false if there is none.
@@ -71,6 +71,10 @@ impl Reading {
         drop(json);
         read.map(|()| true).map_err(|error| match self.failure.take() {
             Some(failure) => failure,
+            None if self.left.get().is_none() => {
+                let what = format!("a part of it is longer than {} bytes", self.bytes_max);
+                archive.damaged(name, what)
+            }
             None if error.is_io() => unreadable(error.into()),
             None => archive.damaged(name, error.to_string()),
         })
@@ -140,11 +144,11 @@ where
 
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<(), A::Error> {
         for at in 0.. {
-            self.reading.left.set(self.reading.bytes_max);
+            self.reading.left.set(Some(self.reading.bytes_max));
             let Some(element) = list.next_element()? else { break };
             (self.take)(at, element).map_err(|failure| self.reading.fail::<A::Error>(failure))?;
         }
-        self.reading.left.set(self.reading.bytes_max);
+        self.reading.left.set(Some(self.reading.bytes_max));
         Ok(())
     }
 }
@@ -157,14 +161,10 @@ struct Bounded<'a, R> {
 
 impl<R: Read> Read for Bounded<'_, R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let Reading { left, bytes_max, .. } = self.reading;
         let read = self.file.read(into)?;
-        let Some(still) = left.get().checked_sub(read as u64) else {
-            let what = format!("a part of it is longer than {bytes_max} bytes");
-            return Err(io::Error::new(io::ErrorKind::InvalidData, what));
-        };
-        left.set(still);
-        Ok(read)
+        let left = self.reading.left.get().and_then(|left| left.checked_sub(read as u64));
+        self.reading.left.set(left);
+        left.map(|_| read).ok_or_else(|| io::ErrorKind::FileTooLarge.into())
     }
 }
 
