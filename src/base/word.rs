@@ -20,6 +20,14 @@ pub fn first_of(bytes: &[u8]) -> Option<u64> {
     bytes.first_chunk().map(|word| u64::from_le_bytes(*word))
 }
 
+/// The first and the last four bytes as a word, which may be some twice; `None` if there are fewer.
+#[must_use]
+#[inline]
+pub fn ends_of(bytes: &[u8]) -> Option<u64> {
+    let half = |bytes: &[u8; BYTES / 2]| u64::from(u32::from_le_bytes(*bytes));
+    Some(half(bytes.first_chunk()?) | half(bytes.last_chunk()?) << 32)
+}
+
 /// Marks the first byte less than `bound`, which is at most 128.
 #[must_use]
 #[inline]
@@ -86,6 +94,15 @@ mod tests {
             }
         }
         assert_eq!(first_of(&[1; 7]), None);
+    }
+
+    #[test]
+    fn the_ends_of_few_bytes_have_all_of_them() {
+        for (bytes, ends) in [(&b"abcd"[..], b"abcdabcd"), (b"abcde", b"abcdbcde")] {
+            assert_eq!(ends_of(bytes), Some(u64::from_le_bytes(*ends)));
+        }
+        assert_eq!(ends_of(b"abcdefgh"), first_of(b"abcdefgh"));
+        assert_eq!(ends_of(b"abc"), None);
     }
 
     #[test]

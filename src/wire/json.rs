@@ -160,10 +160,11 @@ fn skip_space(text: &str) -> &str {
     &text[space_bytes(text.as_bytes())..]
 }
 
-/// How many bytes of white space (RFC 8259, 2) these begin with.
+/// How many bytes of white space (RFC 8259, 2) these begin with. In well-formed JSON no other is as
+/// low outside of strings.
+#[inline]
 fn space_bytes(bytes: &[u8]) -> usize {
-    let is_space = |byte: &&u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
-    bytes.iter().take_while(is_space).count()
+    bytes.iter().take_while(|byte| **byte <= b' ').count()
 }
 
 /// The length of the value that `bytes` begin with, which must be the inside of well-formed JSON: 0
@@ -195,7 +196,7 @@ fn value_bytes(bytes: &[u8]) -> usize {
         }
         _ => bytes
             .iter()
-            .position(|byte| matches!(byte, b',' | b']' | b'}' | b' ' | b'\t' | b'\n' | b'\r'))
+            .position(|byte| *byte <= b' ' || matches!(byte, b',' | b']' | b'}'))
             .unwrap_or(bytes.len()),
     }
 }
@@ -260,15 +261,12 @@ fn inside(text: &str, open: u8) -> &str {
 
 /// Takes the next value and the comma before it off `rest`, unless the bracket closes there.
 fn take_value<'a>(rest: &mut &'a str) -> Option<&'a str> {
-    let bytes = rest.as_bytes();
-    let mut start = space_bytes(bytes);
-    if bytes.get(start) == Some(&b',') {
-        start += 1;
-        start += space_bytes(&bytes[start..]);
+    let mut text = skip_space(rest);
+    if let Some(behind) = text.strip_prefix(',') {
+        text = skip_space(behind);
     }
-    let end = start + value_bytes(&bytes[start..]);
-    let value = &rest[start..end];
-    *rest = &rest[end..];
+    let (value, behind) = text.split_at(value_bytes(text.as_bytes()));
+    *rest = behind;
     (!value.is_empty()).then_some(value)
 }
 
@@ -291,8 +289,7 @@ pub fn fields<'a, const N: usize>(object: &'a str, names: [&str; N]) -> [Option<
     let mut values = [None; N];
     let mut missing = N;
     for (key, value) in members(object) {
-        let place = names.iter().position(|name| is_string(key, name));
-        if let Some(place) = place.filter(|place| values[*place].is_none()) {
+        if let Some(place) = place_of(key, &names).filter(|place| values[*place].is_none()) {
             values[place] = Some(value);
             missing -= 1;
             if missing == 0 {
@@ -303,12 +300,11 @@ pub fn fields<'a, const N: usize>(object: &'a str, names: [&str; N]) -> [Option<
     values
 }
 
-/// Whether checked text is a string that stands for this one.
-fn is_string(text: &str, other: &str) -> bool {
-    let as_it_is = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-    // An escape makes a string longer.
-    as_it_is == Some(other)
-        || text.len() > other.len() + 2 && string(text).as_deref() == Some(other)
+/// Which of these names checked text is, however it is spelled. None of them has an escape.
+fn place_of(key: &str, names: &[&str]) -> Option<usize> {
+    let as_it_is = key.strip_prefix('"')?.strip_suffix('"')?;
+    let of = |text: &str| names.iter().position(|name| *name == text);
+    of(as_it_is).or_else(|| has_escape(as_it_is.as_bytes()).then(|| of(&string(key)?)).flatten())
 }
 
 /// The string that well-formed JSON stands for, or `None` if it is no string, or one with half a
@@ -374,12 +370,9 @@ pub fn push_string(out: &mut Vec<u8>, text: &str) {
 
 /// How many of these bytes can stand in a string as they are, from the first on.
 fn plain_bytes(bytes: &[u8]) -> usize {
-    let first_special = |word: [u8; word::BYTES]| {
-        let word = u64::from_le_bytes(word);
-        word::first(word::less(word, 0x20) | quote_or_backslash(word))
-    };
     let Some(last) = bytes.last_chunk() else { return plain_bytes_of_few(bytes) };
-    let (words, _) = bytes.as_chunks();
+    let first_special = |word| word::first(special(u64::from_le_bytes(word)));
+    let (words, _) = bytes.as_chunks::<{ word::BYTES }>();
     for (at, word) in words.iter().enumerate() {
         if let Some(first) = first_special(*word) {
             return at * word::BYTES + first;
@@ -392,8 +385,17 @@ fn plain_bytes(bytes: &[u8]) -> usize {
 /// The same of fewer bytes than a word has: names and topics mostly.
 #[inline]
 fn plain_bytes_of_few(bytes: &[u8]) -> usize {
+    if word::ends_of(bytes).is_some_and(|word| special(word) == 0) {
+        return bytes.len();
+    }
     let is_special = |byte: &u8| *byte < 0x20 || matches!(byte, b'"' | b'\\');
     bytes.iter().position(is_special).unwrap_or(bytes.len())
+}
+
+/// Marks the first byte of a word that cannot stand in a string as it is: see [`word`].
+#[inline]
+fn special(word: u64) -> u64 {
+    word::less(word, 0x20) | quote_or_backslash(word)
 }
 
 /// Appends a whole number.
