@@ -103,7 +103,8 @@ fn what_a_store_does_not_take_is_named_by_its_line_in_the_users_own_file() {
     assert!(told.contains(&expected), "{told}");
 }
 
-/// Takes in a file of so many messages of 10,000 bytes in `rooms`, in less memory than it has bytes.
+/// Takes in a file of so many messages of 10,000 bytes in `rooms`, in less memory than it has
+/// bytes.
 fn take_in_large(product: &str, file: &Path, folder: &Folder, rooms: u64, messages: u64) {
     let bytes = file.metadata().unwrap().len();
     let args = ["import", "--from", product, file.to_str().unwrap()];

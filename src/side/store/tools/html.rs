@@ -322,7 +322,7 @@ fn folder_name(room: &str) -> String {
     digest.iter().fold("~~".to_owned(), |name, byte| format!("{name}{byte:02x}"))
 }
 
-/// A text between tags, or in quotes.
+/// A text between tags, or in quotes. HTML has no control characters but white space.
 fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
@@ -332,8 +332,21 @@ fn escaped(text: &str) -> String {
             '>' => escaped.push_str("&gt;"),
             '"' => escaped.push_str("&quot;"),
             '\'' => escaped.push_str("&#39;"),
+            '\n' | '\r' | '\t' => escaped.push(c),
+            c if c.is_control() => escaped.push(char::REPLACEMENT_CHARACTER),
             c => escaped.push(c),
         }
     }
     escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_no_markup_and_has_no_character_that_html_does_not_know() {
+        assert_eq!(escaped("<b title='\"'>&"), "&lt;b title=&#39;&quot;&#39;&gt;&amp;");
+        assert_eq!(escaped("a\r\n\tb\0\u{7}\u{85}"), "a\r\n\tb\u{fffd}\u{fffd}\u{fffd}");
+    }
 }

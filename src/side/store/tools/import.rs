@@ -277,6 +277,9 @@ impl<'a> Import<'a> {
         if line.title.chars().any(char::is_control) {
             return Err(fault("`title` has a control character"));
         }
+        if !(0..AT_MAX).contains(&line.created_at) {
+            return Err(fault("`created_at` is far from now"));
+        }
         line.by.as_deref().map_or(Ok(()), |by| check_name("by", by))?;
         check_length("settings", length(line.settings.as_deref()), BODY_BYTES_MAX)?;
         let settings = line.settings.as_deref().map(settings_of).transpose()?;

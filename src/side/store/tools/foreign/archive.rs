@@ -139,7 +139,7 @@ impl Archive {
             let name = entry.name().map(|name| name.replace('\\', "/"));
             let is_utf8 = name.is_ok();
             let name = name.unwrap_or_else(|_| String::from_utf8_lossy(entry.name_raw()).into());
-            self.hear((name, number), is_utf8, Found::in_zip(&entry));
+            self.list((name, number), is_utf8, Found::in_zip(&entry));
         }
         Ok(())
     }
@@ -163,7 +163,7 @@ impl Archive {
                 if kind.is_dir() {
                     folders.push((entry.path(), format!("{name}/"), is_utf8));
                 } else {
-                    self.hear((name, 0), is_utf8, Found::in_folder(kind));
+                    self.list((name, 0), is_utf8, Found::in_folder(kind));
                 }
             }
         }
@@ -171,7 +171,7 @@ impl Archive {
     }
 
     /// Notes a name as that of a file to be read, or passes it over.
-    fn hear(&mut self, (name, number): (String, usize), is_utf8: bool, found: Found) {
+    fn list(&mut self, (name, number): (String, usize), is_utf8: bool, found: Found) {
         let passed = match found {
             _ if is_of_macos(&name) => Passed::OfMacos,
             _ if is_of_kind(&name, self.kind) => {
@@ -317,6 +317,8 @@ impl Place<'_> {
             ZipError::Io(error) if !is_of_content(&error) => {
                 StoreError::Io(named(&self.path.join(self.name), &error))
             }
+            // Without the words of the zip, by which it would be an error of the disk.
+            ZipError::Io(error) => self.damaged(error.to_string()),
             error => self.damaged(error.to_string()),
         }
     }
@@ -332,11 +334,11 @@ pub(super) fn is_of_kind(name: &str, kind: &str) -> bool {
     Path::new(name).extension().is_some_and(|end| end.eq_ignore_ascii_case(kind))
 }
 
-/// Whether reading failed for what is read, and not for the disk: what is compressed is cut off, or
-/// is not what its checksum says.
+/// Whether reading failed for what is read, and not for the disk: what is compressed is cut off, is
+/// not what its checksum says, or is compressed in a way that is not known.
 fn is_of_content(error: &io::Error) -> bool {
-    use io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
-    matches!(error.kind(), InvalidData | InvalidInput | UnexpectedEof)
+    use io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof, Unsupported};
+    matches!(error.kind(), InvalidData | InvalidInput | UnexpectedEof | Unsupported)
 }
 
 /// Whether macOS has added a file to those that somebody packed.

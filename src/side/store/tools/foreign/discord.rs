@@ -1,4 +1,5 @@
 //! Channels of Discord as `DiscordChatExporter` writes them in JSON: a file for each, or several.
+//! What a file says of its channel stands before the messages, which are taken as they come.
 //!
 //! Source: the format's description and its `JsonMessageWriter`.
 
@@ -13,7 +14,8 @@ use super::archive::{Archive, place};
 use super::json::{Each, Reading};
 use super::lines::Lines;
 use super::shape::shapes;
-use super::{Attached, Post, Room, first_of, unnamed};
+use super::told::Told;
+use super::{Attached, Post, Room, first_of, own_emoji, unnamed};
 use crate::side::store::error::StoreError;
 use crate::side::store::tools::counted;
 
@@ -131,33 +133,36 @@ pub(super) fn convert(mut archive: Archive, lines: &mut Lines<'_, '_>) -> Result
         let what = "it is no export of Discord: no .json has a `channel` with `messages`";
         return Err(archive.damaged("", what));
     }
-    let (mut open_count, mut private_count) = (0, 0);
-    for (number, Gathered { place, channel, .. }) in (0..).zip(all) {
-        let room = Room { place, ..room(channel) };
-        if room.is_private {
-            private_count += 1;
-        } else {
-            open_count += 1;
-        }
-        lines.room(number, &room)?;
+    let rooms: Vec<_> = all
+        .into_iter()
+        .map(|Gathered { place, channel, .. }| Room { place, ..room(channel) })
+        .collect();
+    for (number, room) in (0..).zip(&rooms) {
+        lines.room(number, room)?;
     }
     lines.told.leave_out(attached.len() as u64, "files that hang on messages");
     lines.told.leave_out(other_count, "files that are no channel");
     lines.told.leave_out(direct_count, "direct conversations");
+    let private_count = rooms.iter().filter(|room| room.is_private).count() as u64;
+    tell_who_may_join(rooms.len() as u64 - private_count, private_count, &mut lines.told);
+    Ok(())
+}
+
+/// Notes for whom rooms are, of which an export says nothing.
+fn tell_who_may_join(open_count: u64, private_count: u64, told: &mut Told) {
     if open_count > 0 {
-        lines.told.note(format!(
+        told.note(format!(
             "open to all, for an export of Discord does not say who may see a channel: {}",
             counted(open_count, "room")
         ));
     }
     if private_count > 0 {
-        lines.told.note(format!(
+        told.note(format!(
             "nobody's, for it does not say who is in a private thread: {}; only a token of level \
              moderate lets somebody in",
             counted(private_count, "room")
         ));
     }
-    Ok(())
 }
 
 /// The channels of all files.
@@ -243,6 +248,10 @@ impl<'de> Visitor<'de> for PartSeed<'_, '_, '_, '_, '_> {
                         channel.as_ref().is_some_and(|of| of.kind.starts_with("Direct"));
                     self.part.channel = channel;
                 }
+                "exportedAt" if self.part.number.is_some() => {
+                    let failure = self.comes_late("exportedAt");
+                    return Err(self.reading.fail(failure));
+                }
                 "exportedAt" => {
                     let at: Option<String> = map.next_value()?;
                     let at = at.and_then(|at| milliseconds(&at).ok());
@@ -269,12 +278,18 @@ impl PartSeed<'_, '_, '_, '_, '_> {
     /// Begins with the messages of the channel.
     fn begin(&mut self) -> Result<u32, StoreError> {
         let Some(channel) = self.part.channel.take() else {
-            return Err(self.lines.damaged(self.name, "its `messages` are not behind a `channel`"));
+            return Err(self.comes_late("channel"));
         };
         let (place, as_of_ms) = (place(self.name, "$.channel"), self.part.as_of_ms);
         let number = self.gathering.begin(Gathered { place, channel, as_of_ms });
         self.part.number = number;
         number.ok_or_else(|| self.lines.damaged(self.name, "more channels than there may be"))
+    }
+
+    /// That a field which says how messages are to be taken does not stand before them.
+    fn comes_late(&self, field: &str) -> StoreError {
+        let what = format!("its `{field}` is not before its `messages`");
+        self.lines.damaged(self.name, what)
     }
 
     /// Takes the message at this place among those of the channel.
@@ -334,14 +349,15 @@ fn post(message: Message, channel: &str) -> Result<Post, String> {
     let unnamed_count = message.reactions.iter().map(|of| unnamed(of.count, &of.users)).sum();
     let reactions = message.reactions.into_iter().map(|Reaction { emoji, users, .. }| {
         let is_own = emoji.id.is_some_and(|id| !id.is_empty());
-        let name = if is_own { format!(":{}:", emoji.name) } else { emoji.name };
+        let name = if is_own { own_emoji(&emoji.name) } else { emoji.name };
         (name, users.into_iter().map(|user| user.id).collect())
     });
     let note = (!SAID.contains(&&*message.kind)).then_some(message.kind);
-    let at_ms = match milliseconds(&message.timestamp) {
+    let edited_ms = message.timestamp_edited.as_deref().map(milliseconds).transpose();
+    let (at_ms, edited_ms) = match (milliseconds(&message.timestamp), edited_ms) {
         // It is only counted.
-        Err(_) if note.is_some() => 0,
-        at_ms => at_ms?,
+        (at_ms, _) if note.is_some() => (at_ms.unwrap_or_default(), None),
+        (at_ms, edited_ms) => (at_ms?, edited_ms?),
     };
     Ok(Post {
         at_ms,
@@ -349,7 +365,7 @@ fn post(message: Message, channel: &str) -> Result<Post, String> {
         user: message.author.id,
         body,
         reply_to: answered.and_then(|reference| reference.message_id),
-        edited_ms: message.timestamp_edited.as_deref().map(milliseconds).transpose()?,
+        edited_ms,
         pinned_ms: message.is_pinned.then_some(at_ms),
         mentions: message.mentions.into_iter().map(|user| user.id).collect(),
         files: attachments.chain(stickers).collect(),

@@ -73,15 +73,17 @@ pub(super) fn files(files: &[Attached]) -> Result<(Option<Box<RawValue>>, u64), 
         files: &'a [Attached],
     }
     let bytes_max = ChatLimits::default().data_bytes;
-    // More have no place, however short their names are.
-    let count_max = files.len().min(bytes_max / r#"{"name":""}"#.len());
-    for count in (1..=count_max).rev() {
-        let data = raw(&Data { files: &files[..count] })?;
-        if data.get().len() <= bytes_max {
-            return Ok((Some(data), (files.len() - count) as u64));
+    // Each has a comma behind it, but for the last.
+    let (mut count, mut bytes) = (0, r#"{"files":[]}"#.len() - ",".len());
+    for file in files {
+        bytes += raw(file)?.get().len() + ",".len();
+        if bytes > bytes_max {
+            break;
         }
+        count += 1;
     }
-    Ok((None, files.len() as u64))
+    let kept = if count == 0 { None } else { Some(raw(&Data { files: &files[..count] })?) };
+    Ok((kept, (files.len() - count) as u64))
 }
 
 /// A value as JSON.

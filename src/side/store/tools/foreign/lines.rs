@@ -24,7 +24,7 @@ use crate::side::store::tools::line::{
     EndLine, EraLine, FORMAT, HeadLine, Kind, MessageLine, Reaction, RoomLine, StandingLine,
 };
 
-/// Whoever takes the lines.
+/// What takes the lines.
 pub(super) type Take<'a> = dyn FnMut(&[u8]) -> Result<(), Fault> + 'a;
 
 /// What is written so far.
@@ -117,23 +117,17 @@ impl<'a, 't> Lines<'a, 't> {
         self.told.leave_out(empty_count, &format!("messages of {name:?} without text and files"));
         let Totals { messages, changed, first_ms } = self.spool.totals(number)?;
 
-        let settings = RoomSettings {
-            topic: topic(&room.topic).map(Into::into),
-            join: if room.is_private { Joiners::Members } else { Joiners::All },
-            speak: if room.is_archived { Speakers::Moderators } else { Speakers::All },
-            ..RoomSettings::DEFAULT
-        };
         let creator = room.creator.as_deref().map(user).filter(|creator| !creator.is_empty());
         let title = cut(&room.title, TITLE_BYTES_MAX);
+        let settings = settings(room);
         // Where that is not known, the first message is the next best.
         let created_ms = room.created_ms.or(first_ms).unwrap_or_default();
-        let created_at = milliseconds(created_ms);
         let line = RoomLine {
             kind: Kind::Room,
             room: name.as_str().into(),
             title: if title.is_empty() { name.clone() } else { title }.into(),
             founded: 1,
-            created_at,
+            created_at: milliseconds(created_ms),
             by: creator.clone().map(Into::into),
             settings: (settings != RoomSettings::DEFAULT).then(|| settings.json().into()),
             floor: 0,
@@ -143,7 +137,7 @@ impl<'a, 't> Lines<'a, 't> {
         };
         self.line(&room.place, &line)?;
         self.rooms += 1;
-        let epoch = self.epoch(&room.id);
+        let epoch = self.epoch(&room.id, &name);
         let line = EraLine {
             kind: Kind::Era,
             room: name.as_str().into(),
@@ -277,10 +271,22 @@ impl<'a, 't> Lines<'a, 't> {
         }
     }
 
-    /// An epoch for a room: the same for the same one, and for no other.
-    fn epoch(&self, id: &str) -> u64 {
-        let digest = Sha1::digest(format!("{:?} {id}", self.product));
+    /// An epoch for a room: the same for the same one, and for no other. One without an id is known
+    /// by its name.
+    fn epoch(&self, id: &str, name: &str) -> u64 {
+        let known_by = if id.is_empty() { format!(" {name}") } else { id.to_owned() };
+        let digest = Sha1::digest(format!("{:?} {known_by}", self.product));
         digest.iter().take(8).fold(0, |epoch, byte| epoch << 8 | u64::from(*byte))
+    }
+}
+
+/// What a room is set to.
+fn settings(room: &Room) -> RoomSettings {
+    RoomSettings {
+        topic: topic(&room.topic).map(Into::into),
+        join: if room.is_private { Joiners::Members } else { Joiners::All },
+        speak: if room.is_archived { Speakers::Moderators } else { Speakers::All },
+        ..RoomSettings::DEFAULT
     }
 }
 

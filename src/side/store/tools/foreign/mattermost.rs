@@ -13,7 +13,7 @@ use super::archive::{Archive, BYTE_ORDER_MARK, place};
 use super::json::ELEMENT_BYTES_MAX;
 use super::lines::Lines;
 use super::shape::shapes;
-use super::told::Kinds;
+use super::told::{Kinds, Told};
 use super::{Attached, Post, Room, emoji, first_of};
 use crate::side::store::error::StoreError;
 
@@ -115,46 +115,13 @@ struct Known {
 
 pub(super) fn convert(mut archive: Archive, lines: &mut Lines<'_, '_>) -> Result<(), StoreError> {
     let name = main_file(&archive)?;
-    let attached_count = (archive.names().count() as u64).saturating_sub(1);
-    let mut known = Known::default();
-    if let Some(file) = archive.file(&name)? {
-        let mut file = BufReader::new(file);
-        let mut text = Vec::new();
-        for number in 1_u64.. {
-            text.clear();
-            let place = place(&name, format_args!("line {number}"));
-            let read = (&mut file).take(ELEMENT_BYTES_MAX + 1).read_until(b'\n', &mut text);
-            read.map_err(|error| lines.unreadable(&place, error))?;
-            if text.is_empty() {
-                break;
-            }
-            if text.len() as u64 > ELEMENT_BYTES_MAX {
-                let what = format!("it is longer than {ELEMENT_BYTES_MAX} bytes");
-                return Err(lines.damaged(&place, what));
-            }
-            let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&text);
-            if text.trim_ascii().is_empty() {
-                continue;
-            }
-            let line = serde_json::from_slice(text).map_err(|error| {
-                // Its own number of a line is always 1.
-                let what = error.to_string().replace(" at line 1 column ", " at byte ");
-                lines.damaged(&place, format!("it is none of such an export: {what}"))
-            })?;
-            known.hear(line, place, lines)?;
-        }
-    }
+    let known = read(&mut archive, &name, lines)?;
     if known.channels.is_empty() {
         return Err(archive.damaged(&name, "it is no export of Mattermost: no line has a channel"));
     }
+    let attached_count = (archive.names().count() as u64).saturating_sub(1);
     lines.told.leave_out(attached_count, "files that hang on posts");
-    lines.told.leave_out(known.twice, "channels that are there twice");
-    lines.told.leave_out(known.direct, "direct messages");
-    let homeless = "messages of channels that are not in the export, or come later";
-    lines.told.leave_out(known.homeless, homeless);
-    lines.told.leave_out_kinds(&known.others, "lines of which nothing is taken");
-    let homeless_count = known.awaited.values().map(|members| members.len() as u64).sum();
-    lines.told.leave_out(homeless_count, "members of channels that are not in the export");
+    known.tell(&mut lines.told);
     for (number, (mut room, team)) in (0..).zip(known.channels) {
         if known.teams.len() > 1 {
             room.name = format!("{team}-{}", room.name);
@@ -162,6 +129,38 @@ pub(super) fn convert(mut archive: Archive, lines: &mut Lines<'_, '_>) -> Result
         lines.room(number, &room)?;
     }
     Ok(())
+}
+
+/// Reads the lines of a file.
+fn read(archive: &mut Archive, name: &str, lines: &mut Lines<'_, '_>) -> Result<Known, StoreError> {
+    let mut known = Known::default();
+    let Some(file) = archive.file(name)? else { return Ok(known) };
+    let mut file = BufReader::new(file);
+    let mut text = Vec::new();
+    for number in 1_u64.. {
+        text.clear();
+        let place = place(name, format_args!("line {number}"));
+        let read = (&mut file).take(ELEMENT_BYTES_MAX + 1).read_until(b'\n', &mut text);
+        read.map_err(|error| lines.unreadable(&place, error))?;
+        if text.is_empty() {
+            break;
+        }
+        if text.len() as u64 > ELEMENT_BYTES_MAX {
+            let what = format!("it is longer than {ELEMENT_BYTES_MAX} bytes");
+            return Err(lines.damaged(&place, what));
+        }
+        let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&text);
+        if text.trim_ascii().is_empty() {
+            continue;
+        }
+        let line = serde_json::from_slice(text).map_err(|error| {
+            // Its own number of a line is always 1.
+            let what = error.to_string().replace(" at line 1 column ", " at byte ");
+            lines.damaged(&place, format!("it is none of such an export: {what}"))
+        })?;
+        known.take_line(line, place, lines)?;
+    }
+    Ok(known)
 }
 
 /// The name of the file of lines: the only one that is in no folder, or in the fewest. Others may
@@ -186,7 +185,19 @@ fn main_file(archive: &Archive) -> Result<String, StoreError> {
 }
 
 impl Known {
-    fn hear(
+    /// Notes what of the lines is not taken.
+    fn tell(&self, told: &mut Told) {
+        told.leave_out(self.twice, "channels that are there twice");
+        told.leave_out(self.direct, "direct messages");
+        let homeless = "messages of channels that are not in the export, or come later";
+        told.leave_out(self.homeless, homeless);
+        told.leave_out_kinds(&self.others, "lines of which nothing is taken");
+        let homeless_count = self.awaited.values().map(|members| members.len() as u64).sum();
+        told.leave_out(homeless_count, "members of channels that are not in the export");
+    }
+
+    /// Takes what a line says.
+    fn take_line(
         &mut self,
         line: Line,
         place: String,
@@ -194,7 +205,7 @@ impl Known {
     ) -> Result<(), StoreError> {
         match line {
             Line { team: Some(Team { name }), .. } => drop(self.teams.insert(name)),
-            Line { channel: Some(channel), .. } => self.hear_channel(channel, place, lines)?,
+            Line { channel: Some(channel), .. } => self.take_channel(channel, place, lines)?,
             Line { user: Some(user), .. } => {
                 for of in user.channels() {
                     let Some(number) = self.by_name.get(&of).map(|number| *number as usize) else {
@@ -212,7 +223,7 @@ impl Known {
             Line { post: Some(post), .. } => {
                 let of = (post.team.clone(), post.channel.clone());
                 match self.by_name.get(&of).copied() {
-                    Some(room) => self.take(room, post, (place, None), lines)?,
+                    Some(room) => self.take_post(room, post, (place, None), lines)?,
                     None => self.homeless += post.count(),
                 }
             }
@@ -226,7 +237,7 @@ impl Known {
 
     /// Takes a channel; one that is there already as it is now. It stays private, and keeps its
     /// members.
-    fn hear_channel(
+    fn take_channel(
         &mut self,
         channel: Channel,
         place: String,
@@ -252,7 +263,7 @@ impl Known {
     }
 
     /// Takes a post, with its replies: by where it stands, which no other one does.
-    fn take(
+    fn take_post(
         &mut self,
         room: u32,
         mut message: Written,
@@ -266,7 +277,7 @@ impl Known {
         lines.post(room, Post { note, ..post })?;
         for (number, reply) in replies.into_iter().enumerate() {
             let of_reply = format!("{place}, replies[{number}]");
-            self.take(room, reply, (of_reply, Some(&place)), lines)?;
+            self.take_post(room, reply, (of_reply, Some(&place)), lines)?;
         }
         Ok(())
     }

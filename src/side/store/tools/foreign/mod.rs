@@ -186,12 +186,17 @@ struct Attached {
 }
 
 /// The emoji of a short name, as most products write it; of one that is a product's own, the name
-/// between colons.
+/// between colons; empty, if there is no name.
 fn emoji(name: &str) -> String {
     // The colour of a skin comes behind, and some have it alone.
     let base = name.split("::").next().unwrap_or(name);
     emojis::get_by_shortcode(base)
-        .map_or_else(|| format!(":{base}:"), |emoji| emoji.as_str().to_owned())
+        .map_or_else(|| own_emoji(base), |emoji| emoji.as_str().to_owned())
+}
+
+/// One that is a product's own: its name between colons, if it has any.
+fn own_emoji(name: &str) -> String {
+    if name.is_empty() { String::new() } else { format!(":{name}:") }
 }
 
 /// How many reactions have no name, of so many with so many names.

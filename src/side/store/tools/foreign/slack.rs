@@ -117,9 +117,9 @@ shapes! {
     }
 }
 
-/// Kinds of messages that a user or an app has said, beside those without a kind. Slack itself notes
-/// the others. A `tombstone` stands for a message that was answered, and then deleted: it begins the
-/// thread of the answers.
+/// Kinds of messages that a user or an app has said, beside those without a kind. Slack itself
+/// notes the others. A `tombstone` stands for a message that was answered, and then deleted: it
+/// begins the thread of the answers.
 const SAID: [&str; 7] = [
     "bot_message",
     "me_message",
@@ -155,18 +155,7 @@ struct Known {
 }
 
 pub(super) fn convert(mut archive: Archive, lines: &mut Lines<'_, '_>) -> Result<(), StoreError> {
-    let mut channels = Channels::default();
-    if !channels.read(&mut archive, "channels.json", false)? {
-        let what = "it is no export of Slack: there is no channels.json at its top";
-        return Err(archive.damaged("", what));
-    }
-    channels.read(&mut archive, "groups.json", true)?;
-    let Channels { all: channels, twice_count, .. } = channels;
-    if channels.is_empty() {
-        let what = "it is no export of Slack: channels.json and groups.json have no channel";
-        return Err(archive.damaged("", what));
-    }
-    lines.told.leave_out(twice_count, "channels that are there twice");
+    let channels = read_channels(&mut archive, lines)?;
     let ids = channels.iter().map(|Listed { channel, .. }| (&channel.id, &channel.name));
     let ids = ids.map(|(id, name)| (id.clone(), name.clone())).collect();
     let mut known = Known { users: HashMap::new(), channels: ids };
@@ -175,15 +164,52 @@ pub(super) fn convert(mut archive: Archive, lines: &mut Lines<'_, '_>) -> Result
         Ok(())
     })?;
     let mut folders: HashSet<_> = channels.iter().map(|of| of.channel.name.clone()).collect();
-    let mut direct_count = 0;
+    folders.extend(read_direct(&mut archive, lines)?);
+    tell_of_others(&archive, &folders, lines);
+    for (number, Listed { channel, place, is_private }) in (0..).zip(channels) {
+        take_messages(&mut archive, number, &channel, &known, lines)?;
+        lines.room(number, &Room { place, is_private, ..room(channel, &known) })?;
+    }
+    Ok(())
+}
+
+/// All channels, of which there is one at least.
+fn read_channels(
+    archive: &mut Archive,
+    lines: &mut Lines<'_, '_>,
+) -> Result<Vec<Listed>, StoreError> {
+    let mut channels = Channels::default();
+    if !channels.read(archive, "channels.json", false)? {
+        let what = "it is no export of Slack: there is no channels.json at its top";
+        return Err(archive.damaged("", what));
+    }
+    channels.read(archive, "groups.json", true)?;
+    if channels.all.is_empty() {
+        let what = "it is no export of Slack: channels.json and groups.json have no channel";
+        return Err(archive.damaged("", what));
+    }
+    lines.told.leave_out(channels.twice_count, "channels that are there twice");
+    Ok(channels.all)
+}
+
+/// Leaves out direct conversations. Returns the names of their folders.
+fn read_direct(
+    archive: &mut Archive,
+    lines: &mut Lines<'_, '_>,
+) -> Result<Vec<String>, StoreError> {
+    let mut folders = Vec::new();
     for name in ["dms.json", "mpims.json"] {
-        json::each(&mut archive, name, |_, Direct { id, name }| {
-            direct_count += 1;
-            folders.insert(name.unwrap_or(id));
+        json::each(archive, name, |_, Direct { id, name }| {
+            folders.push(name.unwrap_or(id));
             Ok(())
         })?;
     }
-    lines.told.leave_out(direct_count, "direct conversations");
+    lines.told.leave_out(folders.len() as u64, "direct conversations");
+    Ok(folders)
+}
+
+/// Notes which files are not read: those of no such folder, and those that have no messages.
+fn tell_of_others(archive: &Archive, folders: &HashSet<String>, lines: &mut Lines<'_, '_>) {
     let (mut homeless_count, mut other_count) = (0, 0);
     for name in archive.names() {
         match name.split_once('/') {
@@ -194,11 +220,6 @@ pub(super) fn convert(mut archive: Archive, lines: &mut Lines<'_, '_>) -> Result
     }
     lines.told.leave_out(homeless_count, "files of channels that are not in the export");
     lines.told.leave_out(other_count, "files that have no messages");
-    for (number, Listed { channel, place, is_private }) in (0..).zip(channels) {
-        say(&mut archive, number, &channel, &known, lines)?;
-        lines.room(number, &Room { place, is_private, ..room(channel, &known) })?;
-    }
-    Ok(())
 }
 
 /// All channels, each once by its name.
@@ -263,8 +284,8 @@ fn room(channel: Channel, known: &Known) -> Room {
     }
 }
 
-/// Reads what was said in a channel.
-fn say(
+/// Takes what was said in a channel.
+fn take_messages(
     archive: &mut Archive,
     number: u32,
     channel: &Channel,
@@ -287,7 +308,8 @@ fn say(
             };
             let pin = pins.get_key_value(&*message.ts).filter(|_| note.is_none());
             pinned.extend(pin.map(|(id, _)| *id));
-            let pinned_ms = pin.map(|(_, created)| created.saturating_mul(1_000));
+            // Where it is not known when, it was at the earliest when it was said.
+            let pinned_ms = pin.map(|(_, created)| created.saturating_mul(1_000).max(at_ms));
             let post = post(message, at_ms, pinned_ms, known);
             lines.post(number, Post { place, note, ..post })
         })?;
@@ -317,7 +339,7 @@ fn post(message: Message, at_ms: u64, pinned_ms: Option<u64>, known: &Known) -> 
         body: plain(text, known, &mut mentions),
         // The first message of a thread names itself.
         reply_to: message.thread_ts.filter(|thread| *thread != message.ts),
-        edited_ms: message.edited.and_then(|edited| milliseconds(&edited.ts)),
+        edited_ms: message.edited.and_then(|edited| milliseconds(&edited.ts)).filter(|at| *at > 0),
         pinned_ms,
         mentions,
         files: message
@@ -387,6 +409,10 @@ fn unescaped(text: &str) -> String {
 /// The time of a message, by which Slack names it: `1512085950.000216`.
 fn milliseconds(ts: &str) -> Option<u64> {
     let (seconds, parts) = ts.split_once('.').unwrap_or((ts, ""));
+    // A number may have a sign, which a time has not.
+    if !seconds.bytes().chain(parts.bytes()).all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
     let thousandths = format!("{parts:0<3}");
     let seconds: u64 = seconds.parse().ok()?;
     seconds.checked_mul(1_000)?.checked_add(thousandths.get(..3)?.parse().ok()?)

@@ -37,7 +37,7 @@ impl Kinds {
 pub(super) struct Left {
     /// Messages that were there already.
     pub(super) twice: u64,
-    /// Answers to what is not there, or stands behind them.
+    /// Answers to what is not taken, or stands behind them.
     pub(super) answers: u64,
     pub(super) reactions: u64,
     /// Reactions of which it is not known whose they are.
@@ -83,7 +83,7 @@ impl Told {
         self.leave_out(mentions, "mentions that have no place");
         self.leave_out(files, "names of files that have no place");
         if answers > 0 {
-            let what = "answers to what is not in the export, or comes later";
+            let what = "answers to what is not taken, or comes later";
             self.note(format!("messages of their own: {what}: {answers}"));
         }
         self.notes

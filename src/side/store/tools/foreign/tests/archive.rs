@@ -221,6 +221,20 @@ fn what_was_altered_in_a_zip_is_named() {
     assert!(error.to_string().contains("tea/1.json: "), "{error}");
 }
 
+#[test]
+fn what_is_packed_in_a_way_that_is_not_known_is_named() {
+    let (_folder, path) = stored(&["tea/1.json"], CHANNEL);
+    let mut packed = fs::read(&path).unwrap();
+    let directory = packed.windows(4).position(|four| four == b"PK\x01\x02").unwrap();
+    // Deflate64, as Windows packs what is large: in front of the file, and in the directory.
+    packed[8] = 9;
+    packed[directory + 10] = 9;
+    fs::write(&path, packed).unwrap();
+    let error = converted(Product::Discord, &path).unwrap_err();
+    assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
+    assert!(error.to_string().contains("tea/1.json: compression method not supported"), "{error}");
+}
+
 /// What unpacks to far more than it is: many names of the same bytes.
 #[test]
 fn a_zip_whose_files_share_their_bytes_is_refused() {

@@ -145,3 +145,37 @@ fn what_is_null_in_an_export_of_discord_is_as_if_it_were_not_there() {
     assert_eq!(said(&lines), [("room", "u", "", 0)]);
     assert_eq!(notes[1..], ["left out: what the product itself has noted: without a kind 1"]);
 }
+
+#[test]
+fn what_says_how_messages_are_to_be_taken_stands_before_them() {
+    let message = r#"{"id":"1","type":"Default","timestamp":"2026-10-31T07:00:01Z"}"#;
+    let channel = r#""channel":{"id":"1","name":"tea"}"#;
+    let exported = r#""exportedAt":"2026-11-01T00:00:00Z""#;
+    for (fields, expected) in [
+        (format!(r#""messages":[{message}],{channel}"#), "`channel`"),
+        (format!(r#""messages":[{message}]"#), "`channel`"),
+        (format!(r#"{channel},"messages":[{message}],{exported}"#), "`exportedAt`"),
+    ] {
+        let file = format!("{{{fields}}}");
+        let error = refused(Product::Discord, &[("tea.json", file.as_bytes())]);
+        let expected = format!("tea.json: its {expected} is not before its `messages`");
+        assert!(error.contains(&expected), "{error}");
+    }
+}
+
+#[test]
+fn of_what_discord_notes_the_times_do_not_matter() {
+    let note = r#"{"id":"1","type":"Call","timestamp":"?","timestampEdited":"?"}"#;
+    let channel = format!(r#"{{"channel":{{"id":"1","name":"tea"}},"messages":[{note}]}}"#);
+    let (_, notes) = taken(Product::Discord, &[("tea.json", &channel)]);
+    assert_eq!(notes[1..], ["left out: what the product itself has noted: Call 1"]);
+}
+
+#[test]
+fn channels_of_discord_without_an_id_have_epochs_of_their_own() {
+    let channel = r#"{"channel":{"name":"tea"},"messages":[]}"#;
+    let (lines, _) = taken(Product::Discord, &[("a.json", channel), ("b.json", channel)]);
+    let eras: Vec<_> = lines.iter().filter(|line| line["kind"] == "era").collect();
+    assert_eq!(eras.len(), 2);
+    assert_ne!(eras[0]["epoch"], eras[1]["epoch"]);
+}

@@ -70,10 +70,7 @@ fn an_answer_stands_behind_what_it_answers_and_in_its_thread() {
         answer("e", 40, "x"),
     ];
     let (lines, notes) = lines_of(&[(Room::default(), posts)]);
-    assert_eq!(
-        notes,
-        ["messages of their own: answers to what is not in the export, or comes later: 2"]
-    );
+    assert_eq!(notes, ["messages of their own: answers to what is not taken, or comes later: 2"]);
     let messages = lines.iter().filter(|line| line["kind"] == "message");
     let seen: Vec<_> = messages
         .map(|line| {
@@ -173,6 +170,11 @@ fn what_a_store_does_not_take_is_named_by_where_it_stands_in_the_export() {
     let expected = "tea/day.json: $[3]: `at` is before 1, or far from now";
     assert!(error.to_string().contains(expected), "{error}");
     assert!(matches!(error, StoreError::Damaged { file, .. } if file == Path::new("export.zip")));
+    let created_ms = Some(u64::MAX);
+    let late =
+        Room { name: "tea".to_owned(), created_ms, place: "$[7]".to_owned(), ..Room::default() };
+    let error = taken_in(&[(late, vec![])]).unwrap_err();
+    assert!(error.to_string().contains("$[7]: `created_at` is far from now"), "{error}");
 }
 
 #[test]
@@ -180,6 +182,7 @@ fn short_names_of_emoji_are_their_emoji_and_others_stay_names() {
     assert_eq!(emoji("thumbsup"), "👍");
     assert_eq!(emoji("+1::skin-tone-3"), "👍");
     assert_eq!(emoji("party_parrot"), ":party_parrot:");
+    assert_eq!(emoji(""), "", "which is none");
 }
 
 #[test]
@@ -208,7 +211,7 @@ fn as_many_reactions_are_kept_as_fit_however_often_they_are_given() {
 #[test]
 fn of_what_is_there_twice_the_newest_state_is_taken() {
     let state =
-        |body: &str, as_of_ms, edited_ms| Post { as_of_ms, edited_ms, ..post("a", 7, body) };
+        |body: &str, as_of_ms, edited_ms| Post { edited_ms, as_of_ms, ..post("a", 7, body) };
     for (states, expected) in [
         // The export that was made last, though it comes first; or else the last edit.
         (vec![state("new", 9, None), state("old", 8, Some(8))], "new"),
@@ -232,8 +235,8 @@ fn what_is_left_out_is_counted_once_however_often_it_is_there() {
         unnamed_count: 2,
         ..post(id, 7, "hi")
     };
-    let noted = Post { note: Some("pin".to_owned()), ..reacted("n") };
-    let once = [note("a"), note("b"), post("c", 7, " "), reacted("d"), noted];
+    let pin = Post { note: Some("pin".to_owned()), ..reacted("n") };
+    let once = [note("a"), note("b"), post("c", 7, " "), reacted("d"), pin];
     let (lines, notes) = lines_of(&[(Room::default(), [once.clone(), once].concat())]);
     assert_eq!(said(&lines), [("room", "u", "hi", 0)]);
     assert_eq!(

@@ -26,7 +26,7 @@ fn of_mattermost_no_answer_and_no_member_is_lost_by_what_it_hangs_on() {
             "left out: lines of which nothing is taken: playbook 1, post 1",
             "left out: members of channels that are not in the export: 1",
             "left out: what the product itself has noted: system_purpose 1",
-            "messages of their own: answers to what is not in the export, or comes later: 1",
+            "messages of their own: answers to what is not taken, or comes later: 1",
         ]
     );
     let error = refused(Product::Mattermost, &[("a.jsonl", b"{}"), ("b.jsonl", b"{}")]);
@@ -137,7 +137,7 @@ fn lines_of_mattermost_of_which_nothing_is_taken_are_counted_by_kind() {
         r#"{"type":"direct_channel","direct_channel":{"members":["a","b"]}}"#,
         r#"{"type":"direct_post","direct_post":{"user":"a","replies":[{"user":"b"},{"user":"a"}]}}"#,
         r#"{"type":"post","post":{"team":"t","channel":"gone","user":"a","replies":[{"user":"b"}]}}"#,
-        r#"{}"#,
+        r"{}",
     ];
     let (_, notes) = taken(Product::Mattermost, &[("a.jsonl", &text.join("\n"))]);
     assert_eq!(

@@ -32,7 +32,7 @@ fn of_slack_a_thread_outlives_its_deleted_beginning_and_what_slack_notes_is_told
             "left out: files that have no messages: 1",
             "left out: pins of \"tea\" of what was not said: 1",
             "left out: what the product itself has noted: channel_join 2, pinned_item 1",
-            "messages of their own: answers to what is not in the export, or comes later: 1",
+            "messages of their own: answers to what is not taken, or comes later: 1",
         ]
     );
 }
@@ -121,4 +121,26 @@ fn what_is_null_in_an_export_of_slack_is_as_if_it_were_not_there() {
         ],
     );
     assert_eq!(said(&lines), [("tea", "U1", "hi", 0)]);
+}
+
+#[test]
+fn a_pin_or_an_edit_of_slack_may_lack_its_time() {
+    let channels = r#"[{"id":"C1","name":"tea","pins":[{"id":"5.0"},{"id":"6.0","created":7}]}]"#;
+    let day = r#"[{"text":"a","ts":"5.0"},{"text":"b","ts":"6.0","edited":{"ts":"0.0"}}]"#;
+    let (lines, _) = taken(Product::Slack, &[("channels.json", channels), ("tea/1.json", day)]);
+    let messages: Vec<_> = lines.iter().filter(|line| line["kind"] == "message").collect();
+    assert_eq!(messages[0]["pinned_at"], 5_000, "at the earliest");
+    assert_eq!(messages[1]["pinned_at"], 7_000);
+    assert!(messages[1]["edited_at"].is_null());
+}
+
+#[test]
+fn a_time_of_slack_is_digits_around_a_point() {
+    let channels: (&str, &[u8]) = ("channels.json", br#"[{"id":"C1","name":"tea"}]"#);
+    for ts in ["", "-5.0", "+5.0", "5.+1", "1e9", "nan", "99999999999999999999.0"] {
+        let day = format!(r#"[{{"text":"hi","ts":"{ts}"}}]"#);
+        let error = refused(Product::Slack, &[channels, ("tea/1.json", day.as_bytes())]);
+        let expected = format!("tea/1.json: $[0]: {ts:?} is no time of a message");
+        assert!(error.contains(&expected), "{error}");
+    }
 }
