@@ -22,6 +22,13 @@ impl Rooms {
         room.is_some_and(|of| of.room.journal().is_behind(cursor))
     }
 
+    /// Up to which offset a room that is open here has let go of messages.
+    pub(crate) fn floor(&self, topic: &str) -> Option<u64> {
+        let room = self.by_topic.get(topic).filter(|key| !self.loading.has(**key));
+        let room = room.and_then(|key| self.arena.get(*key));
+        room.map(|of| of.room.journal().log_floor().offset)
+    }
+
     /// Whom a room has at each other node, by the life that this is known of.
     pub(crate) fn elsewhere(&self, topic: &str) -> Vec<(NodeId, u64, Vec<String>)> {
         let room = self.by_topic.get(topic).and_then(|key| self.arena.get(*key));

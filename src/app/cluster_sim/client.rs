@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use super::judge::{Judge, author};
 use crate::auth::level::Level;
+use crate::link::facts::RoomKeep;
 use crate::link::ids::{Asker, RoomKey};
 use crate::rooms::contract::reader::{Reader, messages, number, object};
 
@@ -38,10 +39,13 @@ pub(super) enum Asked {
         user: String,
         on: bool,
     },
-    /// The messages before an offset.
+    /// The messages before an offset. `floor`: those up to it are gone.
     Page {
         before: u64,
+        floor: u64,
     },
+    /// That the room keeps so much.
+    Keep(RoomKeep),
 }
 
 /// See the module.
@@ -136,13 +140,15 @@ impl Member {
             judge.has_unmuted(by.0, user);
         }
         match (status, &asked) {
-            ("ok", Asked::Page { .. }) => {
+            ("ok", Asked::Page { before, floor }) => {
                 let page = messages(&object(response), "messages");
+                let has_more = object(response)["more"] != false;
+                judge.check_page(by.0, (*before, *floor), &page, has_more);
                 for message in &page {
                     judge.sees(by.0, message);
                 }
                 self.reader.read(&page);
-                self.has_first = object(response)["more"] == false;
+                self.has_first = !has_more;
             }
             ("ok", _) => judge.acked(by, &asked, since, response),
             (_, Asked::Message { key, body }) => {

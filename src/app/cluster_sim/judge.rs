@@ -6,8 +6,8 @@
 //! 4. one change has one number;
 //! 5. whoever is muted says nothing new, from the acknowledgement on, at any node.
 //!
-//! What each client must see of its room by itself is in `Reader`; that whoever comes is told what
-//! the engine has, in `site`.
+//! What may be gone of it is in `keeping`. What each client must see of its room by itself is in
+//! `Reader`; that whoever comes is told what the engine has, in `site`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -49,6 +49,10 @@ pub(super) struct Judge {
     unmuting: BTreeMap<(usize, String), u64>,
     /// Whether the engine has lost what may have been acknowledged.
     has_lost: bool,
+    /// Up to where each room has let go of messages at most.
+    pub(super) gone: [Marks; TOPICS.len()],
+    /// Behind which offset a failover has brought back what was gone, at the least.
+    pub(super) brought_back: [Option<u64>; TOPICS.len()],
 }
 
 impl Judge {
@@ -97,6 +101,9 @@ impl Judge {
                 }
             }
             Asked::Mute { on: false, .. } | Asked::Page { .. } => {}
+            Asked::Keep(_) => {
+                self.reached.insert("set to keep less");
+            }
             Asked::React { offset, emoji } => {
                 self.reached.insert("reacted");
                 self.reactions.insert((topic, *offset, emoji, user.to_owned()));
@@ -143,6 +150,7 @@ impl Judge {
     pub(super) fn fails_over(&mut self, engine: &PretendedEngine, waits: bool) {
         for (topic, name) in TOPICS.iter().enumerate() {
             let kept = engine.durable(name);
+            self.brings_back(topic, engine.durably_gone(name), engine.gone(name));
             if kept != engine.top(name) {
                 self.reached.insert("lost what replicas had not");
             }
@@ -172,7 +180,8 @@ impl Judge {
         }
     }
 
-    /// What there is of a room in the end has all that was acknowledged, once.
+    /// What there is of a room in the end has all that was acknowledged and is not
+    /// gone, once.
     pub(super) fn check_end(&mut self, topic: usize, messages: &BTreeMap<u64, Message>) {
         let mut keys = BTreeSet::new();
         for message in messages.values() {
@@ -181,7 +190,9 @@ impl Judge {
             let is_new = keys.insert((author(message), key.to_string()));
             assert!(is_new, "a key is on one message: {message:?}");
         }
-        for ((_, user, key), offset) in self.messages.iter().filter(|((of, ..), _)| *of == topic) {
+        let gone = self.gone[topic].offset;
+        let acked = self.messages.iter().filter(|((of, ..), _)| *of == topic);
+        for ((_, user, key), offset) in acked.filter(|(_, offset)| **offset > gone) {
             let message = messages.get(offset).unwrap_or_else(|| panic!("{offset} is there"));
             let is_it = author(message) == user
                 && message.get("key").is_none_or(|of| of.as_str() == Some(key));
@@ -193,6 +204,9 @@ impl Judge {
             else {
                 continue;
             };
+            if *offset <= gone {
+                continue;
+            }
             let Some(message) = messages.get(offset) else {
                 panic!("what was changed is there: {asked:?}, {change}");
             };
@@ -212,7 +226,8 @@ impl Judge {
                 _ => {}
             }
         }
-        for (_, offset, emoji, user) in self.reactions.iter().filter(|(of, ..)| *of == topic) {
+        let reacted = self.reactions.iter().filter(|(of, ..)| *of == topic);
+        for (_, offset, emoji, user) in reacted.filter(|(_, offset, ..)| *offset > gone) {
             let message = &messages[offset];
             let users = message.get("reactions").map(|of| of[*emoji]["users"].to_string());
             let has = users.is_some_and(|users| users.contains(&format!("\"{user}\"")));

@@ -7,23 +7,27 @@
 //! ```
 //!
 //! Each step does one thing, drawn from the run's seed: somebody says, edits, deletes, reacts to or
-//! pins something, mutes somebody, comes or goes; what is under way moves on by one; a connection
-//! is cut at any place, a push is lost, somebody else speaks, a node dies and another begins, the
-//! engine stands still, has no memory left, or fails over and loses its tail.
+//! pins something, mutes somebody, comes or goes, reads a page, sets what a room keeps; what is
+//! under way moves on by one; a connection is cut at any place, a push is lost, somebody else
+//! speaks, a node dies and another begins, the engine stands still, has no memory left, or fails
+//! over and loses its tail.
 //!
 //! | file | what it is |
 //! |---|---|
 //! | `client` | somebody who chats, at one node after the other |
 //! | `judge` | what must be true of all that clients are told together |
+//! | `keeping` | what may be gone of a room, and what must be |
 //! | `site` | a node with its rooms and those who are connected to it |
 //! | `world` | all nodes and the engine, and what happens to them |
 //! | `rest` | what must be so when nothing goes wrong any more |
 //!
 //! What it does not model: shards, since a node has one (`tests/sim`); bytes on a wire
-//! (`tests/engine`, `tests/cluster`); what an engine lets go of.
+//! (`tests/engine`, `tests/cluster`); how an engine trims its streams, and an archive
+//! (`tests/engine`, `tests/cluster`).
 
 mod client;
 mod judge;
+mod keeping;
 mod rest;
 mod site;
 mod world;
@@ -31,8 +35,10 @@ mod world;
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use keeping::keep_of;
 use world::World;
 
+use crate::link::facts::Keep;
 use crate::side::engine::planted::{Planted, plant};
 
 /// How many runs there are,
@@ -66,9 +72,20 @@ const REACHED: [&str; 18] = [
     "somebody else spoke",
 ];
 
+/// And where rooms let go of something.
+const REACHED_WHERE_LESS_IS_KEPT: [&str; 7] = [
+    "set to keep less",
+    "let go of what is too old",
+    "let go of what is too many",
+    "let go of what is too much",
+    "came back for what is gone",
+    "brought back what was gone",
+    "read to what is gone",
+];
+
 /// One run, from one seed. What happened in it.
-fn run(seed: u64) -> BTreeSet<&'static str> {
-    let mut world = World::new(seed);
+fn run(seed: u64, keep: Keep) -> BTreeSet<&'static str> {
+    let mut world = World::new(seed, keep);
     for _ in 0..STEPS {
         world.step();
     }
@@ -85,13 +102,13 @@ fn seeds(count: u64) -> std::ops::Range<u64> {
     }
 }
 
-#[test]
-fn three_nodes_are_one_chat_whatever_goes_wrong() {
+/// Asserts that all these runs are right, and reach this.
+fn check_all(keep: impl Fn(u64) -> Keep, reach: &[&str]) {
     let mut reached = BTreeSet::new();
     let seeds = seeds(SEEDS);
     let is_whole = seeds.end - seeds.start >= SEEDS;
     for seed in seeds {
-        match catch_unwind(AssertUnwindSafe(|| run(seed))) {
+        match catch_unwind(AssertUnwindSafe(|| run(seed, keep(seed)))) {
             Ok(of_run) => reached.extend(of_run),
             Err(failure) => {
                 eprintln!("seed {seed}");
@@ -99,14 +116,35 @@ fn three_nodes_are_one_chat_whatever_goes_wrong() {
             }
         }
     }
-    for what in REACHED.iter().filter(|_| is_whole) {
+    for what in reach.iter().filter(|_| is_whole) {
         assert!(reached.contains(what), "{what} was not reached: {reached:?}");
     }
 }
 
 #[test]
+fn three_nodes_are_one_chat_whatever_goes_wrong() {
+    check_all(|_| Keep::default(), &REACHED);
+}
+
+#[test]
+fn rooms_let_go_of_what_is_too_old_or_too_much_at_all_nodes_and_of_nothing_else() {
+    check_all(keep_of, &[&REACHED[..], &REACHED_WHERE_LESS_IS_KEPT].concat());
+}
+
+/// Asserts that each of these is found by some run.
+fn check_found(keep: impl Fn(u64) -> Keep, all: &[Planted]) {
+    for planted in all {
+        plant(*planted);
+        let is_found = (0..SEEDS_OF_PLANTED)
+            .any(|seed| catch_unwind(AssertUnwindSafe(|| run(seed, keep(seed)))).is_err());
+        plant(Planted::Nothing);
+        assert!(is_found, "{planted:?} is found");
+    }
+}
+
+#[test]
 fn what_is_wrong_with_a_node_or_the_script_is_found() {
-    for planted in [
+    let all = [
         Planted::KeptBeforeReplicas,
         Planted::EpochReused,
         Planted::HeldForgotten,
@@ -116,11 +154,11 @@ fn what_is_wrong_with_a_node_or_the_script_is_found() {
         Planted::JudgedByIgnored,
         Planted::ExpectedIgnored,
         Planted::KeysIgnored,
-    ] {
-        plant(planted);
-        let is_found =
-            (0..SEEDS_OF_PLANTED).any(|seed| catch_unwind(AssertUnwindSafe(|| run(seed))).is_err());
-        plant(Planted::Nothing);
-        assert!(is_found, "{planted:?} is found");
-    }
+    ];
+    check_found(|_| Keep::default(), &all);
+}
+
+#[test]
+fn what_is_wrong_with_what_is_let_go_of_is_found() {
+    check_found(keep_of, &[Planted::YoungLetGo, Planted::FloorUntold, Planted::KeepUnheard]);
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::client::{Asked, Client, TOPICS};
+use super::keeping::check_bounds;
 use super::site::Site;
 use super::world::{NODES, World};
 use crate::auth::level::Level;
@@ -37,6 +38,7 @@ impl World {
         for topic in 0..TOPICS.len() {
             self.check_room(topic);
         }
+        self.check_kept();
         self.check_empty();
     }
 
@@ -52,6 +54,14 @@ impl World {
         for site in self.sites.iter().flatten() {
             let has = (site.home.rooms.len(), site.node.heard_count());
             assert_eq!(has, (0, 0), "an empty room is let go of at {}", site.id);
+        }
+    }
+
+    /// What is too old is gone, and what is too much.
+    fn check_kept(&self) {
+        for topic in TOPICS {
+            let held = self.engine.holding(topic);
+            check_bounds(&held, self.keep, self.engine.now_ms);
         }
     }
 
@@ -111,16 +121,23 @@ impl World {
             site.leave(&mut self.judge, index);
             site.gone.clear();
             self.settle();
+            // Some may have gone meanwhile.
+            let gone = self.engine.gone(TOPICS[topic]).offset;
+            let shown: Shown = shown.into_iter().filter(|(offset, _)| *offset > gone).collect();
             let bodies: Vec<_> = shown.values().map(|of| of["body"].to_string()).collect();
             assert_eq!(bodies, self.engine.bodies(TOPICS[topic]), "it is what the engine has");
             let first = all.get_or_insert_with(|| shown.clone());
+            first.retain(|offset, _| *offset > gone);
             assert_eq!(*first, shown, "all nodes show the same");
         }
         let all = all.expect("there are nodes");
         self.judge.check_end(topic, &all);
+        let gone = self.engine.gone(TOPICS[topic]).offset;
         for member in self.sites.iter().flatten().flat_map(|site| &site.members) {
             let Reader { topic: of, messages, .. } = &member.reader;
-            for (offset, message) in messages.iter().filter(|_| *of == topic) {
+            for (offset, message) in
+                messages.iter().filter(|(offset, _)| *of == topic && **offset > gone)
+            {
                 let there = all.get(offset).map(without_when_deleted);
                 let has = Some(without_when_deleted(message));
                 assert_eq!(has, there, "a client has what is there");
@@ -143,7 +160,9 @@ impl World {
             }
             let first = member.reader.messages.keys().next().copied();
             let before = first.unwrap_or(member.reader.at.offset + 1);
-            site.push(&mut self.judge, index, &Asked::Page { before });
+            // Everybody has heard of it, for nothing is under way.
+            let floor = self.engine.gone(TOPICS[member.client.topic]).offset;
+            site.push(&mut self.judge, index, &Asked::Page { before, floor });
             self.settle();
         }
     }

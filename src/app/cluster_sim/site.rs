@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::client::{Asked, Client, Member, TOPICS};
 use super::judge::Judge;
+use super::keeping::check_shown;
 use crate::auth::identity::{Identity, NEVER_S};
 use crate::base::arena::Key;
 use crate::limits::EngineLimits;
-use crate::link::facts::{MemberWish, Sentence};
+use crate::link::facts::{Keep, MemberWish, Sentence, SettingsWish};
 use crate::link::given::Given;
 use crate::link::ids::{Asker, AudienceKey, ConnKey, RoomKey};
 use crate::link::log::{LogEnd, View};
@@ -33,6 +34,8 @@ pub(super) struct Site {
     pub(super) gone: Vec<Client>,
     /// Who is in each room, as its members are told.
     pub(super) shown: [Option<Shown>; TOPICS.len()],
+    /// Up to which offset each room had let go of messages here when it was looked at last.
+    floors: [u64; TOPICS.len()],
     connections: u64,
 }
 
@@ -46,6 +49,9 @@ pub(super) struct Joining {
     is_exact: bool,
     /// if it has not waited for as long as a room may take to catch up. Since when it waits.
     since_ms: u64,
+    /// Up to which offset the room had let go of messages here when it came, if nothing has gone
+    /// wrong since.
+    floor: u64,
 }
 
 fn audience(topic: usize) -> AudienceKey {
@@ -57,8 +63,8 @@ fn topic_of(audience: AudienceKey) -> usize {
 }
 
 impl Site {
-    pub(super) fn new(id: u64, now_ms: u64) -> Self {
-        let (node, log) = PretendedNode::new(id);
+    pub(super) fn new(id: u64, keep: Keep, now_ms: u64) -> Self {
+        let (node, log) = PretendedNode::new(id, keep);
         let mut home = Home::with_log(log);
         home.rooms = Rooms::new(id << 32, hasher);
         home.now_ms = now_ms;
@@ -71,6 +77,7 @@ impl Site {
             joining: BTreeMap::new(),
             gone: Vec::new(),
             shown: Default::default(),
+            floors: Default::default(),
             connections: 0,
         }
     }
@@ -94,6 +101,22 @@ impl Site {
             self.tell(judge);
         }
         self.home.mesh.log.end_turn();
+        self.check_floors(judge);
+    }
+
+    /// What is gone stays gone, and no room takes for gone what the engine has.
+    fn check_floors(&mut self, judge: &Judge) {
+        for (topic, known) in self.floors.iter_mut().enumerate() {
+            let Some(floor) = self.home.rooms.floor(TOPICS[topic]) else { continue };
+            judge.check_floor(topic, floor, *known);
+            *known = floor;
+        }
+    }
+
+    /// Up to which offset a room has let go of messages here, if it is open.
+    pub(super) fn floor(&self, judge: &Judge, topic: usize) -> u64 {
+        let floor = self.home.rooms.floor(TOPICS[topic]).unwrap_or(0);
+        judge.surely_gone(topic, floor)
     }
 
     /// The rooms hear what their log has to say.
@@ -110,7 +133,14 @@ impl Site {
 
     /// Something goes wrong: of those who wait to be let in nothing is known any more.
     pub(super) fn note_wrong(&mut self) {
-        self.joining.values_mut().for_each(|joining| joining.is_exact = false);
+        for joining in self.joining.values_mut() {
+            (joining.is_exact, joining.floor) = (false, 0);
+        }
+        for (_, asked, _) in self.members.iter_mut().flat_map(|member| &mut member.asked) {
+            if let Asked::Page { floor, .. } = asked {
+                *floor = 0;
+            }
+        }
     }
 
     /// A client comes. `is_exact`: the engine has all that it has heard, and can be asked.
@@ -137,7 +167,8 @@ impl Site {
         };
         self.home.with(|rooms, cx, told| rooms.ask_for_room(cx, told, 0, join));
         let since_ms = self.home.now_ms;
-        self.joining.insert(number, Joining { client, is_ahead, is_exact, since_ms });
+        let floor = self.floor(judge, client.topic);
+        self.joining.insert(number, Joining { client, is_ahead, is_exact, since_ms, floor });
         self.tell(judge);
     }
 
@@ -187,7 +218,7 @@ impl Site {
                 let addition = Addition::Reaction { emoji, on: true };
                 ToHome::Add { home, asker, reference, offset: *offset, addition }
             }
-            Asked::Page { before } => {
+            Asked::Page { before, .. } => {
                 let (view, from, limit) = (View::Room, From::Before(*before), 3);
                 ToHome::History { home, asker, reference, view, from, limit }
             }
@@ -198,6 +229,16 @@ impl Site {
                 let sentence = if *on { Sentence::ForEver } else { Sentence::Lifted };
                 let wish = MemberWish { user, mute: Some(sentence), ..MemberWish::default() };
                 ToHome::Stand { home, asker, reference, wish }
+            }
+            Asked::Keep(own) => {
+                let given = |of: Option<u64>| of.map_or(Given::Null, Given::Value);
+                let wish = SettingsWish {
+                    keep_s: given(own.seconds),
+                    keep_messages: given(own.messages),
+                    keep_bytes: given(own.bytes),
+                    ..SettingsWish::default()
+                };
+                ToHome::Set { home, asker, reference, wish }
             }
         };
         self.home.hear(0, push);
@@ -260,10 +301,12 @@ impl Site {
     fn joined(&mut self, judge: &mut Judge, asker: Asker, room: RoomKey, response: &str) {
         let number = number_of(asker.conn);
         let joining = self.joining.remove(&number).expect("it wants to join");
-        let Joining { mut client, is_ahead, is_exact, since_ms } = joining;
+        let Joining { mut client, is_ahead, is_exact, since_ms, floor } = joining;
         let is_late = judge.now_ms - since_ms >= EngineLimits::default().timeout_ms;
         let whole = object(response);
-        for message in &messages(&whole, "messages") {
+        let told = messages(&whole, "messages");
+        check_shown(client.topic, floor, &told);
+        for message in &told {
             judge.sees(client.topic, message);
         }
         let reader = match client.reader.take() {
@@ -279,7 +322,11 @@ impl Site {
                 if is_recovered && is_ahead {
                     judge.reached.insert("came back ahead");
                 }
-                let is_right = is_recovered || !is_exact || is_late;
+                let is_gone = judge.is_gone(client.topic, cursor);
+                let is_right = is_recovered || !is_exact || is_late || is_gone;
+                if is_gone && !is_recovered {
+                    judge.reached.insert("came back for what is gone");
+                }
                 assert!(is_right, "what the engine has is told: {cursor:?}, {response}");
                 reader
             }

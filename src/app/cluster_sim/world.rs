@@ -2,9 +2,11 @@
 
 use super::client::{Asked, Client, Member, TOPICS};
 use super::judge::Judge;
+use super::keeping::some_keep;
 use super::site::Site;
 use crate::auth::level::Level;
 use crate::base::rng::SplitMix64;
+use crate::link::facts::Keep;
 use crate::rooms::contract::reader::Reader;
 use crate::side::engine::{PretendedEngine, Push};
 
@@ -22,6 +24,9 @@ const USERS: [(&str, Level); 7] = [
     ("m1", Level::Moderate),
 ];
 
+/// Who may set what a room keeps, where rooms let go of something.
+const OWNER: (&str, Level) = ("o0", Level::Own);
+
 const EMOJI: [&str; 3] = ["👍", "🎉", "🔥"];
 
 /// See the module.
@@ -36,11 +41,14 @@ pub(super) struct World {
     /// So many replicas must have what is told as kept.
     replicas: u32,
     nodes: u64,
+    /// What is kept of each room.
+    pub(super) keep: Keep,
 }
 
 impl World {
-    pub(super) fn new(seed: u64) -> Self {
-        let clients = USERS.iter().flat_map(|(user, level)| {
+    pub(super) fn new(seed: u64, keep: Keep) -> Self {
+        let owners = &[OWNER][..usize::from(keep.is_bound())];
+        let clients = USERS.iter().chain(owners).flat_map(|(user, level)| {
             (0..TOPICS.len()).map(|topic| Client::new(user, *level, topic))
         });
         let mut world = Self {
@@ -52,6 +60,7 @@ impl World {
             is_calm: false,
             replicas: u32::from(!seed.is_multiple_of(4)),
             nodes: 0,
+            keep,
         };
         (0..NODES).for_each(|at| world.boot(at));
         world
@@ -68,7 +77,7 @@ impl World {
     /// A node begins, with a name that no other had.
     pub(super) fn boot(&mut self, at: usize) {
         self.nodes += 1;
-        self.sites[at] = Some(Site::new(self.nodes, self.engine.now_ms));
+        self.sites[at] = Some(Site::new(self.nodes, self.keep, self.engine.now_ms));
         self.connect(at);
     }
 
@@ -124,7 +133,13 @@ impl World {
         let coins = (self.one_in(40), self.rng.below(2) == 0);
         let loses = self.one_in(60);
         let Some(site) = &mut self.sites[at] else { return };
+        let held =
+            site.node.lets_go_next().map(|topic| (topic_of(topic), self.engine.holding(topic)));
         let mut pushes = site.node.do_next(&mut self.engine, coins);
+        if let Some((topic, held)) = held {
+            let gone = self.engine.gone(TOPICS[topic]);
+            self.judge.lets_go(topic, &held, gone, (self.keep, self.engine.now_ms));
+        }
         if loses && pushes.iter().any(Push::is_news) {
             // The others do not hear it, though they are connected.
             self.judge.reached.insert("a push was lost");
@@ -161,7 +176,9 @@ impl World {
     /// One thing happens.
     pub(super) fn step(&mut self) {
         self.judge.step += 1;
-        self.engine.now_ms += self.rng.below(20);
+        // So that something grows old.
+        let pace_ms = if self.keep.is_bound() { 60 } else { 20 };
+        self.engine.now_ms += self.rng.below(pace_ms);
         let at = self.below(NODES);
         if self.sites[at].is_none() {
             if self.one_in(10) {
@@ -232,12 +249,14 @@ impl World {
 
     /// A member asks for something.
     fn ask(&mut self, at: usize) {
-        let (draw, what) = (self.rng.next_u64(), self.below(12));
+        let kinds = if self.keep.is_bound() { 16 } else { 12 };
+        let (draw, what) = (self.rng.next_u64(), self.below(kinds));
         let (of, step) = (self.rng.next_u64(), self.judge.step);
         let Some(site) = self.sites[at].as_mut().filter(|site| !site.members.is_empty()) else {
             return;
         };
         let index = usize::try_from(draw % site.members.len() as u64).expect("few");
+        let floor = site.floor(&self.judge, site.members[index].client.topic);
         let member = &mut site.members[index];
         let body = format!("\"b{step}\"");
         let asked = match what {
@@ -255,6 +274,8 @@ impl World {
                 member.some(of / 3).map(|offset| Asked::React { offset, emoji })
             }
             10 => member.some(of / 2).map(|offset| Asked::Pin { offset, on: of % 2 == 0 }),
+            12..=14 => member.some(of).map(|before| Asked::Page { before, floor }),
+            15 => (member.client.level == Level::Own).then(|| Asked::Keep(some_keep(of))),
             _ => (member.client.level == Level::Moderate)
                 .then(|| Asked::Mute { user: "u2".to_owned(), on: of % 2 == 0 }),
         };
@@ -262,4 +283,8 @@ impl World {
             site.push(&mut self.judge, index, &asked);
         }
     }
+}
+
+fn topic_of(name: &str) -> usize {
+    TOPICS.iter().position(|of| *of == name).expect("there are no other rooms")
 }

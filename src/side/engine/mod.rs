@@ -52,7 +52,7 @@ pub use log::EngineLog;
 #[cfg(feature = "store")]
 pub use moving::{Moved, Moving, MovingError};
 #[cfg(test)]
-pub(crate) use pretended::{Pretended, PretendedEngine, PretendedNode, Push};
+pub(crate) use pretended::{Holding, Pretended, PretendedEngine, PretendedNode, Push};
 pub use redis::Target;
 pub use stats::EngineStats;
 pub use thread::{Ack, Engine, Start, StartError};

@@ -23,7 +23,7 @@ use crate::link::log::{Marks, Why};
 use crate::link::slice::life_in;
 use crate::side::engine::command::{Done, Ended, Entry, Head, News, Place, State};
 use crate::side::engine::record::{Origin, Purpose};
-use crate::side::engine::view::{Room, TailBounds};
+use crate::side::engine::view::{Decided, Room, TailBounds};
 use crate::side::engine::written::{Unreadable, Writer, Written, read_line, read_told, warned};
 
 /// How often a room is looked at anew that has turned meanwhile.
@@ -246,8 +246,8 @@ impl Followed {
         self.says.remove(&number)
     }
 
-    /// Tells its home what a node has said in it that is not kept. Returns the node and its life, if
-    /// that is in it.
+    /// Tells its home what a node has said in it that is not kept. Returns the node and its life,
+    /// if that is in it.
     pub(super) fn hear(
         &mut self,
         ways: &mut impl Ways,
@@ -417,6 +417,12 @@ impl Followed {
         if let Some(floor) = let_go {
             ways.tell(shard, &FromEngine::LetGo { room, floor });
         }
+        // Facts are read only where something was missed.
+        if (head.epoch, head.rev) != (known.epoch, known.rev)
+            && let Some(decided) = warned(Decided::of(&self.topic, &state.facts))
+        {
+            self.aging.keeps(decided.keep());
+        }
         self.known = Some(head.clone());
         true
     }
@@ -469,19 +475,24 @@ impl Followed {
         let (shard, room) = self.key;
         let Some(known) = self.known.as_mut().filter(|known| known.gone != gone) else { return };
         known.gone = gone;
+        #[cfg(test)]
+        if planted::is(Planted::FloorUntold) {
+            return;
+        }
         ways.tell(shard, &FromEngine::LetGo { room, floor: gone });
     }
 
     /// Notes what was told that bears on what the room keeps.
     fn note_aging(&mut self, done: &Done, Read { record, .. }: Read<'_>) {
         match done.place {
-            Place::Message(_) => self.aging.was_spoken_in(),
+            // A message that is changed may be larger by that.
+            Place::Message(_) | Place::Change { .. } => self.aging.grows(),
             Place::Decision(_) => {
                 if let Told::Settings { settings, .. } = read_whole(record) {
                     self.aging.keeps(RoomSettings::keep_in(settings));
                 }
             }
-            Place::Change { .. } | Place::Note => {}
+            Place::Note => {}
         }
     }
 

@@ -175,6 +175,8 @@ impl Follower {
             self.heard(ways, id, held);
         }
         self.note_age(ways, id, state);
+        // What was held is told by now.
+        self.note_told(ways, now_ms, id);
         self.tell_caught_up(ways, id);
         self.call(ways, now_ms, id);
     }

@@ -84,7 +84,7 @@ use passing::{Passing, SESSIONS};
 use reading::{Trail, WaitsForOlder};
 use replicas::Replicas;
 use saying::Partings;
-use sweeping::Sweep;
+use sweeping::{Cutting, Sweep};
 
 use super::command::{Command, Entry, Failure, Pushed, Reply};
 use super::older::{Question, Reply as Older, What, Words};
@@ -188,8 +188,8 @@ enum Asked {
     Due,
     /// One of them.
     Sweep(Box<str>),
-    /// That it lets go of so many messages.
-    LetGo(u64),
+    /// That it lets go of messages.
+    LetGo(Box<str>, Cutting),
     /// That replicas of a primary have what was kept.
     Replicas(u16),
     /// Whether it answers, or something that nobody waits for.
@@ -460,6 +460,7 @@ impl Follower {
             let Some(followed) = self.rooms.get_mut(&id) else { continue };
             let (shard, room) = followed.key;
             self.waiting_bytes -= followed.waiting_bytes();
+            followed.aging.lost(self.heard_ms);
             for (number, why) in followed.lost() {
                 ways.tell(shard, &FromEngine::Refused { number, why });
             }
@@ -493,7 +494,7 @@ impl Follower {
             | Asked::List(_)
             | Asked::Due
             | Asked::Sweep(..)
-            | Asked::LetGo(_)
+            | Asked::LetGo(..)
             | Asked::Replicas(_)
             | Asked::Nothing => {}
         }
@@ -583,7 +584,9 @@ impl Follower {
             (Asked::Sweep(topic), Ok(Reply::State(state))) => {
                 self.sweep_was_read(ways, topic, state);
             }
-            (Asked::LetGo(count), reply) => self.has_let_go(ways, count, reply.ok().as_ref()),
+            (Asked::LetGo(topic, of), reply) => {
+                self.has_let_go(ways, topic, of, reply.ok().as_ref());
+            }
             // They are handed out again.
             (Asked::Due | Asked::Sweep(..), _) => self.sweep_next(ways),
             (Asked::Say(id, Some(number)), Err(_)) => self.not_said(ways, id, number),

@@ -54,6 +54,12 @@ pub(crate) enum Planted {
     ExpectedIgnored,
     /// or at keys.
     KeysIgnored,
+    /// A room lets go of one message more than is too old, or too much.
+    YoungLetGo,
+    /// No home hears that its room has let go of messages.
+    FloorUntold,
+    /// When a room is set to keep less, nobody looks at it.
+    KeepUnheard,
 }
 
 thread_local! {

@@ -17,12 +17,15 @@
 
 use std::collections::VecDeque;
 
+#[cfg(test)]
+use super::planted::{self, Planted};
 use super::{Asked, Follower, RoomId, Ways};
 use crate::limits::{
     RETENTION_AGAIN_MS, RETENTION_REST_MS, RETENTION_ROOMS_AT_ONCE, RETENTION_STEP_MS,
     RETENTION_SWEEP_MS,
 };
 use crate::link::facts::{Keep, RoomKeep};
+use crate::link::log::Marks;
 use crate::side::engine::command::{Act, Append, Command, Entry, Receipt, Reply, State};
 use crate::side::engine::older::{Question, Reply as Older, What};
 use crate::side::engine::partition::partition;
@@ -37,10 +40,21 @@ pub(super) struct Looked {
     keep: Keep,
     /// and where it stood: its epoch and revision.
     judged: (u64, u64),
-    /// Up to which offset it has let go of messages.
+    /// How far it had come,
+    top: Marks,
+    /// and up to which offset it had let go of messages.
     gone: u64,
     /// What follows.
     cut: Cut,
+}
+
+/// What a room was asked to let go of.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cutting {
+    /// So many messages.
+    count: u64,
+    /// How far it had come when it was looked at.
+    top: Marks,
 }
 
 /// See the module.
@@ -120,7 +134,7 @@ impl Follower {
         let engine_ms = self.sweep.engine_ms;
         let cut = Cut::of(&Messages::of(&topic, &state), head, keep, engine_ms);
         let (judged, gone) = ((head.epoch, head.rev), head.gone.offset);
-        let looked = Looked { topic, keep, judged, gone, cut };
+        let looked = Looked { topic, keep, judged, top: head.top, gone, cut };
         let is_archived = self.node.has_archive
             && state.archived.is_some_and(|of| head.knows(of.epoch) && of.upto.offset > gone);
         if !is_archived {
@@ -160,21 +174,34 @@ impl Follower {
     }
 
     fn let_go(&mut self, ways: &mut impl Ways, looked: Looked) {
-        let Looked { topic, keep, judged, gone, cut } = looked;
+        let Looked { topic, keep, judged, top, gone, cut } = looked;
         let due_in_ms = cut.due_in_ms(keep, self.sweep.engine_ms, RETENTION_REST_MS);
         let act = Act::LetGo { upto: cut.upto, due_in_ms };
         let entry = Entry { judged: Some(judged), act, record: Vec::new(), line: Vec::new() };
+        let asked = Asked::LetGo(
+            topic.clone(),
+            Cutting { count: cut.upto.offset.saturating_sub(gone), top },
+        );
         let append = Append { topic, fresh_epoch: self.next_epoch(), entries: vec![entry] };
-        let count = cut.upto.offset.saturating_sub(gone);
-        self.ask(ways, Asked::LetGo(count), Command::Append(append));
+        self.ask(ways, asked, Command::Append(append));
     }
 
-    /// A room has let go of so many messages, or not.
-    pub(super) fn has_let_go(&mut self, ways: &mut impl Ways, count: u64, reply: Option<&Reply>) {
-        if let Some(Reply::Appended { receipts, .. }) = reply
+    /// A room has let go of messages, or not.
+    pub(super) fn has_let_go(
+        &mut self,
+        ways: &mut impl Ways,
+        topic: Box<str>,
+        Cutting { count, top }: Cutting,
+        reply: Option<&Reply>,
+    ) {
+        if let Some(Reply::Appended { head, receipts }) = reply
             && let [Receipt::Decided { .. }] = receipts[..]
         {
             self.counted.let_go += count;
+            // When it is to be looked at next was set without what was said since it was read.
+            if head.top != top {
+                self.ask_to_look(ways, vec![topic], Some(RETENTION_REST_MS));
+            }
         }
         self.sweep_next(ways);
     }
@@ -236,11 +263,12 @@ impl Follower {
 pub(super) struct Aging {
     /// What it keeps by its own settings.
     own: RoomKeep,
-    /// Whether that has changed,
+    /// Whether that has changed, or what it was asked for may be lost,
     was_set: bool,
-    /// or something was said, since it was asked for to be looked at.
-    was_spoken_in: bool,
-    /// For what was said it is asked for from then on, in milliseconds.
+    /// or something was said or changed, since it was asked for to be looked at.
+    has_grown: bool,
+    /// Until when it will have been looked at as it was asked for, in milliseconds. For what is
+    /// said it is asked for from then on.
     look_ms: u64,
 }
 
@@ -253,27 +281,78 @@ impl Aging {
     /// It has these settings from now on.
     pub(super) fn keeps(&mut self, own: RoomKeep) {
         self.was_set |= std::mem::replace(&mut self.own, own) != own;
+        #[cfg(test)]
+        if planted::is(Planted::KeepUnheard) {
+            self.was_set = false;
+        }
     }
 
-    /// Something was said in it.
-    pub(super) fn was_spoken_in(&mut self) {
-        self.was_spoken_in = true;
+    /// Something was said or changed in it.
+    pub(super) fn grows(&mut self) {
+        self.has_grown = true;
     }
 
     /// Within how many milliseconds it is to be looked at, after something was told of it; `None`,
     /// if it is anyway.
     fn look_in_ms(&mut self, of_all: Keep, now_ms: u64) -> Option<u64> {
         let keep = of_all.of_room(self.own);
-        let was_spoken_in = std::mem::take(&mut self.was_spoken_in);
-        if std::mem::take(&mut self.was_set) && keep.is_bound() {
-            return Some(0);
-        }
+        let has_grown = std::mem::take(&mut self.has_grown);
         // Time passes by itself.
         let is_counted = keep.messages > 0 || keep.bytes > 0;
-        if !(is_counted && was_spoken_in && now_ms >= self.look_ms) {
+        let in_ms = if std::mem::take(&mut self.was_set) && keep.is_bound() {
+            0
+        } else if is_counted && has_grown && now_ms >= self.look_ms {
+            RETENTION_REST_MS
+        } else {
             return None;
-        }
-        self.look_ms = now_ms + RETENTION_REST_MS;
-        Some(RETENTION_REST_MS)
+        };
+        self.look_ms = self.look_ms.max(now_ms + in_ms);
+        Some(in_ms)
+    }
+
+    /// The connection has ended, by which something was heard last at a time: what was asked not
+    /// long before may be lost.
+    pub(super) fn lost(&mut self, heard_ms: u64) {
+        self.was_set |= self.look_ms > 0 && heard_ms < self.look_ms + RETENTION_REST_MS;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: u64 = 60_000;
+
+    /// One that keeps so many messages, as all rooms do.
+    fn few() -> Keep {
+        Keep { messages: 3, ..Keep::default() }
+    }
+
+    #[test]
+    fn a_room_that_grows_is_looked_at_once_in_a_while() {
+        let mut aging = Aging::default();
+        assert_eq!(aging.look_in_ms(few(), MINUTE), None);
+        aging.grows();
+        assert_eq!(aging.look_in_ms(few(), MINUTE), Some(RETENTION_REST_MS));
+        aging.grows();
+        assert_eq!(aging.look_in_ms(few(), MINUTE + 1), None, "it is anyway");
+        aging.grows();
+        let next = aging.look_in_ms(few(), MINUTE + RETENTION_REST_MS);
+        assert_eq!(next, Some(RETENTION_REST_MS));
+        aging.grows();
+        assert_eq!(aging.look_in_ms(Keep::default(), 2 * MINUTE), None, "all is kept");
+    }
+
+    #[test]
+    fn what_was_asked_shortly_before_a_connection_ended_is_asked_again() {
+        let mut aging = Aging::default();
+        aging.lost(MINUTE);
+        assert_eq!(aging.look_in_ms(few(), MINUTE), None, "nothing was asked");
+        aging.keeps(RoomKeep { messages: Some(2), ..RoomKeep::default() });
+        assert_eq!(aging.look_in_ms(few(), MINUTE), Some(0));
+        aging.lost(MINUTE + RETENTION_REST_MS - 1);
+        assert_eq!(aging.look_in_ms(few(), 2 * MINUTE), Some(0));
+        aging.lost(4 * MINUTE);
+        assert_eq!(aging.look_in_ms(few(), 4 * MINUTE), None, "it was heard long ago");
     }
 }

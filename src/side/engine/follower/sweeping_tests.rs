@@ -2,6 +2,7 @@
 
 use super::tests::{Recorder, head, with_rooms};
 use super::*;
+use crate::limits::RETENTION_REST_MS;
 use crate::link::log::Marks;
 use crate::side::engine::command::{
     Act, Append, Archived, Changed, Failure, Head, News, Pushed, Receipt, State,
@@ -182,4 +183,24 @@ fn a_room_that_is_opened_says_when_it_is_to_be_looked_at() {
     follower.node.keep.seconds = 0;
     follower.note_age(&mut ways, id, &state);
     assert!(ways.asked.is_empty(), "without a bound never: {:?}", ways.asked);
+}
+
+/// What a room was asked to let go of sets when it is looked at next, and knows nothing of what was
+/// said since the room was read.
+#[test]
+fn a_room_in_which_something_was_said_while_it_was_looked_at_is_looked_at_again() {
+    for (top, expected) in [(3, 0), (4, 1)] {
+        let (mut follower, mut ways) = node(9, true);
+        tick(&mut follower, &mut ways, &["room:one"]);
+        let (number, _) = asked(&mut ways, is_read);
+        follower.answered(&mut ways, 60_000, number, Ok(Reply::State(state(head(3)))));
+        let (number, _) = let_go(&mut ways);
+        let receipts = vec![Receipt::Decided { rev: 1 }];
+        let reply = Reply::Appended { head: head(top), receipts };
+        follower.answered(&mut ways, 60_000, number, Ok(reply));
+        let ages = taken(&mut ways, |command| {
+            matches!(command, Command::Age { in_ms: Some(RETENTION_REST_MS), .. })
+        });
+        assert_eq!(ages.len(), expected, "at {top}");
+    }
 }

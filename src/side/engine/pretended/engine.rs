@@ -5,13 +5,14 @@
 
 use super::model::{Meta, Model};
 use super::{HISTORY, PARTITIONS};
+use crate::link::facts::RoomKeep;
 use crate::link::ids::Cursor;
 use crate::link::log::Marks;
 use crate::side::engine::command::{
     Append, Changed, Command, Failure, Head, Message, Pushed, Reply, State,
 };
 use crate::side::engine::follower::planted::{self, Planted};
-use crate::side::engine::view::Messages;
+use crate::side::engine::view::{Decided, Messages};
 
 /// Something that is told to one node, or to all who hear it.
 pub(crate) struct Push {
@@ -34,6 +35,19 @@ impl Push {
     fn to_all(pushed: Pushed) -> Self {
         Self { to: None, pushed }
     }
+}
+
+/// What there is of a room, and what it is to keep.
+pub(crate) struct Holding {
+    /// Up to where it has let go.
+    pub(crate) gone: Marks,
+    /// How far it has come.
+    pub(crate) top: Marks,
+    /// What it keeps by its own settings.
+    pub(crate) own: RoomKeep,
+    /// Its messages, the oldest first: the offset, when it was said in milliseconds of Unix time,
+    /// and what it takes in bytes.
+    pub(crate) messages: Vec<(u64, u64, u64)>,
 }
 
 /// See the module.
@@ -162,11 +176,33 @@ impl PretendedEngine {
         self.model.rooms.keys().cloned().collect()
     }
 
+    /// Up to where a room has let go of messages.
+    pub(crate) fn gone(&self, topic: &str) -> Marks {
+        head_of(&self.model, topic).map_or(Marks::default(), |head| head.gone)
+    }
+
+    /// What there is of a room by now.
+    pub(crate) fn holding(&self, topic: &str) -> Holding {
+        let state = State { head: None, is_current: true, ..self.state(topic) };
+        let messages = Messages::of(topic, &state);
+        let messages = messages.newest_first().map(|(offset, of)| (offset, of.at_ms, of.size()));
+        let mut messages: Vec<_> = messages.collect();
+        messages.reverse();
+        let facts: Vec<_> = self.model.rooms.get(topic).map_or_else(Vec::new, |room| {
+            room.facts.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
+        });
+        let decided = Decided::of(topic, &facts).expect("this version has written it");
+        Holding { gone: self.gone(topic), top: self.top(topic), own: decided.keep(), messages }
+    }
+
     /// The bodies of a room, as they are by now.
     pub(crate) fn bodies(&self, topic: &str) -> Vec<String> {
         let state = State { head: None, is_current: true, ..self.state(topic) };
         let messages = Messages::of(topic, &state);
-        (1..).map_while(|offset| Some(messages.get(offset)?.said.body.to_owned())).collect()
+        let gone = self.gone(topic);
+        (gone.offset + 1..)
+            .map_while(|offset| Some(messages.get(offset)?.said.body.to_owned()))
+            .collect()
     }
 
     fn state(&self, topic: &str) -> State {
@@ -187,6 +223,11 @@ impl PretendedEngine {
     /// Up to where a room survives anything.
     pub(crate) fn durable(&self, topic: &str) -> Marks {
         head_of(&self.replica, topic).map_or(Marks::default(), |head| head.top)
+    }
+
+    /// Up to where a room has let go of messages, whatever happens.
+    pub(crate) fn durably_gone(&self, topic: &str) -> Marks {
+        head_of(&self.replica, topic).map_or(Marks::default(), |head| head.gone)
     }
 
     /// How far a room has come.

@@ -18,7 +18,7 @@ mod node;
 
 use std::collections::{BTreeSet, VecDeque};
 
-pub(crate) use engine::{PretendedEngine, Push};
+pub(crate) use engine::{Holding, PretendedEngine, Push};
 pub(crate) use node::PretendedNode;
 
 use super::command::{Act, Append, Entry};
@@ -26,6 +26,7 @@ use super::log::EngineLog;
 use super::written::Writer;
 use crate::base::rng::SplitMix64;
 use crate::link::engine::Told;
+use crate::link::facts::Keep;
 use crate::link::ids::RoomKey;
 use crate::link::log::{LogAnswer, LogEnd, Marks};
 use crate::link::said::Said;
@@ -41,7 +42,8 @@ const STRANGER: u64 = 8;
 /// Over so many rooms are spread.
 const PARTITIONS: u16 = 2;
 
-/// Of so many messages of a room all are kept: what is let go of is tried elsewhere.
+/// Of so many messages of a room all are kept, unless it keeps less: how an engine trims its
+/// streams is tried elsewhere.
 const HISTORY: u64 = 1_000_000;
 
 /// Each room has its turn to be looked at within a second, and is read behind that.
@@ -69,7 +71,8 @@ pub(crate) struct Pretended {
 impl Pretended {
     /// One that is connected.
     pub(crate) fn new(seed: u64) -> Self {
-        let (engine, (mut node, log)) = (PretendedEngine::new(), PretendedNode::new(NODE));
+        let (engine, (mut node, log)) =
+            (PretendedEngine::new(), PretendedNode::new(NODE, Keep::default()));
         node.connect(&engine, REPLICAS);
         Self {
             log,

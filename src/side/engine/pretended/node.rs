@@ -15,7 +15,7 @@ use crate::link::facts::Keep;
 use crate::link::field::Field;
 use crate::link::kept::read_whole;
 use crate::mesh::{self, Port, Wake};
-use crate::side::engine::command::{Command, Failure, Pushed, Reply};
+use crate::side::engine::command::{Act, Command, Failure, Pushed, Reply};
 use crate::side::engine::follower::{Connected, Follower, Node, Ways};
 use crate::side::engine::log::EngineLog;
 use crate::side::engine::partition::partition;
@@ -83,8 +83,8 @@ pub(crate) struct PretendedNode {
 }
 
 impl PretendedNode {
-    /// One that is not connected, and the log of its only shard.
-    pub(crate) fn new(id: u64) -> (Self, EngineLog) {
+    /// One that is not connected, and the log of its only shard. So much is kept of each room.
+    pub(crate) fn new(id: u64, keep: Keep) -> (Self, EngineLog) {
         let mut ports = mesh::connect(2, 64);
         for port in &ports {
             port.set_waker(Arc::new(NobodySleeps));
@@ -97,7 +97,6 @@ impl PretendedNode {
         let tail = TailBounds { messages: 2, bytes: 1_000_000 };
         let (partitions, room_s) = (PARTITIONS, 3_600);
         let has_archive = false;
-        let keep = Keep::default();
         let node = Node { id, shards: 1, tail, partitions, has_archive, keep, room_s, limits };
         let node = Self {
             id,
@@ -142,6 +141,13 @@ impl PretendedNode {
     /// How much is asked and not done.
     pub(crate) fn asked_count(&self) -> u64 {
         self.asked.len() as u64
+    }
+
+    /// The room that lets go of messages with the next thing that the engine is asked, if it does.
+    pub(crate) fn lets_go_next(&self) -> Option<&str> {
+        let (_, Command::Append(append)) = self.asked.front()? else { return None };
+        let is_it = append.entries.iter().any(|entry| matches!(entry.act, Act::LetGo { .. }));
+        is_it.then_some(&append.topic)
     }
 
     /// Whether its follower wants the connection to end.
