@@ -4,6 +4,9 @@
 //! The table is that of `docs/ARCHITECTURE.md`: a folder uses those above it that it names, and
 //! what these may use. Comments may name anything.
 
+#[path = "architecture/circles.rs"]
+mod circles;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -182,8 +182,8 @@ impl Audiences {
         !is_blocked
     }
 
-    /// The members that lag at least half as far as the furthest one of a room, the last seat first.
-    /// Empty if none lags.
+    /// The members that lag at least half as far as the furthest one of a room, the last seat
+    /// first. Empty if none lags.
     pub(crate) fn furthest(&self, conns: &Conns, key: AudienceKey) -> Vec<ConnKey> {
         let Some(audience) = self.arena.get(key) else { return Vec::new() };
         let lag_bytes = |seat: usize| {

@@ -15,7 +15,6 @@
 use std::collections::HashMap;
 
 use super::Conns;
-use super::input::Input;
 use super::stage::Stage;
 use crate::auth::identity::{Identity, NEVER_S};
 use crate::base::slack::Slack;
@@ -133,15 +132,6 @@ pub(crate) enum Verdict {
     Idle,
     /// A message took too long to arrive.
     Slow,
-}
-
-impl Input {
-    /// When the message that is not whole yet began to arrive, in coarse time: in fragments, or in
-    /// a part of a frame. `None` if there is none.
-    fn unfinished_since(&self, is_parked: bool) -> Option<u32> {
-        let frame = (self.held.is_some() && !is_parked).then_some(self.began);
-        self.assembler.first_fragment_ms().map(coarse).into_iter().chain(frame).min()
-    }
 }
 
 impl Conns {

@@ -29,6 +29,13 @@ pub(crate) struct Input {
 }
 
 impl Input {
+    /// When the message that is not whole yet began to arrive, in coarse time: in fragments, or in
+    /// a part of a frame. `None` if there is none.
+    pub(super) fn unfinished_since(&self, is_parked: bool) -> Option<u32> {
+        let frame = (self.held.is_some() && !is_parked).then_some(self.began);
+        self.assembler.first_fragment_ms().map(coarse).into_iter().chain(frame).min()
+    }
+
     /// The memory of a message in fragments, in bytes.
     pub(crate) fn heap_bytes(&self) -> usize {
         self.assembler.heap_bytes()

@@ -223,6 +223,12 @@ impl MessageText {
         Self { at_ms, said: SaidText::new(said), fate }
     }
 
+    /// A copy without what only a read says of it.
+    #[must_use]
+    pub fn as_kept(&self) -> Self {
+        Self::new(self.at_ms, self.said.said(), Fate { replies: None, ..self.fate() })
+    }
+
     /// What became of it.
     #[must_use]
     pub fn fate(&self) -> Fate<'_> {

@@ -239,8 +239,8 @@ impl Members {
 
     /// The channel of one member is to end in a later turn. Until then it hears nothing.
     ///
-    /// Requires: seated, and not to end yet. The home of its audience has not begun anew: it is told
-    /// of this one. Changes: its seat, and another's. Emits: nothing.
+    /// Requires: seated, and not to end yet. The home of its audience has not begun anew: it is
+    /// told of this one. Changes: its seat, and another's. Emits: nothing.
     fn end_later(&mut self, conn: ConnKey, audience: AudienceKey, why: WhyAlone) {
         let Some(seat) = self.channel(conn, audience).map(|channel| channel.seat) else { return };
         let Some(record) = self.audiences.get_mut(audience) else { return };
@@ -458,8 +458,8 @@ impl Members {
         taken.into_iter().flatten().map(|seat| self.reseat(audience, seat)).sum()
     }
 
-    /// Tells the channel of whoever sits in a seat which one that is. Returns how many channels were
-    /// looked through for it.
+    /// Tells the channel of whoever sits in a seat which one that is. Returns how many channels
+    /// were looked through for it.
     fn reseat(&mut self, audience: AudienceKey, seat: u32) -> usize {
         let Some(record) = self.audiences.get(audience) else { return 0 };
         let moved = record.seats[seat as usize].conn;

@@ -101,8 +101,8 @@ impl PackedRef {
         number.map_or(Self::ODD, |number| Self(null | number))
     }
 
-    /// The same as [`JoinRef::owns`], unless the ref is kept elsewhere. For each push, so no text is
-    /// made.
+    /// The same as [`JoinRef::owns`], unless the ref is kept elsewhere. For each push, so no text
+    /// is made.
     pub(crate) fn owns(self, message: &Message<'_>) -> Option<bool> {
         if self == Self::ODD {
             return None;

@@ -342,8 +342,9 @@ impl Room {
         }
     }
 
-    /// The members on a shard are on none any more, which has begun anew: they say and hear nothing.
-    /// They are to leave; until then they are counted, and shown to others. Returns their slots.
+    /// The members on a shard are on none any more, which has begun anew: they say and hear
+    /// nothing. They are to leave; until then they are counted, and shown to others. Returns their
+    /// slots.
     ///
     /// Requires: nothing. Changes: places, outposts. Emits: nothing.
     pub(crate) fn lose_shard(&mut self, shard: u16) -> Vec<Slot> {

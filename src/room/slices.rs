@@ -655,8 +655,8 @@ impl Room {
         slices.tell(&mut self.presence, me, self.refs_from, out)
     }
 
-    /// Appends the record of a farewell, if others count on hearing of this room, in which nobody is
-    /// and which has lost its place. Of one that was said it will not be known whether they have
+    /// Appends the record of a farewell, if others count on hearing of this room, in which nobody
+    /// is and which has lost its place. Of one that was said it will not be known whether they have
     /// heard it.
     pub(crate) fn tell_parting(&mut self, me: &mut Me, out: &mut Vec<u8>) -> bool {
         if let Some(slices) = &mut self.slices

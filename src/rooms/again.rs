@@ -15,8 +15,8 @@
 //!
 //! Deliberately absent: stores and memory, at which nobody else decides.
 //!
-//! Called by: `committing`. Calls: `room`, `pending`, `held`, `collecting`, `founding`, `inviting`,
-//! `purging`, `speech`, the log.
+//! Called by: `committing`. Calls: `room`, `pending`, `held`, `collecting`, `entries`, `founding`,
+//! `inviting`, `purging`, `speech`, the log.
 
 use std::mem;
 
@@ -29,9 +29,9 @@ use crate::link::record::{Received, read};
 use crate::link::refusal::Refusal;
 use crate::link::said::SaidText;
 use crate::rooms::Rooms;
+use crate::rooms::entries::append_of;
 use crate::rooms::held::Membership;
 use crate::rooms::registry::Registered;
-use crate::rooms::speech::append_of;
 use crate::rooms::under_way::{Again, UnderWay, Was};
 
 impl Rooms {

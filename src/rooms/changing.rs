@@ -20,7 +20,7 @@
 //! Deliberately absent: what may be done (`room::verbs`).
 //!
 //! Called by: `rooms`, `speech`, `collecting`, `streaming`, `deciding`, `membership`. Calls:
-//! `room`, `registry`, `reading`, `reads`, `speech`, `collecting`, `pending`, `held`, the log.
+//! `room`, `registry`, `reading`, `reads`, `entries`, `collecting`, `pending`, `held`, the log.
 
 use crate::limits::MOVED_BYTES_PER_WORK;
 use crate::link::audit::AuditLine;
@@ -37,9 +37,9 @@ use crate::room::Room;
 use crate::room::verbs::{Actor, judge};
 use crate::rooms::Rooms;
 use crate::rooms::auditing::audited;
+use crate::rooms::entries::{append_of, deliver, take_fanout};
 use crate::rooms::held::Membership;
 use crate::rooms::registry::Registered;
-use crate::rooms::speech::{append_of, deliver, take_fanout};
 use crate::rooms::under_way::{Again, UnderWay, Was};
 use crate::wire::phx::Payload;
 

@@ -23,7 +23,7 @@
 //! (`room::reactions`, `room::growth`).
 //!
 //! Called by: `rooms`, `again`, `changing`, and `shard` for the timer. Calls: `room`, `changing`,
-//! `committing`, `reads`, `speech`, `pending`, `held`.
+//! `committing`, `entries`, `reads`, `speech`, `pending`, `held`.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -49,9 +49,9 @@ use crate::room::planted::{self, Planted};
 use crate::room::reactions::Toggling;
 use crate::rooms::Rooms;
 use crate::rooms::changing::{Known, Proposed, may_change_at_all};
+use crate::rooms::entries::take_fanout;
 use crate::rooms::held::Membership;
 use crate::rooms::registry::Registered;
-use crate::rooms::speech::take_fanout;
 use crate::rooms::under_way::{Again, UnderWay};
 use crate::wire::phx::Payload;
 

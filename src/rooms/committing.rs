@@ -16,7 +16,7 @@
 //! Deliberately absent: threads and deadlines. Both belong to the log.
 //!
 //! Called by: `rooms`, and `shard` with what a log says. Calls: `room`, `again`, `collecting`,
-//! `deciding`, `founding`, `held`, `loading`, `pending`, `reading`, `speech`.
+//! `deciding`, `entries`, `founding`, `held`, `loading`, `pending`, `reading`, `speech`.
 
 use std::iter;
 
@@ -34,10 +34,10 @@ use crate::link::said::MessageText;
 use crate::room::planted::{self, Planted};
 use crate::room::{Outpost, Room};
 use crate::rooms::Rooms;
+use crate::rooms::entries::deliver;
 use crate::rooms::held::Membership;
 use crate::rooms::pending::Kind;
 use crate::rooms::registry::Registered;
-use crate::rooms::speech::deliver;
 use crate::rooms::under_way::Again;
 use crate::wire::phx::Payload;
 

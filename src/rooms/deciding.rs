@@ -22,7 +22,7 @@
 //! Deliberately absent: who may decide what (`room::rights`).
 //!
 //! Called by: `rooms`, `standing`, `auditing`, `committing`, `inviting`, `membership`, `purging`.
-//! Calls: `room`, `registry`, `standing`, `listings`, `pending`, `answering`, the log.
+//! Calls: `room`, `registry`, `entries`, `standing`, `listings`, `pending`, `answering`, the log.
 
 use crate::auth::level::{Level, Standing};
 use crate::limits::VISITS_PER_WORK;
@@ -39,9 +39,9 @@ use crate::link::refusal::Refusal;
 use crate::room::facts::RemovalCause;
 #[cfg(test)]
 use crate::room::planted::{self, Planted};
+use crate::rooms::entries::{append_of, deliver, take_fanout};
 use crate::rooms::held::Membership;
 use crate::rooms::registry::Registered;
-use crate::rooms::speech::{append_of, deliver, take_fanout};
 use crate::rooms::under_way::{Again, UnderWay};
 use crate::rooms::{Answer, Rooms};
 use crate::wire::phx::Payload;

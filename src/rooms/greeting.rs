@@ -21,6 +21,7 @@ use crate::link::outbox::{Cx, Tell};
 use crate::link::record::ToMember;
 use crate::room::Outpost;
 use crate::rooms::Rooms;
+use crate::rooms::list::List;
 use crate::rooms::registry::Registered;
 
 /// How long a newcomer may wait for a tick, in milliseconds. As in Phoenix, a tick sends the list
@@ -37,20 +38,6 @@ const SPARE_LISTS_MAX: usize = 16;
 
 /// How large such a buffer may be, in bytes.
 const SPARE_LIST_BYTES_MAX: usize = 16 * 1_024;
-
-/// A kept list: for as long as newcomers follow one another.
-#[derive(Debug)]
-pub(super) struct List {
-    bytes: Vec<u8>,
-    /// Whether it has been sent since [`Rooms::let_lists_go`].
-    is_needed: bool,
-}
-
-impl List {
-    pub(super) fn memory_bytes(&self) -> usize {
-        self.bytes.capacity()
-    }
-}
 
 /// Rooms with newcomers to greet, and kept lists.
 pub(super) struct Greeting {

@@ -61,6 +61,7 @@ mod deciding;
 #[cfg(test)]
 mod deciding_tests;
 mod departing;
+mod entries;
 mod founding;
 mod greeting;
 mod held;
@@ -69,6 +70,7 @@ mod inviting;
 mod inviting_tests;
 #[cfg(test)]
 mod large_tests;
+mod list;
 mod listings;
 mod loading;
 mod membership;

@@ -20,8 +20,8 @@
 //!
 //! Deliberately absent: who may purge (`room::rights`).
 //!
-//! Called by: `deciding`, `reading`, `again`, `rooms`. Calls: `room`, `changing`, `reading`,
-//! `pending`, `held`, the log.
+//! Called by: `deciding`, `reading`, `again`, `rooms`. Calls: `room`, `changing`, `entries`,
+//! `reading`, `pending`, `held`, the log.
 
 use std::collections::BTreeMap;
 
@@ -41,10 +41,9 @@ use crate::link::said::MessageText;
 use crate::room::verbs::{Actor, judge};
 use crate::rooms::Rooms;
 use crate::rooms::changing::Proposed;
+use crate::rooms::entries::take_fanout;
 use crate::rooms::held::Membership;
-use crate::rooms::reading::as_kept;
 use crate::rooms::registry::Registered;
-use crate::rooms::speech::take_fanout;
 use crate::rooms::under_way::{Again, UnderWay};
 use crate::wire::json::push_unsigned;
 use crate::wire::phx::Payload;
@@ -353,7 +352,7 @@ impl Rooms {
         for (index, read) in stretch.messages.iter().enumerate().rev() {
             let offset = stretch.first + index as u64;
             // What is known here is newer.
-            let message = room.message(offset).unwrap_or_else(|| as_kept(read));
+            let message = room.message(offset).unwrap_or_else(|| read.as_kept());
             let is_before = message.at_ms < since_ms;
             let is_all_that_may_go =
                 count + found.len() == PURGED_MESSAGES_MAX || moved_bytes > MOVED_BYTES_PER_TURN;

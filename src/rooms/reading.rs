@@ -38,7 +38,7 @@ use crate::link::message::text;
 use crate::link::outbox::{Cx, Tell};
 use crate::link::record::{From, Received, ToHome, read};
 use crate::link::refusal::Refusal;
-use crate::link::said::{Fate, MessageText};
+use crate::link::said::MessageText;
 use crate::room::Room;
 use crate::rooms::Rooms;
 use crate::rooms::changing::Fetched;
@@ -282,7 +282,7 @@ impl Rooms {
             let message = if is_forgotten { message.and(Err(Refusal::Busy)) } else { message };
             let fetched = match (message, ticket) {
                 (Ok(message), _) => {
-                    Some(Fetched { room: key, offset, message: message.map(as_kept) })
+                    Some(Fetched { room: key, offset, message: message.map(MessageText::as_kept) })
                 }
                 (Err(refusal), Some(ticket)) if !is_behind => {
                     self.refuse_held(cx, members, ticket, refusal);
@@ -361,11 +361,6 @@ impl Rooms {
             Err(refusal) => self.refuse_held(cx, members, ticket, refusal),
         }
     }
-}
-
-/// A message without what only a read says of it.
-pub(super) fn as_kept(read: &MessageText) -> MessageText {
-    MessageText::new(read.at_ms, read.said.said(), Fate { replies: None, ..read.fate() })
 }
 
 /// What a page is still to be read of, if what was read for it the `attempts`th time does not do.

@@ -15,17 +15,17 @@ use std::collections::BTreeMap;
 
 use crate::limits::{READS_UNDER_WAY_MAX, WAITING_PUSHES_PER_ROOM_MAX};
 use crate::link::field::Field;
-use crate::link::ids::RoomKey;
+use crate::link::ids::{Cursor, RoomKey};
 use crate::link::io::Io;
 use crate::link::log::{Log, Part, Read, Ticket, View, Wanted, Why};
 use crate::link::outbox::Cx;
-use crate::link::record::{From, ToHome};
+use crate::link::record::{From, Received, ToHome, read};
 use crate::link::refusal::Refusal;
+use crate::link::said::MessageText;
 use crate::rooms::Rooms;
 use crate::rooms::held::Membership;
 use crate::rooms::purging::Purge;
 use crate::rooms::registry::Registered;
-use crate::rooms::returning::Returning;
 
 /// All reads under way. See the module.
 #[derive(Default)]
@@ -76,6 +76,50 @@ pub(super) struct Waiting {
     pub(super) record: Box<[u8]>,
     /// Whether it only waits behind another push of its member, which waits for that.
     pub(super) is_behind: bool,
+}
+
+/// A join that waits for what it missed.
+pub(super) struct Returning {
+    pub(super) shard: u16,
+    /// The ticket under which what was read was asked first. `None` while nothing was.
+    pub(super) since: Option<Ticket>,
+    /// Whether it waits until its room has caught up, and nothing was read for it yet.
+    pub(super) is_ahead: bool,
+    /// The join.
+    pub(super) record: Box<[u8]>,
+    /// What was read of what it missed, from its cursor on.
+    pub(super) read: Vec<MessageText>,
+    /// The messages that it has and that had changed, if they were read.
+    pub(super) changed: Option<Vec<(u64, MessageText)>>,
+}
+
+impl Returning {
+    pub(super) fn new(shard: u16, is_ahead: bool, join: ToHome<'_>) -> Self {
+        let record = join.into_record();
+        Self { shard, since: None, is_ahead, record, read: Vec::new(), changed: None }
+    }
+
+    /// What it takes, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        let changed = self.changed.iter().flatten().map(|(_, message)| message);
+        let messages = self.read.iter().chain(changed);
+        self.record.len() + messages.map(MessageText::memory_bytes).sum::<usize>()
+    }
+
+    pub(super) fn join(&self) -> ToHome<'_> {
+        let Received::ToHome(join) = read(&self.record) else { unreachable!("a join waits") };
+        join
+    }
+
+    /// Where it stands. A client without a cursor has missed nothing.
+    pub(super) fn cursor(&self) -> Option<Cursor> {
+        cursor_of(&self.join())
+    }
+
+    /// Up to where it has all, once it is given what was read.
+    pub(super) fn upto(&self, cursor: Cursor) -> u64 {
+        cursor.offset + self.read.len() as u64
+    }
 }
 
 impl Waiting {
@@ -296,5 +340,13 @@ impl Rooms {
             let waits = matches!(whom, Some(Whom::Pushes(pushes)) if pushes.iter().any(is_its));
             assert!(waits, "what waits for a read and holds up others is among those that do");
         }
+    }
+}
+
+/// The cursor of a join.
+pub(super) fn cursor_of(join: &ToHome<'_>) -> Option<Cursor> {
+    match join {
+        ToHome::Join { since, .. } => *since,
+        _ => None,
     }
 }

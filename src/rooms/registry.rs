@@ -29,7 +29,7 @@ use crate::link::topic::room_of;
 use crate::room::Room;
 use crate::room::journal::Journal;
 use crate::rooms::Rooms;
-use crate::rooms::greeting::List;
+use crate::rooms::list::List;
 
 /// A room, and what the registry knows of it.
 #[derive(Debug)]

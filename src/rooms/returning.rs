@@ -20,63 +20,18 @@
 use std::collections::BTreeMap;
 
 use crate::limits::{ANSWER_BYTES_PER_WORK, READS_OF_ONE_MAX};
-use crate::link::field::Field;
 use crate::link::ids::{Cursor, RoomKey};
 use crate::link::io::Io;
-use crate::link::log::{Log, Part, Ticket, View, Wanted};
+use crate::link::log::{Log, Part, View, Wanted};
 use crate::link::outbox::{Cx, Tell};
-use crate::link::record::{Received, ToHome, read};
+use crate::link::record::ToHome;
 use crate::link::refusal::Refusal;
 use crate::link::said::MessageText;
 use crate::room::Room;
 use crate::room::journal::{Missed, Older};
 use crate::rooms::Rooms;
-use crate::rooms::reads::Whom;
+use crate::rooms::reads::{Returning, Whom, cursor_of};
 use crate::rooms::registry::Registered;
-
-/// A join that waits for what it missed.
-pub(super) struct Returning {
-    pub(super) shard: u16,
-    /// The ticket under which what was read was asked first. `None` while nothing was.
-    pub(super) since: Option<Ticket>,
-    /// Whether it waits until its room has caught up, and nothing was read for it yet.
-    pub(super) is_ahead: bool,
-    /// The join.
-    pub(super) record: Box<[u8]>,
-    /// What was read of what it missed, from its cursor on.
-    pub(super) read: Vec<MessageText>,
-    /// The messages that it has and that had changed, if they were read.
-    pub(super) changed: Option<Vec<(u64, MessageText)>>,
-}
-
-impl Returning {
-    fn new(shard: u16, is_ahead: bool, join: ToHome<'_>) -> Self {
-        let record = join.into_record();
-        Self { shard, since: None, is_ahead, record, read: Vec::new(), changed: None }
-    }
-
-    /// What it takes, in bytes.
-    pub(super) fn bytes(&self) -> usize {
-        let changed = self.changed.iter().flatten().map(|(_, message)| message);
-        let messages = self.read.iter().chain(changed);
-        self.record.len() + messages.map(MessageText::memory_bytes).sum::<usize>()
-    }
-
-    fn join(&self) -> ToHome<'_> {
-        let Received::ToHome(join) = read(&self.record) else { unreachable!("a join waits") };
-        join
-    }
-
-    /// Where it stands. A client without a cursor has missed nothing.
-    fn cursor(&self) -> Option<Cursor> {
-        cursor_of(&self.join())
-    }
-
-    /// Up to where it has all, once it is given what was read.
-    fn upto(&self, cursor: Cursor) -> u64 {
-        cursor.offset + self.read.len() as u64
-    }
-}
 
 impl Rooms {
     /// Has a room catch up with other nodes, if a client comes that may have heard more there: then
@@ -253,13 +208,6 @@ fn is_first(returning: &Returning) -> bool {
     matches!(returning.join(), ToHome::Join { replaces: None, .. })
 }
 
-fn cursor_of(join: &ToHome<'_>) -> Option<Cursor> {
-    match join {
-        ToHome::Join { since, .. } => *since,
-        _ => None,
-    }
-}
-
 /// What is to be read of what a client missed, from behind `has` on, if it can be told all. Nothing
 /// is told of rooms that are a user's own.
 fn missed_in_log<I: Io>(
@@ -286,9 +234,9 @@ mod tests {
     use crate::base::arena::Key;
     use crate::limits::ROOM_COOLS_MS;
     use crate::link::log::{
-        Append, Appended, FromLog, Marks, Opened, Opening, Placed, Read, Stretch, What, Why,
+        Append, Appended, FromLog, Marks, Opened, Opening, Placed, Read, Stretch, Ticket, What, Why,
     };
-    use crate::link::record::{From, ToMember, Who};
+    use crate::link::record::{From, Received, ToMember, Who, read};
     use crate::link::said::{Fate, Said};
     use crate::rooms::tests::{Home, conn};
 

@@ -18,8 +18,8 @@
 //! Deliberately absent: what a token allows at all, and rates other than that of bytes to all
 //! members, which the member's shard checks.
 //!
-//! Called by: `rooms`. Calls: `room`, `registry`, `reading`, `changing`, `ticks`, `pending`,
-//! `held`, the log.
+//! Called by: `rooms`. Calls: `room`, `registry`, `reading`, `changing`, `entries`, `ticks`,
+//! `pending`, `held`, the log.
 
 use std::iter;
 
@@ -27,19 +27,19 @@ use crate::limits::ANSWER_BYTES_PER_WORK;
 use crate::link::ids::{Receipt, RoomKey, Slot};
 use crate::link::io::Io;
 use crate::link::log::{
-    Append, Appended, Entry, Judged, Log, Marks, NodeId, Placed, Recall, Say, Spoken, Ticket,
-    Unkept, Why,
+    Appended, Judged, Log, Marks, NodeId, Placed, Recall, Say, Spoken, Ticket, Unkept, Why,
 };
 use crate::link::message::text;
 use crate::link::outbox::{Cx, Tell};
-use crate::link::record::{NewMessage, ToHome, ToMember};
-use crate::link::refusal::{FANOUT_LIMIT, Refusal};
+use crate::link::record::{NewMessage, ToHome};
+use crate::link::refusal::Refusal;
 use crate::link::said::{Fate, Said, SaidText};
 use crate::link::topic::{NEW_MSG, TYPING};
+use crate::room::Room;
 use crate::room::keys::KeyHash;
 use crate::room::speech::push_typing;
-use crate::room::{Outpost, Room};
 use crate::rooms::changing::{may_change_at_all, thread_of};
+use crate::rooms::entries::{append_of, deliver, take_fanout};
 use crate::rooms::held::Membership;
 use crate::rooms::registry::Registered;
 use crate::rooms::under_way::{Again, UnderWay};
@@ -58,6 +58,7 @@ enum SaidBefore {
 }
 
 /// How a log has taken a message.
+#[derive(Clone, Copy)]
 struct Given {
     appended: Appended,
     ticket: Ticket,
@@ -557,17 +558,6 @@ impl Rooms {
     }
 }
 
-/// The question to the log of a room: to keep an entry, at the place after the journal's top.
-pub(super) fn append_of<'a>(
-    key: RoomKey,
-    room: &'a Room,
-    ticket: u64,
-    at_ms: u64,
-    entry: Entry<'a>,
-) -> Append<'a> {
-    Append { room: key, topic: room.topic(), ticket, top: room.journal().top(), at_ms, entry }
-}
-
 /// Says something that is not kept to all nodes that have a room. A user's own topic is this node's
 /// alone, as its log does not know it.
 fn say<I: Io>(
@@ -581,31 +571,4 @@ fn say<I: Io>(
         return Spoken::Now;
     }
     cx.io.log().say(Say { room: key, topic: room.topic(), ticket, to: None, what })
-}
-
-/// Takes what all members together are sent of a message from what its user may say. At the home,
-/// since the speaker's own shard knows only some of the members.
-pub(super) fn take_fanout<I: Io>(
-    cx: &Cx<'_, I>,
-    room: &Room,
-    user: &str,
-    bytes: usize,
-) -> Result<(), Refusal> {
-    let (rates, limits) = (&cx.settings.rates, &cx.settings.limits);
-    rates
-        .take_fanout(user, (bytes, room.members_count()), cx.now.mono_ms, limits)
-        .map_err(|retry| Refusal::RateLimited { limit: FANOUT_LIMIT, retry })
-}
-
-/// Tells every member of a room an event: one message to each shard that has members.
-pub(super) fn deliver<I: Io>(
-    cx: &mut Cx<'_, I>,
-    members: &mut impl Tell<I>,
-    room: &Room,
-    event: &str,
-    payload: Payload<'_>,
-) {
-    for Outpost { shard, audience, .. } in room.outposts() {
-        members.tell(cx, *shard, ToMember::Deliver { audience: *audience, event, payload });
-    }
 }

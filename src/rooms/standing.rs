@@ -9,7 +9,8 @@
 //! Deliberately absent: who may decide what (`room::rights`); how a decision is given to the log,
 //! and who is told of it (`deciding`).
 //!
-//! Called by: `rooms`, `deciding`. Calls: `room`, `deciding`, `purging`, `answering`, the log.
+//! Called by: `rooms`, `deciding`. Calls: `room`, `deciding`, `entries`, `purging`, `answering`,
+//! the log.
 
 use crate::auth::level::{Role, Standing};
 use crate::limits::{MEMBERS_LOOKS_MAX, VISITS_PER_WORK};
@@ -25,10 +26,10 @@ use crate::room::facts::RemovalCause;
 use crate::room::lately::{SaidBy, SaidOfLate};
 use crate::rooms::changing::may_change_at_all;
 use crate::rooms::deciding::Decided;
+use crate::rooms::entries::take_fanout;
 use crate::rooms::held::Membership;
 use crate::rooms::purging::{Begun, Deleted};
 use crate::rooms::registry::Registered;
-use crate::rooms::speech::take_fanout;
 use crate::rooms::under_way::UnderWay;
 use crate::rooms::{Answer, Rooms};
 

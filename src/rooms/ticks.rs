@@ -2,7 +2,8 @@
 //!
 //! Deliberately absent: the pace (`room::pacing`), and what is told (`room::announce`).
 //!
-//! Called by: `rooms`, and `shard` for the timer. Calls: `room`, `greeting`, `nodes`.
+//! Called by: `rooms`, and `shard` for the timer. Calls: `room`, `entries`, `greeting`,
+//! `nodes`.
 
 use crate::link::ids::{RoomKey, Slot};
 use crate::link::io::Io;
@@ -10,8 +11,8 @@ use crate::link::message::{presence_diffs, text};
 use crate::link::outbox::{Cx, Tell, Timer};
 use crate::room::pacing::Urgency;
 use crate::rooms::Rooms;
+use crate::rooms::entries::deliver;
 use crate::rooms::registry::Registered;
-use crate::rooms::speech::deliver;
 use crate::wire::phx::Payload;
 
 impl Rooms {

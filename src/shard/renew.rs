@@ -58,8 +58,8 @@ impl Shard {
         }
     }
 
-    /// Goes on with what ends, with those whose shard has begun anew, and with connections that go on
-    /// with another token, as far as the work of a turn goes. Each has its part before one has
+    /// Goes on with what ends, with those whose shard has begun anew, and with connections that go
+    /// on with another token, as far as the work of a turn goes. Each has its part before one has
     /// another.
     pub(super) fn go_on_ending<I: Io>(&mut self, turn: &mut Turn<'_, I>) {
         while (self.members.has_endings() || self.rooms.has_departing()) && self.members.may_end() {

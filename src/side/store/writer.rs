@@ -306,13 +306,13 @@ impl Writer {
                     }
                 }
                 ToStore::Append { .. } | ToStore::Change { .. } => {
-                    self.write_message(&step, shard, record, &mut removal)?;
+                    self.write_message(&step, shard, &record, &mut removal)?;
                 }
                 ToStore::Founding { .. }
                 | ToStore::Settings { .. }
                 | ToStore::Standing { .. }
                 | ToStore::Note { .. } => {
-                    self.write_decision(&step, shard, record, &mut removal)?;
+                    self.write_decision(&step, shard, &record, &mut removal)?;
                 }
                 ToStore::Read { number, room, .. }
                 | ToStore::Find { number, room, .. }
@@ -368,11 +368,11 @@ impl Writer {
         &mut self,
         step: &Connection,
         shard: u16,
-        record: ToStore<'_>,
+        record: &ToStore<'_>,
         removal: &mut RemovedLine,
     ) -> Result<(), StoreError> {
         let lives = self.life.lives;
-        let id = match record {
+        let id = match *record {
             ToStore::Append { room, top, at_ms, said, .. } => {
                 let id = self.rooms.id_in(step, lives, (shard, room), top, at_ms)?;
                 let id_here = id_of(id, top.offset + 1);
@@ -405,12 +405,12 @@ impl Writer {
         &mut self,
         step: &Connection,
         shard: u16,
-        record: ToStore<'_>,
+        record: &ToStore<'_>,
         removal: &mut RemovedLine,
     ) -> Result<(), StoreError> {
         let lives = self.life.lives;
         let (rooms, timed) = (&mut self.rooms, &mut self.timed);
-        match record {
+        match *record {
             ToStore::Founding { room, at_ms, title, owner, .. } => {
                 let id = rooms.id_to_decide(step, lives, (shard, room), at_ms)?;
                 found(step, id, title, owner)?;

@@ -299,8 +299,8 @@ impl Export<'_> {
     }
 }
 
-/// The offset before the first message above `floor`, up to `top`, that was said at a time or later;
-/// `top`, if there is none.
+/// The offset before the first message above `floor`, up to `top`, that was said at a time or
+/// later; `top`, if there is none.
 fn before(
     conn: &Connection,
     id: u32,
