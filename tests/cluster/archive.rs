@@ -618,8 +618,8 @@ fn a_room_keeps_so_many_messages_in_the_archive_as_it_is_set_to() {
     let bytes = format!("SELECT sum(octet_length(record)) FROM ({newest}) AS newest");
     let bytes: u64 = database.tell(&bytes).parse().expect("a number");
     ok(ann.ask("room_set", &json!({ "keep_bytes": bytes })));
-    // Those that the engine has are counted a little otherwise.
-    until_looked_at("as much is left", || (1_600..=1_800).contains(&there(&database).1));
+    // Those that the engine has are counted as less, and on a busy machine it has many.
+    until_looked_at("as much is left", || (1_500..=2_100).contains(&there(&database).1));
     said = said.split_off(&there(&database).0);
     check_pages(&mut ann, &said);
     ok(ann.ask("room_set", &json!({ "keep_messages": 200 })));
