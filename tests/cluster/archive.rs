@@ -589,8 +589,8 @@ fn what_is_too_old_goes_from_the_archive_too() {
     until("and all of it, when nobody is there", || there(&database).1 == 0);
 }
 
-/// Waits until something is so that follows when a room is looked at. If the archive did not answer,
-/// that is a minute later.
+/// Waits until something is so that follows when a room is looked at. If the archive did not
+/// answer, that is a minute later.
 #[track_caller]
 fn until_looked_at(what: &str, mut is_so: impl FnMut() -> bool) {
     let again = Instant::now() + Duration::from_mins(1);
