@@ -303,7 +303,7 @@ const TABLE = {
     [{ keep_messages: 549_755_813_889 },            "--- uu!!!! !! !! !! re", invalid("keep_messages")],
     [{ keep_bytes: "60" },                          "--- uu!!!! !! !! !! re", invalid("keep_bytes")],
     [{ keep_bytes: 1_099_511_627_777 },             "--- uu!!!! !! !! !! re", invalid("keep_bytes")],
-    [{ receipts: null },                            "--- uu!!!! !! !! !! re", invalid("receipts")],
+    [{ receipts: 1 },                               "--- uu!!!! !! !! !! re", invalid("receipts")],
     [{ links: 1 },                                  "--- uu!!!! !! !! !! re", invalid("links")],
     [{ invite: "all" },                             "--- uu!!!! !! !! !! re", invalid("invite")],
     [{ revoke_invites: 1 },                         "--- uu!!!! !! !! !! re", invalid("revoke_invites")],
