@@ -180,8 +180,7 @@ impl Judge {
         }
     }
 
-    /// What there is of a room in the end has all that was acknowledged and is not
-    /// gone, once.
+    /// What there is of a room in the end has all that was acknowledged and is not gone, once.
     pub(super) fn check_end(&mut self, topic: usize, messages: &BTreeMap<u64, Message>) {
         let mut keys = BTreeSet::new();
         for message in messages.values() {
